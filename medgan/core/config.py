@@ -1,0 +1,236 @@
+"""Options as frozen dataclasses: one declaration serves validation, flags, files and documentation.
+
+Nothing here imports torch, so that the command line can start quickly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from medgan.errors import ConfigError, nearest
+
+__all__ = ["Config", "GANConfig", "Option", "option"]
+
+_MISSING = dataclasses.MISSING
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of one field of a `Config`; `Config.options` returns them in order.
+
+    Attributes:
+        name: Field name; the flag is ``--name-with-dashes``.
+        type: ``int``, ``float``, ``bool`` or ``str``.
+        optional: Whether None is a value too.
+        default: Default value.
+        help: One sentence for the help page and the documentation.
+        ge: Smallest value, or None.
+        le: Largest value, or None.
+        choices: The values that are allowed, or an empty tuple.
+    """
+
+    name: str
+    type: type
+    optional: bool
+    default: Any
+    help: str
+    ge: float | None = None
+    le: float | None = None
+    choices: tuple[Any, ...] = ()
+
+    def check(self, value: Any) -> Any:
+        """Return `value` if it fits this option, an int as float where a float is wanted.
+
+        Args:
+            value: What was given.
+
+        Returns:
+            The value to store.
+
+        Raises:
+            ConfigError: If the type, a bound or the choice does not fit.
+        """
+        if value is None and self.optional:
+            return None
+        if self.type is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, self.type) or (self.type is not bool and isinstance(value, bool)):
+            raise ConfigError(
+                f"Option {self.name!r} got {value!r} ({type(value).__name__}), expected {self.type.__name__}."
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"Option {self.name!r} got {value}, expected a finite number.")
+        if self.choices and value not in self.choices:
+            known = ", ".join(str(choice) for choice in self.choices)
+            raise ConfigError(f"Option {self.name!r} got {value!r}, expected one of: {known}.")
+        if self.ge is not None and value < self.ge:
+            raise ConfigError(f"Option {self.name!r} got {value}, expected at least {self.ge:g}.")
+        if self.le is not None and value > self.le:
+            raise ConfigError(f"Option {self.name!r} got {value}, expected at most {self.le:g}.")
+        return value
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002 - the word that argparse and click use for it
+    *,
+    ge: float | None = None,
+    le: float | None = None,
+    choices: Sequence[Any] = (),
+) -> Any:
+    """Declare a field of a `Config`.
+
+    The annotation gives the type: ``int``, ``float``, ``bool``, ``str``, ``Literal[...]`` (whose
+    values become the choices), or one of these ``| None``.
+
+    Args:
+        default: Default value; it has to satisfy the bounds.
+        help: One sentence for the help page and the documentation.
+        ge: Smallest value that is allowed.
+        le: Largest value that is allowed.
+        choices: The values that are allowed.
+
+    Returns:
+        A dataclass field.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class HingeConfig(GANConfig):
+        ...     margin: float = option(1.0, "Margin of the hinge.", ge=0)
+        >>> HingeConfig(margin=2).margin
+        2.0
+    """
+    metadata = {"help": help, "ge": ge, "le": le, "choices": tuple(choices)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of every set of options: validated on creation, immutable, plain JSON values."""
+
+    def __post_init__(self) -> None:
+        """Check every field against its declaration."""
+        for item in self.options():
+            object.__setattr__(self, item.name, item.check(getattr(self, item.name)))
+
+    @classmethod
+    def options(cls) -> tuple[Option, ...]:
+        """Return the declarations of all fields, inherited ones first.
+
+        Raises:
+            ConfigError: If a field was not declared with `option`, or its type is not supported.
+        """
+        hints = get_type_hints(cls)
+        return tuple(_describe(cls.__name__, field, hints[field.name]) for field in dataclasses.fields(cls))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Create a config from plain values, such as a parsed JSON object.
+
+        Args:
+            values: Option names with their values; what is absent keeps its default.
+
+        Returns:
+            The config.
+
+        Raises:
+            ConfigError: If a name is unknown (the nearest is suggested) or a value does not fit.
+        """
+        return cls(**cls.check_names(values))
+
+    @classmethod
+    def check_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `values` as a dict if each name is an option of this class.
+
+        Args:
+            values: Option names with their values.
+
+        Raises:
+            ConfigError: If a name is unknown; the nearest is suggested.
+        """
+        known = [item.name for item in cls.options()]
+        for name in values:
+            if name not in known:
+                raise ConfigError(f"Option {name!r} is unknown to {cls.__name__}. {nearest(name, known)}")
+        return dict(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all options as plain JSON values; the inverse of `from_dict`."""
+        return {item.name: getattr(self, item.name) for item in self.options()}
+
+    def replace(self, **values: Any) -> Self:
+        """Return a copy with some options changed.
+
+        Args:
+            **values: Option names with their new values.
+
+        Raises:
+            ConfigError: If a name is unknown or a value does not fit.
+        """
+        return dataclasses.replace(self, **self.check_names(values))
+
+
+def _describe(owner: str, field: dataclasses.Field[Any], hint: Any) -> Option:
+    """Turn a dataclass field and its resolved annotation into an `Option`."""
+    if "help" not in field.metadata or field.default is _MISSING:
+        raise ConfigError(f"Declare {owner}.{field.name} as: {field.name}: type = option(default, 'help').")
+    choices = tuple(field.metadata["choices"])
+    members = [member for member in get_args(hint) if member is not type(None)] if _is_union(hint) else [hint]
+    optional = _is_union(hint) and len(members) < len(get_args(hint))
+    kind = members[0]
+    if get_origin(kind) is Literal:
+        choices = choices or get_args(kind)
+        kind = type(choices[0])
+    if len(members) != 1 or kind not in (int, float, bool, str):
+        raise ConfigError(f"{owner}.{field.name} is {hint}; options are int, float, bool, str, Literal, or one | None.")
+    return Option(
+        name=field.name,
+        type=kind,
+        optional=optional,
+        default=field.default,
+        help=field.metadata["help"],
+        ge=field.metadata["ge"],
+        le=field.metadata["le"],
+        choices=choices,
+    )
+
+
+def _is_union(hint: Any) -> bool:
+    """Whether an annotation is ``X | Y`` or ``Union[X, Y]``."""
+    return get_origin(hint) in (types.UnionType, Union)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANConfig(Config):
+    """Options that every GAN shares; an architecture's ``Config`` subclasses it and adds its own.
+
+    An architecture that wants another default redeclares the field.
+    """
+
+    seed: int = option(0, "Seed of the weights, the latents, the order of the images and the augmentation.", ge=0)
+    batch_size: int = option(32, "Images in a training step (per process).", ge=1)
+    latent_dim: int = option(128, "Length of a latent vector.", ge=1)
+    generator_lr: float = option(2e-4, "Learning rate of the generator.", ge=0)
+    discriminator_lr: float = option(2e-4, "Learning rate of the discriminator.", ge=0)
+    beta1: float = option(0.0, "Adam's decay of the first moment.", ge=0, le=1)
+    beta2: float = option(0.99, "Adam's decay of the second moment.", ge=0, le=1)
+    discriminator_steps: int = option(1, "Discriminator steps for each generator step, each on fresh images.", ge=1)
+    clip_norm: float | None = option(None, "Largest norm of a network's gradient; larger ones are scaled down.", ge=0)
+    ema_halflife: int = option(
+        10_000, "Images after which a weight counts half in the averaged generator; 0 turns averaging off.", ge=0
+    )
+    ema_rampup: float | None = option(
+        0.05, "Limit the half-life to this share of the images seen so far, so that early weights are forgotten.", ge=0
+    )
+    augment: str = option(
+        "none", "Differentiable augmentation of real and fake images: none, or policies joined by commas."
+    )
+    class_sampling: Literal["natural", "sqrt", "uniform"] = option(
+        "natural", "How often each class is drawn: as it is, in proportion to the root of its size, or equally often."
+    )

@@ -1,0 +1,399 @@
+"""`GAN`: a class is an architecture, an instance is a model."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from medgan.core.config import GANConfig
+from medgan.core.networks import Discriminator, Generator
+from medgan.core.randomness import seeded
+from medgan.core.saving import read_model, write_model
+from medgan.core.spec import Batch, DataSpec, LabelKind
+from medgan.core.trainer import Callback, Trainer, make_accelerator
+from medgan.errors import CheckpointError, ConfigError, DataError, nearest
+
+__all__ = ["GAN", "TrainingData"]
+
+# Images are sampled in blocks of this size, the last one padded: convolution libraries choose
+# another algorithm, with other rounding, for another number of images, and a seed has to give the
+# same image always.
+_BLOCK = 16
+
+
+class TrainingData(Protocol):
+    """What `GAN.fit` needs of a data set; `medgan.data.ImageDataset` is one."""
+
+    @property
+    def spec(self) -> DataSpec:
+        """Facts of the data."""
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        start_step: int,
+        class_sampling: str,
+        device: torch.device,
+        rank: int,
+        world_size: int,
+    ) -> Iterator[Batch]:
+        """Return an endless stream whose batch at each step depends on nothing but the arguments.
+
+        Args:
+            batch_size: Images in a batch, for each process.
+            seed: Seed of the order.
+            start_step: Step to begin at, so that a resumed training sees what it would have seen.
+            class_sampling: As `GANConfig.class_sampling`.
+            device: Where the batches go.
+            rank: Number of this process.
+            world_size: Number of processes.
+        """
+
+    def provenance(self) -> dict[str, Any]:
+        """Return where the images come from, as plain JSON values; saved with the model."""
+
+
+class GAN(ABC):
+    """An architecture; subclass it, name the parts, and register the class.
+
+    Args:
+        data: Facts of the data: channels, size and labels.
+        config: The options; None for those of the preset.
+        preset: Name of a preset; None for `default_preset`.
+        **options: Options by name, over those of `config` or the preset.
+
+    Attributes:
+        name: Name on the command line; equal to the entry point's.
+        summary: One line that says what it is.
+        reference: DOI or arXiv number of the paper.
+        Config: Subclass of `GANConfig` with the options.
+        Trainer: Subclass of `Trainer`, the algorithm.
+        presets: Named configs; has to hold ``tiny``, which trains in seconds on a CPU.
+        default_preset: The preset that is used when none is named.
+        spatial_dims: Numbers of spatial dimensions that it can do.
+        label_kinds: Kinds of labels that it can learn.
+        needs_labels: Whether it cannot do without labels.
+        generator: The network to sample with.
+        trainer: The training, once `fit` or `make_trainer` has begun one, else None.
+        provenance: Where the training images come from.
+
+    Raises:
+        ConfigError: If an option or preset is unknown or does not fit, or the architecture cannot
+            do such data.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    reference: ClassVar[str] = ""
+    Config: ClassVar[type[GANConfig]] = GANConfig
+    Trainer: ClassVar[type[Trainer[Any]]]
+    presets: ClassVar[Mapping[str, GANConfig]]
+    default_preset: ClassVar[str]
+    spatial_dims: ClassVar[tuple[int, ...]] = (2,)
+    label_kinds: ClassVar[tuple[LabelKind, ...]] = ("categorical",)
+    needs_labels: ClassVar[bool] = False
+
+    def __init__(
+        self, data: DataSpec, config: GANConfig | None = None, *, preset: str | None = None, **options: Any
+    ) -> None:
+        """Resolve the options, check the data and create the generator."""
+        if config is not None and preset is not None:
+            raise ConfigError("Both config and preset were given. Pass one of them.")
+        base = config or self.get_preset(preset)
+        if not isinstance(base, self.Config):
+            raise ConfigError(f"{self.name} takes a {self.Config.__name__}, got {type(base).__name__}.")
+        self.config = base.replace(**options)
+        self.data = data
+        self.check(self.config, data)
+        with seeded(self.config.seed):
+            self.generator = self.make_generator(self.config, data)
+        self.generator.requires_grad_(False).eval()
+        self.trainer: Trainer[Any] | None = None
+        self.provenance: dict[str, Any] = {}
+
+    @classmethod
+    def get_preset(cls, name: str | None = None) -> GANConfig:
+        """Return a preset.
+
+        Args:
+            name: Its name; None for the default one.
+
+        Raises:
+            ConfigError: If there is no such preset.
+        """
+        name = cls.default_preset if name is None else name
+        try:
+            return cls.presets[name]
+        except KeyError:
+            raise ConfigError(f"Preset {name!r} is unknown to {cls.name}. {nearest(name, cls.presets)}") from None
+
+    @classmethod
+    def check(cls, config: GANConfig, data: DataSpec) -> None:
+        """Raise if this architecture cannot do such data with such options; extend with ``super()``.
+
+        Args:
+            config: The options.
+            data: Facts of the data.
+
+        Raises:
+            ConfigError: If so; it says what would do.
+        """
+        if len(data.size) not in cls.spatial_dims:
+            wanted = " or ".join(str(number) for number in cls.spatial_dims)
+            raise ConfigError(f"{cls.name} makes images of {wanted} dimensions, but the data's size is {data.size}.")
+        if data.labels is None and cls.needs_labels:
+            raise ConfigError(f"{cls.name} needs labels, but the data has none. Sort the images into class folders.")
+        if data.labels is not None and data.labels.kind not in cls.label_kinds:
+            raise ConfigError(
+                f"{cls.name} learns {' or '.join(cls.label_kinds)} labels, but the data's are {data.labels.kind}."
+            )
+
+    @abstractmethod
+    def make_generator(self, config: Any, data: DataSpec) -> Generator:
+        """Return a fresh generator (level 1: override the networks).
+
+        Args:
+            config: The options, an instance of `Config`.
+            data: Facts of the data.
+        """
+
+    @abstractmethod
+    def make_discriminator(self, config: Any, data: DataSpec) -> Discriminator:
+        """Return a fresh discriminator.
+
+        Args:
+            config: The options, an instance of `Config`.
+            data: Facts of the data.
+        """
+
+    def make_trainer(self, *, device: str = "auto", precision: str = "fp32") -> Trainer[Any]:
+        """Begin a new training from the weights that the generator has now.
+
+        Args:
+            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            precision: ``fp32``, ``bf16`` or ``fp16``.
+
+        Returns:
+            The trainer, also kept as `trainer`; `generator` becomes its averaged generator.
+
+        Raises:
+            ConfigError: If device or precision is not to be had here.
+        """
+        accelerator = make_accelerator(device, precision)
+        generator = copy.deepcopy(self.generator).requires_grad_(True).train()
+        with seeded(self.config.seed + 1):
+            discriminator = self.make_discriminator(self.config, self.data)
+        self.trainer = self.Trainer(generator, discriminator, self.config, self.data, accelerator=accelerator)
+        self.generator = self.trainer.averaged_generator
+        return self.trainer
+
+    def fit(
+        self,
+        dataset: TrainingData,
+        *,
+        steps: int,
+        callbacks: Sequence[Callback] = (),
+        device: str = "auto",
+        precision: str = "fp32",
+    ) -> Self:
+        """Train, or train on: a second call continues where the first ended.
+
+        Args:
+            dataset: The training images.
+            steps: Generator steps to do, beyond those done already.
+            callbacks: Told of every step.
+            device: ``auto``, ``cpu``, ``cuda`` or ``mps``; only for the first call.
+            precision: ``fp32``, ``bf16`` or ``fp16``; only for the first call.
+
+        Returns:
+            This model.
+
+        Raises:
+            DataError: If the data set is not of this model's kind.
+            TrainingDivergedError: If a loss becomes NaN or infinite.
+        """
+        if dataset.spec != self.data:
+            raise DataError(f"This model was made for {self.data}; the data set has {dataset.spec}.")
+        trainer = self.trainer or self.make_trainer(device=device, precision=precision)
+        self.provenance = dataset.provenance()
+        batches = dataset.batches(
+            self.config.batch_size * self.config.discriminator_steps,
+            seed=self.config.seed,
+            start_step=trainer.step,
+            class_sampling=self.config.class_sampling,
+            device=trainer.device,
+            rank=trainer.accelerator.process_index,
+            world_size=trainer.accelerator.num_processes,
+        )
+        trainer.fit(batches, steps, callbacks)
+        return self
+
+    def sample(
+        self,
+        n: int,
+        *,
+        labels: str | Sequence[str] | Tensor | None = None,
+        seed: int = 0,
+        truncation: float = 1.0,
+    ) -> Batch:
+        """Make images.
+
+        Args:
+            n: Number of images.
+            labels: A class name for all, several names taken in turn, a tensor of labels as in
+                `Batch`, or None for all classes in turn.
+            seed: Seed of the first image; the next ones have the seeds after it. A seed and a label
+                make the same image whatever else is sampled.
+            truncation: Below 1 for more typical and less varied images; see `Generator.truncate`.
+
+        Returns:
+            Images and labels, on the CPU.
+
+        Raises:
+            ConfigError: If a label is unknown, or labels do not fit the data or the number.
+        """
+        parts = list(self.sample_batches(range(seed, seed + n), labels=labels, truncation=truncation))
+        if not parts:
+            raise ConfigError(f"n must be at least 1, got {n}.")
+        made = [part.labels for part in parts if part.labels is not None]
+        return Batch(torch.cat([part.images for part in parts]), torch.cat(made) if made else None)
+
+    def sample_batches(
+        self,
+        seeds: Sequence[int],
+        *,
+        labels: str | Sequence[str] | Tensor | None = None,
+        truncation: float = 1.0,
+    ) -> Iterator[Batch]:
+        """Make any number of images in constant memory.
+
+        Args:
+            seeds: Seed of each image, at least 0.
+            labels: As in `sample`; names are taken in turn along `seeds`.
+            truncation: As in `sample`.
+
+        Yields:
+            Some images and their labels, on the CPU, in the order of `seeds`.
+
+        Raises:
+            ConfigError: As in `sample`.
+        """
+        if not (math.isfinite(truncation) and truncation >= 0):
+            raise ConfigError(f"Truncation must be a number of at least 0, got {truncation}.")
+        if len(seeds) and not 0 <= min(seeds) <= max(seeds) < 2**63:
+            raise ConfigError(f"Seeds must be between 0 and 2**63 - 1, got {min(seeds)} to {max(seeds)}.")
+        wanted = self.make_labels(len(seeds), labels)
+        generator = self.generator
+        device = next(generator.parameters()).device
+        training = generator.training
+        generator.eval()
+        try:
+            for start in range(0, len(seeds), _BLOCK):
+                block = list(seeds[start : start + _BLOCK])
+                some = None if wanted is None else wanted[start : start + _BLOCK]
+                padded = list(islice(cycle(block), _BLOCK))
+                rows = torch.arange(_BLOCK) % len(block)
+                with torch.inference_mode():
+                    latents = torch.cat(
+                        [generator.make_latents(1, torch.Generator().manual_seed(seed)) for seed in padded]
+                    )
+                    latents = generator.truncate(latents.to(device), truncation)
+                    images = generator(latents, None if some is None else some[rows].to(device))
+                yield Batch(images[: len(block)].float().cpu().clone(), some)
+        finally:
+            generator.train(training)
+
+    def make_labels(self, n: int, labels: str | Sequence[str] | Tensor | None = None) -> Tensor | None:
+        """Return the labels to sample n images from; see `sample`.
+
+        Args:
+            n: Number of images.
+            labels: As in `sample`.
+
+        Raises:
+            ConfigError: As in `sample`.
+        """
+        spec = self.data.labels
+        if spec is None:
+            if labels is not None:
+                raise ConfigError(f"This model was trained without labels, but labels={labels!r} was given.")
+            return None
+        if isinstance(labels, Tensor):
+            if len(labels) != n:
+                raise ConfigError(f"Got {len(labels)} labels for {n} images.")
+            if spec.kind in ("categorical", "ordinal") and n and not 0 <= labels.min() <= labels.max() < len(spec):
+                raise ConfigError(f"Labels must be between 0 and {len(spec) - 1}, got {labels.unique().tolist()}.")
+            return labels.cpu()
+        names = spec.names if labels is None else (labels,) if isinstance(labels, str) else labels
+        indices = torch.tensor([spec.index(name) for name in names])
+        if not len(indices):
+            raise ConfigError(f"No label was given. Known: {', '.join(spec.names)}.")
+        indices = indices[torch.arange(n) % len(indices)]
+        if spec.kind in ("categorical", "ordinal"):
+            return indices
+        return torch.nn.functional.one_hot(indices, len(spec)).float()
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model: ``model.safetensors``, ``model.json`` and a model card ``README.md``.
+
+        The folder is written aside and renamed, so that an earlier model survives a failure.
+
+        Args:
+            folder: Folder to create or to replace; one that holds something else is refused.
+
+        Returns:
+            The folder.
+
+        Raises:
+            CheckpointError: If the folder holds something else, or cannot be written.
+        """
+        facts = {
+            "architecture": self.name,
+            "config": self.config.to_dict(),
+            "data": self.data.to_dict(),
+            "training": {
+                "steps": 0 if self.trainer is None else self.trainer.step,
+                "images_seen": 0 if self.trainer is None else self.trainer.images_seen,
+            },
+            "training_data": self.provenance,
+            "reference": self.reference,
+        }
+        return write_model(Path(folder), self.generator.state_dict(), facts)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a model that `save` wrote.
+
+        Args:
+            folder: The folder.
+
+        Returns:
+            The model, on the CPU, ready to sample; `fit` trains on from its generator.
+
+        Raises:
+            CheckpointError: If it is missing, damaged, or of another architecture.
+        """
+        weights, facts = read_model(Path(folder))
+        if facts["architecture"] != cls.name:
+            raise CheckpointError(
+                f"{folder} holds a model of {facts['architecture']!r}, not of {cls.name!r}. "
+                "Use medgan.models.load_model, which finds the architecture by itself."
+            )
+        model = cls(DataSpec.from_dict(facts["data"]), cls.Config.from_dict(facts["config"]))
+        try:
+            model.generator.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"The weights in {folder} do not fit {cls.name}: {reason}") from error
+        model.provenance = dict(facts["training_data"])
+        return model

@@ -1,0 +1,96 @@
+"""The two networks of a GAN: `Generator`, `Discriminator` and what the latter returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Discriminator", "DiscriminatorOutput", "Generator"]
+
+
+class Generator(nn.Module, ABC):
+    """Turns latents and labels into images.
+
+    Args:
+        latent_dim: Length of a latent vector.
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        """Store the length of a latent vector."""
+        super().__init__()
+        self.latent_dim = latent_dim
+
+    @abstractmethod
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Make one image from each latent vector.
+
+        Args:
+            latents: Shape ``(N, latent_dim)``, float32, as `make_latents` draws them.
+            labels: Labels as in `medgan.core.Batch`, or None for data without labels.
+
+        Returns:
+            Images, shape ``(N, channels, *size)``, in [-1, 1] whatever the latents.
+        """
+
+    def make_latents(self, n: int, rng: torch.Generator | None = None) -> Tensor:
+        """Draw latent vectors; standard normal unless a subclass draws otherwise.
+
+        Args:
+            n: Number of vectors.
+            rng: Source of randomness, on the device where the vectors shall be; None for torch's
+                own on the device of the weights.
+
+        Returns:
+            Shape ``(n, latent_dim)``, float32.
+        """
+        return torch.randn(n, self.latent_dim, generator=rng, device=self._device(rng))
+
+    def truncate(self, latents: Tensor, truncation: float) -> Tensor:
+        """Trade variety for typicality by drawing latents towards their mean.
+
+        Args:
+            latents: Shape ``(N, latent_dim)``.
+            truncation: 1 changes nothing, 0 gives the mean.
+
+        Returns:
+            Latents of the same shape.
+        """
+        return latents * truncation
+
+    def _device(self, rng: torch.Generator | None) -> torch.device:
+        """Return where new latents belong."""
+        return next(self.parameters()).device if rng is None else rng.device
+
+
+class DiscriminatorOutput(NamedTuple):
+    """What a discriminator says of N images.
+
+    Attributes:
+        realness: Shape ``(N,)``, unbounded; higher is more real.
+        label_logits: Shape ``(N, K)``, unnormalised, from an auxiliary head, or None.
+        features: Shape ``(N, F)``, the last features before the heads, or None.
+    """
+
+    realness: Tensor
+    label_logits: Tensor | None = None
+    features: Tensor | None = None
+
+
+class Discriminator(nn.Module, ABC):
+    """Judges how real images look, and may say what they show."""
+
+    @abstractmethod
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        """Judge images.
+
+        Args:
+            images: Shape ``(N, channels, *size)``, in [-1, 1].
+            labels: Labels as in `medgan.core.Batch`, or None. A network with an auxiliary head
+                must not look at them: they would tell it what it has to say.
+
+        Returns:
+            The judgement of each image.
+        """

@@ -1,0 +1,200 @@
+"""Files of models and checkpoints: written aside and renamed, read without running code."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from medgan.errors import CheckpointError
+
+__all__ = ["read_model", "read_state", "versions", "write_aside", "write_model", "write_state"]
+
+_FILES = ("model.safetensors", "model.json", "README.md")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("medgan", "torch", "accelerate")}}
+
+
+@contextlib.contextmanager
+def write_aside(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to, and rename it when the block succeeds.
+
+    A process that is killed, or a disk that is full, leaves what was at `path` as it was.
+
+    Args:
+        path: File to create or to replace.
+
+    Raises:
+        CheckpointError: If the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+    # torch reports a full disk as a RuntimeError of its archive writer.
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path} could not be written ({error}). What was there before is untouched.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a `Trainer.state_dict`.
+
+    Args:
+        path: File to create or to replace.
+        state: Tensors and plain values, in dicts and lists.
+
+    Raises:
+        CheckpointError: If the file cannot be written.
+    """
+    with write_aside(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read what `write_state` wrote; only tensors and plain values are accepted.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The state, on the CPU.
+
+    Raises:
+        CheckpointError: If it is missing, damaged, or holds anything else.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint at {path}.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path} is damaged or not a checkpoint of medgan: {reason}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} is not a checkpoint of medgan.")
+    return state
+
+
+def write_model(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Path:
+    """Write a saved model; see `medgan.core.GAN.save`.
+
+    Args:
+        folder: Folder to create or to replace.
+        weights: The generator's weights.
+        facts: Plain JSON values that say what the weights are.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CheckpointError: If the folder holds something else, or cannot be written.
+    """
+    if folder.exists() and not (folder / "model.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CheckpointError(f"{folder} exists and is not a model of medgan. Name another folder.")
+    payload = save_safetensors({name: value.detach().cpu().contiguous() for name, value in weights.items()})
+    facts = {**facts, "versions": versions(), "sha256": hashlib.sha256(payload).hexdigest()}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            fresh.chmod(0o755)
+            (fresh / _FILES[0]).write_bytes(payload)
+            (fresh / _FILES[1]).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            (fresh / _FILES[2]).write_text(_model_card(facts), encoding="utf-8")
+            for name in _FILES:
+                _flush(fresh / name)
+            _swap(fresh, folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        raise CheckpointError(f"The model could not be written to {folder} ({error}).") from error
+    return folder
+
+
+def read_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_model` wrote.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The weights and the facts.
+
+    Raises:
+        CheckpointError: If it is missing or damaged.
+    """
+    weights_file, facts_file = folder / _FILES[0], folder / _FILES[1]
+    if not facts_file.is_file() or not weights_file.is_file():
+        raise CheckpointError(f"{folder} holds no saved model: {_FILES[0]} and {_FILES[1]} are expected.")
+    try:
+        facts = json.loads(facts_file.read_text(encoding="utf-8"))
+        payload = weights_file.read_bytes()
+        missing = [key for key in ("architecture", "config", "data", "training_data", "sha256") if key not in facts]
+        if missing:
+            raise CheckpointError(f"{facts_file} lacks {', '.join(missing)}; it was not written by medgan.")
+        if hashlib.sha256(payload).hexdigest() != facts["sha256"]:
+            raise CheckpointError(f"{weights_file} is damaged: its checksum is not the one in {facts_file.name}.")
+        return load_safetensors(payload), facts
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"The model in {folder} cannot be read: {error}") from error
+
+
+def _swap(fresh: Path, folder: Path) -> None:
+    """Put a new folder in the place of an old one; the old one is gone only when the new one stands."""
+    previous = folder.with_name(f".{folder.name}.previous")
+    if folder.exists():
+        if previous.exists():
+            shutil.rmtree(previous)
+        folder.replace(previous)
+    fresh.replace(folder)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file is on the disk; a rename before that could survive a power cut without it."""
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _model_card(facts: Mapping[str, Any]) -> str:
+    """Return the README of a model."""
+    data, source = facts["data"], facts["training_data"]
+    labels = "none" if data["labels"] is None else ", ".join(data["labels"]["names"])
+    reference = f" ({facts['reference']})" if facts["reference"] else ""
+    rows = {
+        "Architecture": facts["architecture"] + reference,
+        "Images": f"{data['channels']} channel(s), {' × '.join(map(str, data['size']))} pixels, values in [-1, 1]",
+        "Labels": labels,
+        "Training": f"{facts['training']['steps']:,} steps, {facts['training']['images_seen']:,} images seen",
+        **{f"Data: {key.replace('_', ' ')}": value for key, value in source.items()},
+        "Versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
+        "SHA-256 of the weights": facts["sha256"],
+    }
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    return (
+        f"# Model card\n\n| | |\n|---|---|\n{table}\n\n"
+        "The images of this model are synthetic. They are not for diagnosis. They are not anonymous by "
+        "themselves: a generator can reproduce training images, which has to be tested before they are shared. "
+        "They inherit the biases of the training data and the terms of its licence.\n\n"
+        "```python\nfrom medgan.models import load_model\n\nimages = load_model(\"path/to/this/folder\").sample(8).images\n```\n"
+    )

@@ -1,0 +1,165 @@
+"""Facts of the data (`DataSpec`, `LabelSpec`) and the unit that training moves (`Batch`).
+
+Nothing here imports torch at run time, so that the command line can start quickly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from medgan.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Batch", "DataSpec", "LabelKind", "LabelSpec"]
+
+LabelKind = Literal["categorical", "multilabel", "ordinal", "continuous"]
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """What a label means.
+
+    Attributes:
+        names: For ``categorical`` and ``ordinal`` labels the classes, in the order of their
+            indices; for ``multilabel`` the findings and for ``continuous`` the quantities, in the
+            order of their columns.
+        kind: ``categorical`` and ``ordinal`` labels are class indices, int64 of shape ``(N,)``;
+            ``multilabel`` (0 or 1) and ``continuous`` labels are float32 of shape ``(N, K)``.
+
+    Raises:
+        ConfigError: If `kind` is unknown, or `names` is empty or repeats a name.
+    """
+
+    names: tuple[str, ...]
+    kind: LabelKind = "categorical"
+
+    def __post_init__(self) -> None:
+        """Check the fields and turn any sequence of names into a tuple."""
+        object.__setattr__(self, "names", tuple(str(name) for name in self.names))
+        if self.kind not in get_args(LabelKind):
+            raise ConfigError(f"Label kind {self.kind!r} is unknown. {nearest(self.kind, get_args(LabelKind))}")
+        if not self.names:
+            raise ConfigError("LabelSpec got no names. Pass at least one, or use labels=None for data without labels.")
+        if len(set(self.names)) != len(self.names):
+            raise ConfigError(f"LabelSpec names must differ from each other, got {self.names}.")
+
+    def __len__(self) -> int:
+        """Return the number of classes, findings or quantities."""
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """Return the class index or column of `name`.
+
+        Args:
+            name: One of `names`.
+
+        Returns:
+            Its position in `names`.
+
+        Raises:
+            ConfigError: If there is no such name.
+        """
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise ConfigError(f"Label {name!r} is unknown. {nearest(name, self.names)}") from None
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Facts of a data set: they come from the data, never from a flag, and travel with the model.
+
+    Attributes:
+        channels: Number of image channels, for example 1 for grey and 3 for RGB.
+        size: Spatial size in pixels, ``(height, width)`` or ``(depth, height, width)``.
+        labels: What the labels mean, or None for data without labels.
+
+    Raises:
+        ConfigError: If a number is below 1 or `size` has no entry.
+    """
+
+    channels: int
+    size: tuple[int, ...]
+    labels: LabelSpec | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields and turn any sequence of sizes into a tuple of int."""
+        object.__setattr__(self, "size", tuple(int(length) for length in self.size))
+        if self.channels < 1:
+            raise ConfigError(f"DataSpec.channels must be at least 1, got {self.channels}.")
+        if not self.size or min(self.size) < 1:
+            raise ConfigError(f"DataSpec.size must hold positive lengths such as (64, 64), got {self.size}.")
+
+    @property
+    def num_labels(self) -> int:
+        """Number of classes, findings or quantities; 0 without labels."""
+        return 0 if self.labels is None else len(self.labels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spec as plain JSON values; the inverse of `from_dict`."""
+        labels = None if self.labels is None else {"kind": self.labels.kind, "names": list(self.labels.names)}
+        return {"channels": self.channels, "size": list(self.size), "labels": labels}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DataSpec:
+        """Rebuild a spec from `to_dict`'s values.
+
+        Args:
+            values: Keys ``channels``, ``size`` and ``labels``.
+
+        Returns:
+            The spec.
+
+        Raises:
+            ConfigError: If a key is missing or a value is not usable.
+        """
+        try:
+            labels = values["labels"]
+            return cls(
+                channels=int(values["channels"]),
+                size=tuple(values["size"]),
+                labels=None if labels is None else LabelSpec(tuple(labels["names"]), labels["kind"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"A data spec needs channels, size and labels (kind, names); got {values!r}.") from error
+
+    def __str__(self) -> str:
+        """Return a short description, for messages."""
+        size = "×".join(str(length) for length in self.size)
+        labels = "no labels" if self.labels is None else f"{self.labels.kind} {', '.join(self.labels.names)}"
+        return f"{self.channels}×{size}, {labels}"
+
+
+class Batch(NamedTuple):
+    """Images with their labels: what a data source yields and a GAN samples.
+
+    Attributes:
+        images: Shape ``(N, channels, *size)``, float32 in [-1, 1].
+        labels: Shape ``(N,)`` int64 for categorical and ordinal labels, ``(N, K)`` float32 for
+            multilabel and continuous ones, or None.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+
+    def chunk(self, parts: int) -> Sequence[Batch]:
+        """Split into `parts` batches of equal size.
+
+        Args:
+            parts: Number of parts; must divide the number of images.
+
+        Returns:
+            The parts, in order.
+
+        Raises:
+            ConfigError: If the images cannot be divided so.
+        """
+        if len(self.images) % parts:
+            raise ConfigError(f"A batch of {len(self.images)} images cannot be split into {parts} equal parts.")
+        images = self.images.chunk(parts)
+        labels = [None] * parts if self.labels is None else self.labels.chunk(parts)
+        return [Batch(*pair) for pair in zip(images, labels, strict=True)]

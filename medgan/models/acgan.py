@@ -1,0 +1,433 @@
+"""ACGAN: a GAN whose discriminator also says which class an image shows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from medgan import losses
+from medgan.core.config import GANConfig, option
+from medgan.core.gan import GAN
+from medgan.core.networks import Discriminator, DiscriminatorOutput, Generator
+from medgan.core.spec import Batch, DataSpec
+from medgan.core.trainer import AdversarialTrainer
+from medgan.errors import ConfigError
+from medgan.nn import ChannelLayerNorm, FiLMNorm, MinibatchStdDev
+
+__all__ = ["ACGAN", "ACGANConfig", "ACGANTrainer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ACGANConfig(GANConfig):
+    """Options of `ACGAN`; the defaults are those of the preset ``modern``."""
+
+    latent_dim: int = option(128, "Length of a latent vector.", ge=1)
+    discriminator_lr: float = option(4e-4, "Learning rate of the discriminator.", ge=0)
+    augment: str = option(
+        "brightness,contrast,translation,cutout",
+        "Differentiable augmentation of real and fake images: none, or policies joined by commas.",
+    )
+    class_sampling: Literal["natural", "sqrt", "uniform"] = option(
+        "sqrt", "How often each class is drawn: as it is, in proportion to the root of its size, or equally often."
+    )
+    backbone: Literal["residual", "report"] = option(
+        "residual", "Networks: small residual ones, or the plain 5×5 convolutions of the preset original."
+    )
+    generator_width: int = option(16, "Channels of the residual generator at full resolution.", ge=1)
+    discriminator_width: int = option(32, "Channels of the residual discriminator after its first layer.", ge=1)
+    spectral_norm: bool = option(True, "Bound each layer of the residual discriminator by its spectral norm.")
+    minibatch_std: int = option(
+        4, "Images in a group whose spread the residual discriminator sees; 0 turns it off.", ge=0
+    )
+    adversarial: Literal["hinge", "lsgan", "bce"] = option("hinge", "Loss on the realness.")
+    label_weight: float = option(0.5, "Weight of the auxiliary head's loss on the label; 0 turns it off.", ge=0)
+    label_on_fakes: bool = option(False, "Train the auxiliary head on generated images too.")
+    fake_labels: Literal["real", "uniform"] = option(
+        "real", "Labels to generate from: those of the real batch, or uniform over the classes."
+    )
+    latents: Literal["normal", "uniform"] = option("normal", "Latents: standard normal, or uniform in [-1, 1].")
+    optimizer: Literal["adam", "rmsprop"] = option("adam", "Optimizer of both networks.")
+    generator_weight_decay: float = option(0.0, "Weight decay of the generator's optimizer.", ge=0)
+    discriminator_weight_decay: float = option(0.0, "Weight decay of the discriminator's optimizer.", ge=0)
+    l2: float = option(0.0, "L2 penalty on some kernels of the report's networks.", ge=0)
+
+
+class _ACGANGenerator(Generator):
+    """Latents, uniform or normal, for both kinds of networks."""
+
+    def __init__(self, latent_dim: int, latents: str) -> None:
+        """Store how latents are drawn."""
+        super().__init__(latent_dim)
+        self.latents = latents
+
+    def make_latents(self, n: int, rng: torch.Generator | None = None) -> Tensor:
+        """Draw latents from N(0, 1) or U(−1, 1); see `Generator.make_latents`."""
+        if self.latents == "normal":
+            return super().make_latents(n, rng)
+        return torch.rand(n, self.latent_dim, generator=rng, device=self._device(rng)) * 2 - 1
+
+
+class ReportGenerator(_ACGANGenerator):
+    """The report's generator: two dense layers, then five transposed 5×5 convolutions.
+
+    Args:
+        data: Facts of the data; each length divisible by 8.
+        latent_dim: Length of a latent vector.
+        latents: ``"uniform"`` for U(−1, 1), ``"normal"`` for N(0, 1).
+    """
+
+    def __init__(self, data: DataSpec, latent_dim: int, latents: str) -> None:
+        """Create the layers, initialised as Keras does (Glorot uniform, zero bias)."""
+        super().__init__(latent_dim, latents)
+        self.num_labels = data.num_labels
+        self.base = tuple(length // 8 for length in data.size)
+        self.dense1 = nn.Linear(latent_dim + data.num_labels, 1024)
+        self.dense2 = nn.Linear(1024, 256 * math.prod(self.base))
+        widths = (256, 256, 128, 64, 32)
+        self.norms = nn.ModuleList(ChannelLayerNorm(width) for width in widths[:-1])
+        # TensorFlow's "same" padding crops one pixel before and two after, this the other way round:
+        # the same networks, mirrored along both axes.
+        self.convs = nn.ModuleList(
+            nn.ConvTranspose2d(i, o, 5, stride, padding=2, output_padding=stride - 1)
+            for i, o, stride in zip(widths[:-1], widths[1:], (2, 2, 2, 1), strict=True)
+        )
+        self.to_image = nn.ConvTranspose2d(widths[-1], data.channels, 5, padding=2)
+        self.apply(_init_like_keras)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Make images; see `Generator.forward`."""
+        if labels is not None:
+            latents = torch.cat([latents, F.one_hot(labels, self.num_labels).to(latents)], dim=1)
+        hidden = self.dense2(self.dense1(latents)).view(len(latents), 256, *self.base)
+        hidden = hidden.contiguous(memory_format=torch.channels_last)
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            hidden = conv(F.relu(norm(hidden)))
+        return torch.sigmoid(self.to_image(hidden)) * 2 - 1
+
+    def regularised(self) -> list[Tensor]:
+        """Return the kernels that carry an L2 penalty."""
+        return [self.dense2.weight]
+
+
+class ReportDiscriminator(Discriminator):
+    """The report's discriminator: four 5×5 convolutions, a tag head and a label head.
+
+    Args:
+        data: Facts of the data; each length divisible by 8.
+    """
+
+    def __init__(self, data: DataSpec) -> None:
+        """Create the layers, initialised as Keras does (Glorot uniform, zero bias)."""
+        super().__init__()
+        widths = (data.channels, 32, 64, 128, 256)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(i, o, 5, stride, padding=2)
+            for i, o, stride in zip(widths[:-1], widths[1:], (2, 2, 2, 1), strict=True)
+        )
+        flat = 256 * math.prod(length // 8 for length in data.size)
+        self.tag = nn.Linear(flat, 1)
+        self.label_dense = nn.Linear(flat, 256) if data.labels else None
+        self.dropout = nn.Dropout(0.3)
+        self.label = nn.Linear(256, data.num_labels) if data.labels else None
+        self.apply(_init_like_keras)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        """Judge images; the labels are not looked at."""
+        # The report's images, and so its initial losses and gradients, are in [0, 1].
+        hidden = (images + 1) / 2
+        for conv in self.convs:
+            hidden = F.leaky_relu(conv(hidden), 0.2)
+        features = hidden.flatten(1)
+        logits = None
+        if self.label is not None and self.label_dense is not None:
+            logits = self.label(self.dropout(self.label_dense(features)))
+        return DiscriminatorOutput(self.tag(features).squeeze(1), logits, features)
+
+    def regularised(self) -> list[Tensor]:
+        """Return the kernels that carry an L2 penalty."""
+        dense = [] if self.label_dense is None else [self.label_dense.weight]
+        return [conv.weight for conv in self.convs if isinstance(conv, nn.Conv2d)] + dense
+
+
+def _init_like_keras(module: nn.Module) -> None:
+    """Glorot-uniform kernels and zero biases."""
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class ResidualGenerator(_ACGANGenerator):
+    """Small residual generator, conditioned by feature-wise modulation at every layer.
+
+    A 4-pixel seed grows by convolution and bilinear upsampling: unlike transposed convolution that
+    leaves no checkerboard, and the convolution runs at the smaller size.
+
+    Args:
+        data: Facts of the data; each length a power of two.
+        latent_dim: Length of a latent vector.
+        width: Channels at full resolution; doubled at each halving, up to 256.
+        latents: ``"uniform"`` for U(−1, 1), ``"normal"`` for N(0, 1).
+    """
+
+    def __init__(self, data: DataSpec, latent_dim: int, width: int, latents: str) -> None:
+        """Create the layers."""
+        super().__init__(latent_dim, latents)
+        levels = int(math.log2(min(data.size) // 4))
+        self.base = tuple(length >> levels for length in data.size)
+        widths = [_width(width, levels - level) for level in range(levels + 1)]
+        self.embed = nn.Embedding(data.num_labels, 32) if data.labels else None
+        condition = latent_dim + (32 if data.labels else 0)
+        self.seed = nn.Linear(condition, widths[0] * math.prod(self.base))
+        self.blocks = nn.ModuleList(
+            _UpBlock(i, o, condition) for i, o in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.norm = FiLMNorm(widths[-1], condition)
+        self.to_image = nn.Conv2d(widths[-1], data.channels, 3, padding=1)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Make images; see `Generator.forward`."""
+        condition = latents
+        if self.embed is not None and labels is not None:
+            condition = torch.cat([latents, self.embed(labels)], dim=1)
+        hidden = self.seed(condition).view(len(latents), -1, *self.base)
+        hidden = hidden.contiguous(memory_format=torch.channels_last)
+        for block in self.blocks:
+            hidden = block(hidden, condition)
+        return torch.tanh(self.to_image(F.leaky_relu(self.norm(hidden, condition), 0.2)))
+
+
+class _UpBlock(nn.Module):
+    """Doubles the resolution, then adds detail."""
+
+    def __init__(self, channels_in: int, channels_out: int, condition: int) -> None:
+        super().__init__()
+        self.norm1 = FiLMNorm(channels_in, condition)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.norm2 = FiLMNorm(channels_out, condition)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+
+    def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
+        hidden = self.conv1(F.leaky_relu(self.norm1(hidden, condition), 0.2))
+        hidden = F.interpolate(hidden, scale_factor=2, mode="bilinear")
+        return hidden + self.conv2(F.leaky_relu(self.norm2(hidden, condition), 0.2))
+
+
+class ResidualDiscriminator(Discriminator):
+    """Small residual discriminator with an auxiliary label head.
+
+    Args:
+        data: Facts of the data; each length a power of two.
+        width: Channels after the first layer; doubled at each halving, up to 256.
+        minibatch_std: Images in a group of `MinibatchStdDev`; 0 for none.
+        spectral: Whether each layer but the label head is divided by its spectral norm. The label
+            head is free: bounded like the rest it could not say anything with confidence.
+    """
+
+    def __init__(self, data: DataSpec, width: int, minibatch_std: int, spectral: bool) -> None:
+        """Create the layers."""
+        super().__init__()
+        bounded = spectral_norm if spectral else nn.Identity()
+        levels = int(math.log2(min(data.size) // 4))
+        widths = [data.channels, *(_width(width, level) for level in range(levels))]
+        self.blocks = nn.ModuleList(
+            _DownBlock(i, o, bounded, detail=level < levels - 1)
+            for level, (i, o) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        )
+        self.minibatch_std = MinibatchStdDev(minibatch_std) if minibatch_std else None
+        self.conv = bounded(nn.Conv2d(widths[-1] + (minibatch_std > 0), widths[-1], 3, padding=1))
+        flat = widths[-1] * math.prod(length >> levels for length in data.size)
+        self.dense = bounded(nn.Linear(flat, 128))
+        self.realness = bounded(nn.Linear(128, 1))
+        self.label = nn.Linear(128, data.num_labels) if data.labels else None
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        """Judge images; the labels are not looked at."""
+        hidden = images
+        for block in self.blocks:
+            hidden = block(hidden)
+        if self.minibatch_std is not None:
+            hidden = self.minibatch_std(hidden)
+        features = _active(self.dense(_active(self.conv(hidden)).flatten(1)))
+        logits = None if self.label is None else self.label(features)
+        return DiscriminatorOutput(self.realness(features).squeeze(1), logits, features)
+
+
+class _DownBlock(nn.Module):
+    """Halves the resolution and, unless it is the last block, looks once more."""
+
+    def __init__(self, channels_in: int, channels_out: int, bounded: Any, *, detail: bool) -> None:
+        super().__init__()
+        self.down = bounded(nn.Conv2d(channels_in, channels_out, 4, 2, padding=1))
+        self.detail = bounded(nn.Conv2d(channels_out, channels_out, 3, padding=1)) if detail else None
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        hidden = _active(self.down(hidden))
+        return hidden if self.detail is None else hidden + _active(self.detail(hidden))
+
+
+def _active(hidden: Tensor) -> Tensor:
+    """Leaky ReLU with the gain that keeps the signal's size through layers of spectral norm 1."""
+    return F.leaky_relu(hidden, 0.2) * math.sqrt(2)
+
+
+def _width(width: int, level: int) -> int:
+    """Channels `level` halvings below full resolution."""
+    return min(width << level, max(width, 256))
+
+
+class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
+    """Realness and label losses of an auxiliary-classifier GAN."""
+
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return Adam or RMSprop, each network with its own rate and weight decay."""
+        config = self.config
+        if config.optimizer == "adam" and not (config.generator_weight_decay or config.discriminator_weight_decay):
+            return super().make_optimizers()
+        settings = {
+            "generator": {"lr": config.generator_lr, "weight_decay": config.generator_weight_decay},
+            "discriminator": {"lr": config.discriminator_lr, "weight_decay": config.discriminator_weight_decay},
+        }
+        made: dict[str, torch.optim.Optimizer] = {}
+        for name, setting in settings.items():
+            weights = getattr(self, name).parameters()
+            if config.optimizer == "adam":
+                made[name] = torch.optim.AdamW(weights, betas=(config.beta1, config.beta2), foreach=True, **setting)
+            else:
+                made[name] = torch.optim.RMSprop(weights, alpha=0.9, eps=1e-7, foreach=True, **setting)
+        return made
+
+    def make_labels(self, real: Batch) -> Tensor | None:
+        """Return the real batch's labels, or uniform ones."""
+        if real.labels is None or self.config.fake_labels == "real":
+            return real.labels
+        return torch.randint_like(real.labels, self.data.num_labels)
+
+    def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        """Realness of both kinds of images, label of the real ones (and of the fakes, if asked)."""
+        on_real, on_fake = self.discriminator(real.images), self.discriminator(fake.images)
+        if self.config.adversarial == "hinge":
+            terms = {"adversarial": losses.hinge_discriminator(on_real.realness, on_fake.realness)}
+        elif self.config.adversarial == "bce":
+            terms = {"adversarial": losses.non_saturating_discriminator(on_real.realness, on_fake.realness)}
+        else:
+            halves = losses.least_squares(on_real.realness, 1), losses.least_squares(on_fake.realness, 0)
+            terms = {"adversarial": torch.stack(halves).mean()}
+        if self._uses_labels(real):
+            label = F.cross_entropy(on_real.label_logits.float(), real.labels)
+            if self.config.label_on_fakes:
+                label = (label + F.cross_entropy(on_fake.label_logits.float(), fake.labels)) / 2
+            terms["label"] = self.config.label_weight * label
+        return terms | self._l2(self.discriminator)
+
+    def generator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        """Pass as real, and as an image of the label that was asked for."""
+        output = self.discriminator(fake.images)
+        if self.config.adversarial == "hinge":
+            terms = {"adversarial": losses.hinge_generator(output.realness)}
+        elif self.config.adversarial == "bce":
+            terms = {"adversarial": losses.non_saturating_generator(output.realness)}
+        else:
+            terms = {"adversarial": losses.least_squares(output.realness, 1)}
+        if self._uses_labels(fake):
+            terms["label"] = self.config.label_weight * F.cross_entropy(output.label_logits.float(), fake.labels)
+        return terms | self._l2(self.generator)
+
+    def _uses_labels(self, batch: Batch) -> bool:
+        """Whether there is a label loss."""
+        return batch.labels is not None and self.config.label_weight > 0
+
+    def _l2(self, network: nn.Module) -> dict[str, Tensor]:
+        """Return the L2 term of a network that has one."""
+        if self.config.l2 == 0 or not isinstance(network, ReportGenerator | ReportDiscriminator):
+            return {}
+        return {"l2": losses.l2_penalty(network.regularised(), self.config.l2)}
+
+
+_ORIGINAL = ACGANConfig(
+    backbone="report",
+    batch_size=5,
+    latent_dim=100,
+    latents="uniform",
+    generator_lr=5e-5,
+    discriminator_lr=1e-4,
+    optimizer="rmsprop",
+    generator_weight_decay=3e-9,
+    discriminator_weight_decay=6e-9,
+    l2=1e-3,
+    adversarial="lsgan",
+    label_weight=1.0,
+    label_on_fakes=True,
+    fake_labels="uniform",
+    augment="none",
+    class_sampling="natural",
+    ema_halflife=0,
+)
+_TINY = ACGANConfig(batch_size=8, latent_dim=16, generator_width=4, discriminator_width=4, ema_halflife=500)
+
+
+class ACGAN(GAN):
+    """Auxiliary-classifier GAN: the discriminator also names the class, the generator has to show it.
+
+    Presets: ``modern`` for small medical sets on small machines (residual networks, spectral
+    normalisation, hinge loss, minibatch standard deviation, differentiable augmentation without
+    flips, averaged weights, class-balanced sampling); ``original``, the networks, losses and
+    optimizers of a student report on chest X-rays (5×5 convolutions, least squares, RMSprop);
+    ``tiny`` for tests.
+
+    Example:
+        >>> from medgan.core import DataSpec, LabelSpec
+        >>> gan = ACGAN(DataSpec(1, (32, 32), LabelSpec(("NORMAL", "PNEUMONIA"))), preset="tiny")
+        >>> gan.sample(2, labels="PNEUMONIA").images.shape
+        torch.Size([2, 1, 32, 32])
+
+    References:
+        Odena et al., 2017, arXiv:1610.09585.
+    """
+
+    name = "acgan"
+    summary = "Auxiliary-classifier GAN for images with class labels"
+    reference = "arXiv:1610.09585"
+    Config = ACGANConfig
+    Trainer = ACGANTrainer
+    presets: ClassVar = {"modern": ACGANConfig(), "original": _ORIGINAL, "tiny": _TINY}
+    default_preset = "modern"
+
+    @classmethod
+    def check(cls, config: ACGANConfig, data: DataSpec) -> None:  # type: ignore[override]
+        """Raise if the networks cannot make images of that size; see `GAN.check`."""
+        super().check(config, data)
+        if config.backbone == "report" and any(length % 8 for length in data.size):
+            raise ConfigError(
+                f"acgan's report networks make sizes divisible by 8, got {_by(data.size)}. "
+                f"Try --size {max(8, 8 * round(min(data.size) / 8))}."
+            )
+        if config.backbone == "residual" and any(length not in (32, 64, 128, 256) for length in data.size):
+            raise ConfigError(
+                f"acgan's residual networks make sizes of 32, 64, 128 or 256, got {_by(data.size)}. "
+                "Try --size 64, or --preset original for sizes divisible by 8."
+            )
+
+    def make_generator(self, config: ACGANConfig, data: DataSpec) -> Generator:
+        """Return the generator of the backbone."""
+        if config.backbone == "report":
+            return ReportGenerator(data, config.latent_dim, config.latents)
+        return ResidualGenerator(data, config.latent_dim, config.generator_width, config.latents)
+
+    def make_discriminator(self, config: ACGANConfig, data: DataSpec) -> Discriminator:
+        """Return the discriminator of the backbone."""
+        if config.backbone == "report":
+            return ReportDiscriminator(data)
+        return ResidualDiscriminator(
+            data, config.discriminator_width, config.minibatch_std, config.spectral_norm
+        )
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return "×".join(str(length) for length in size)

@@ -1,0 +1,85 @@
+"""Layers for generators and discriminators."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
+from torch import Tensor, nn
+
+__all__ = ["ChannelLayerNorm", "FiLMNorm", "MinibatchStdDev"]
+
+
+class ChannelLayerNorm(nn.LayerNorm):
+    """Layer normalisation of each pixel over its channels, for images ``(N, C, *size)``.
+
+    Args:
+        channels: Number of channels C.
+        eps: Added to the variance.
+
+    References:
+        Ba et al., 2016, arXiv:1607.06450.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-3) -> None:
+        """Create scale (ones) and shift (zeros)."""
+        super().__init__(channels, eps=eps)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.LayerNorm's name
+        """Normalise; the result has the shape and the memory format of the input."""
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+
+
+class FiLMNorm(nn.Module):
+    """Group normalisation whose scale and shift are computed from a condition vector.
+
+    Unlike batch normalisation it treats each image by itself, in training as in sampling.
+
+    Args:
+        channels: Number of channels C of the image.
+        condition: Length of the condition vector.
+        groups: Largest number of groups; fewer where C is not divisible.
+
+    References:
+        Perez et al., 2018, arXiv:1709.07871; Wu and He, 2018, arXiv:1803.08494.
+    """
+
+    def __init__(self, channels: int, condition: int, groups: int = 8) -> None:
+        """Create the linear map from the condition to scale and shift."""
+        super().__init__()
+        while channels % groups:
+            groups -= 1
+        self.groups = groups
+        self.affine = nn.Linear(condition, 2 * channels)
+
+    def forward(self, images: Tensor, condition: Tensor) -> Tensor:
+        """Normalise `images` ``(N, C, *size)`` and modulate them by `condition` ``(N, condition)``."""
+        scale, shift = self.affine(condition).view(*condition.shape[:1], -1, *[1] * (images.ndim - 2)).chunk(2, dim=1)
+        return torch.addcmul(shift, F.group_norm(images, self.groups), 1 + scale)
+
+
+class MinibatchStdDev(nn.Module):
+    """Appends one feature map that holds the spread of features within small groups of images.
+
+    A generator that gives the same image again and again is found out by it.
+
+    Args:
+        group: Images in a group; the largest divisor of N not above it is used.
+
+    References:
+        Karras et al., 2018, arXiv:1710.10196.
+    """
+
+    def __init__(self, group: int = 4) -> None:
+        """Store the group's size."""
+        super().__init__()
+        self.group = group
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return `images` ``(N, C, *size)`` with one channel more."""
+        n = len(images)
+        group = max(size for size in range(1, min(self.group, n) + 1) if n % size == 0)
+        # Every (n / group)-th image forms a group, as in the paper's code: neighbours stay apart.
+        grouped = images.reshape(group, n // group, *images.shape[1:]).float()
+        spread = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().flatten(1).mean(dim=1)
+        maps = spread.repeat(group).view(n, 1, *[1] * (images.ndim - 2)).expand(n, 1, *images.shape[2:])
+        return torch.cat([images, maps.to(images.dtype)], dim=1)

@@ -1,0 +1,182 @@
+"""Which architectures there are: entry points of installed packages, an environment variable, `register`.
+
+A third party's package declares, in its own ``pyproject.toml``::
+
+    [project.entry-points."medgan.architectures"]
+    mygan = "mypackage:MyGAN"
+
+`names` reads metadata only; `get` imports the one plugin that was asked for, so that a broken one
+stops nothing else. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from medgan.errors import PluginError, UnknownArchitectureError, nearest
+
+if TYPE_CHECKING:
+    from medgan.core.gan import GAN
+
+__all__ = ["GROUP", "VARIABLE", "Plugin", "get", "names", "plugins", "register", "unregister"]
+
+GROUP = "medgan.architectures"
+"""Entry-point group."""
+
+VARIABLE = "MEDGAN_PLUGINS"
+"""Environment variable that adds architectures without installing: ``name=module:Class``, joined by commas."""
+
+_registered: dict[str, type[GAN]] = {}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An architecture by name, not imported yet.
+
+    Attributes:
+        name: Name on the command line.
+        value: Where the class is, ``module:Class``.
+        origin: What declares it: a distribution with its version, the variable, or `register`.
+    """
+
+    name: str
+    value: str
+    origin: str
+
+    def load(self) -> type[GAN]:
+        """Import the class and check that it is what it says.
+
+        Raises:
+            PluginError: If the import fails, or the object is no `GAN` subclass of that name.
+        """
+        if self.name in _registered:
+            return _registered[self.name]
+        try:
+            found = EntryPoint(self.name, self.value, GROUP).load()
+        # A plugin may fail in any way at all; none of them may stop another architecture.
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise PluginError(
+                f"Architecture {self.name!r} ({self.value}, from {self.origin}) cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        _check(found, self.name, f"{self.value}, from {self.origin}")
+        architecture: type[GAN] = found
+        return architecture
+
+
+def plugins() -> dict[str, Plugin]:
+    """Return all architectures by name, in order, without importing any.
+
+    Returns:
+        Name to plugin.
+
+    Raises:
+        PluginError: If two distributions declare the same name, or `VARIABLE` cannot be read.
+    """
+    found: dict[str, list[Plugin]] = {}
+    for point in entry_points(group=GROUP):
+        origin = "an unknown distribution" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+        plugin = Plugin(point.name, point.value, origin)
+        # The same distribution can be on the path twice, for example from its own source folder.
+        if plugin not in found.setdefault(point.name, []):
+            found[point.name].append(plugin)
+    for item in filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(","))):
+        name, equals, value = item.partition("=")
+        if not equals or ":" not in value:
+            raise PluginError(f"{VARIABLE} holds {item!r}; expected name=module:Class, several joined by commas.")
+        found.setdefault(name.strip(), []).append(Plugin(name.strip(), value.strip(), VARIABLE))
+    for name, architecture in _registered.items():
+        value = f"{architecture.__module__}:{architecture.__qualname__}"
+        found[name] = [Plugin(name, value, "medgan.registry.register")]
+    for name, declared in found.items():
+        if len(declared) > 1:
+            places = " and ".join(f"{plugin.origin} ({plugin.value})" for plugin in declared)
+            raise PluginError(f"Architecture {name!r} is declared twice: by {places}. Uninstall one of them.")
+    return {name: found[name][0] for name in sorted(found)}
+
+
+def names() -> list[str]:
+    """Return the names of all architectures, sorted, without importing any.
+
+    Raises:
+        PluginError: As in `plugins`.
+    """
+    return list(plugins())
+
+
+def get(name: str) -> type[GAN]:
+    """Return an architecture, importing it and no other.
+
+    Args:
+        name: Its name, for example ``"acgan"``.
+
+    Returns:
+        The class.
+
+    Raises:
+        UnknownArchitectureError: If there is none of that name; the nearest is suggested.
+        PluginError: If it is there but broken.
+    """
+    known = plugins()
+    if name not in known:
+        raise UnknownArchitectureError(
+            f"Architecture {name!r} is not installed. {nearest(name, known)} "
+            f"Others come with `pip install` of a package that declares them, or with {VARIABLE}."
+        )
+    return known[name].load()
+
+
+def register(architecture: type[GAN]) -> type[GAN]:
+    """Add an architecture for this process, for example in a notebook; works as a decorator.
+
+    Registering a class of the same name and origin again replaces it, as re-running a cell does.
+
+    Args:
+        architecture: A subclass of `medgan.core.GAN`.
+
+    Returns:
+        The class itself.
+
+    Raises:
+        PluginError: If it is no such class, or its name belongs to an installed architecture.
+    """
+    name = getattr(architecture, "name", None)
+    _check(architecture, name, repr(architecture))
+    known = plugins()
+    if name not in _registered and name in known:
+        raise PluginError(f"Architecture {name!r} is declared by {known[name].origin} already. Choose another name.")
+    _registered[architecture.name] = architecture
+    return architecture
+
+
+def unregister(name: str) -> None:
+    """Take back a `register`.
+
+    Args:
+        name: The architecture's name.
+
+    Raises:
+        UnknownArchitectureError: If none of that name was registered.
+    """
+    if name not in _registered:
+        raise UnknownArchitectureError(f"Architecture {name!r} was not registered. {nearest(name, _registered)}")
+    del _registered[name]
+
+
+def _check(found: Any, name: str | None, place: str) -> None:
+    """Raise unless `found` is a concrete GAN class whose name is `name`."""
+    from medgan.core.gan import GAN
+
+    if not (isinstance(found, type) and issubclass(found, GAN)):
+        raise PluginError(f"{place} is not a subclass of medgan.core.GAN.")
+    missing = [part for part in ("name", "summary", "Trainer", "presets", "default_preset") if not hasattr(found, part)]
+    missing += sorted(found.__abstractmethods__)
+    if missing:
+        raise PluginError(f"{place} does not define {', '.join(missing)}.")
+    if found.name != name:
+        raise PluginError(f"{place} is registered as {name!r} but names itself {found.name!r}; the two must agree.")
