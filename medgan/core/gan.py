@@ -226,11 +226,12 @@ class GAN(ABC):
             raise DataError(f"This model was made for {self.data}; the data set has {dataset.spec}.")
         trainer = self.trainer or self.make_trainer(device=device, precision=precision)
         self.provenance = dataset.provenance()
+        has_classes = self.data.labels is not None and self.data.labels.kind in ("categorical", "ordinal")
         batches = dataset.batches(
             self.config.batch_size * self.config.discriminator_steps,
             seed=self.config.seed,
             start_step=trainer.step,
-            class_sampling=self.config.class_sampling,
+            class_sampling=self.config.class_sampling if has_classes else "natural",
             device=trainer.device,
             rank=trainer.accelerator.process_index,
             world_size=trainer.accelerator.num_processes,

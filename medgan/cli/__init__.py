@@ -1,0 +1,1 @@
+"""The command line: ``medgan fit``, ``medgan sample``, ``medgan archs``."""

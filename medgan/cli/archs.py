@@ -1,0 +1,64 @@
+"""``medgan archs``: which architectures there are."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from medgan import registry
+from medgan.errors import PluginError
+
+__all__ = ["archs"]
+
+
+@click.command()
+@click.argument("name", required=False)
+def archs(name: str | None) -> None:
+    """List the architectures, or show the options and presets of one.
+
+    A plugin that cannot be imported is listed with its error.
+    """
+    console = Console(soft_wrap=True)
+    if name is not None:
+        _show(console, name)
+        return
+    broken = []
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "what it is", "presets", "from"):
+        table.add_column(column)
+    for plugin in registry.plugins().values():
+        try:
+            architecture = plugin.load()
+        except PluginError as error:
+            broken.append(str(error))
+            table.add_row(plugin.name, "broken, see below", "", plugin.origin)
+        else:
+            table.add_row(plugin.name, architecture.summary, ", ".join(architecture.presets), plugin.origin)
+    console.print(table)
+    for message in broken:
+        click.echo(f"Broken: {message}", file=sys.stdout)
+
+
+def _show(console: Console, name: str) -> None:
+    """Print one architecture's options with the values of each preset."""
+    architecture = registry.get(name)
+    console.print(f"[bold]{architecture.name}[/bold]: {architecture.summary}")
+    if architecture.reference:
+        console.print(f"Reference: {architecture.reference}")
+    console.print(f"Images: {' or '.join(f'{number}-D' for number in architecture.spatial_dims)}")
+    needs = "needed" if architecture.needs_labels else "optional"
+    console.print(f"Labels: {', '.join(architecture.label_kinds)} ({needs})")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("option", no_wrap=True)
+    for preset in architecture.presets:
+        table.add_column(preset + (" (default)" if preset == architecture.default_preset else ""))
+    table.add_column("meaning")
+    for item in architecture.Config.options():
+        values = [json.dumps(getattr(preset, item.name)).strip('"') for preset in architecture.presets.values()]
+        choices = f" One of: {', '.join(map(str, item.choices))}." if item.choices else ""
+        table.add_row("--" + item.name.replace("_", "-"), *values, item.help + choices)
+    Console(width=max(console.width, 120)).print(table)

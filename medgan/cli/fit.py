@@ -1,0 +1,95 @@
+"""``medgan fit``: train a GAN."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medgan import registry
+from medgan.cli.options import given, make_options
+from medgan.runs import Run, RunConfig, find_run, read_config
+
+__all__ = ["fit"]
+
+_CONTROL = (
+    click.Option(
+        ["config", "--config"],
+        type=click.Path(path_type=Path),
+        help="JSON file of options, such as a run's config.json; flags win over it.",
+    ),
+    click.Option(
+        ["resume", "--resume"],
+        metavar="auto|PATH",
+        help="Continue a run folder; auto: the newest one in --outdir, or a new run if there is none.",
+    ),
+    click.Option(["dry_run", "-n", "--dry-run"], is_flag=True, help="Say what would be done, and stop."),
+)
+
+
+class _FitCommand(click.Command):
+    """Has the options of the run and those of whichever architecture is asked for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look at --arch, --preset, --config and --resume first: they decide which options there are."""
+        run_options = make_options(RunConfig)
+        peek = {option.name: option for option in (*run_options, *_CONTROL)}
+        peeking = click.Command(
+            "fit",
+            params=[peek[name] for name in ("arch", "preset", "outdir", "name", "config", "resume")],
+            add_help_option=False,
+            context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        )
+        seen = peeking.make_context("fit", list(args), resilient_parsing=True)
+        resume, file = None, {}
+        if seen.params["resume"] is not None:
+            resume = find_run(seen.params["resume"], Path(seen.params["outdir"]), seen.params["name"])
+        if resume is not None:
+            file = read_config(resume / "config.json")
+        elif seen.params["config"] is not None:
+            file = read_config(seen.params["config"])
+        first = {**file, **given(seen, [peek["arch"], peek["preset"]])}
+        architecture = registry.get(str(first.get("arch", RunConfig().arch)))
+        preset = architecture.get_preset(first.get("preset"))
+        self.params = [*run_options, *make_options(preset), *_CONTROL]
+        self.epilog = f"Presets of {architecture.name}: {', '.join(architecture.presets)}."
+        ctx.obj = (resume, file)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_FitCommand)
+@click.pass_context
+def fit(context: click.Context, **_: Any) -> None:
+    """Train a GAN, and write a run folder with samples, log, checkpoints and the model.
+
+    Without --data it trains on the embedded chest phantom, in a few minutes. The options below
+    are those of the run, then those of the architecture: `medgan fit --arch NAME --help` shows
+    another's.
+    """
+    from medgan.training import TrainingStopped
+
+    resume, file = context.obj
+    options = [item for item in context.command.params if isinstance(item, click.Option)]
+    flags = given(context, [item for item in options if item not in _CONTROL])
+    if resume is not None and context.params["config"] is not None:
+        raise click.UsageError("--config and --resume exclude each other: a resumed run has its options already.")
+    run = Run(flags, file, resume=resume, say=_say)
+    if context.params["dry_run"]:
+        run.dry_run()
+        return
+    try:
+        run.fit()
+    except TrainingStopped:
+        folder = shlex.quote(str(run.folder))
+        _say(f"Stopped; everything is saved. Continue with: medgan fit --resume {folder}")
+        sys.exit(130)
+
+
+def _say(line: str) -> None:
+    """Print a line for the user, and into the run's log."""
+    click.echo(line)
+    logging.getLogger("medgan").info(line)

@@ -1,0 +1,68 @@
+"""The group of commands, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from importlib import import_module
+from typing import Any
+
+import click
+
+from medgan import __version__
+from medgan.errors import MedganError
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "archs": "medgan.cli.archs:archs",
+    "fit": "medgan.cli.fit:fit",
+    "sample": "medgan.cli.sample:sample",
+}
+
+
+class _UserError(click.ClickException):
+    """A mistake that the user can mend: one message, exit code 2."""
+
+    exit_code = 2
+
+
+class _Group(click.Group):
+    """Imports a command when it is used, so that ``--help`` is quick; turns errors into messages."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; its errors end as one line, its warnings as one line each."""
+        logging.captureWarnings(False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except MedganError as error:
+                raise _UserError(str(error)) from error
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Print a warning of medgan's without the line of code that raised it; leave the others out.
+
+    Warnings of libraries concern medgan's code, not its user; the tests turn them into errors.
+    """
+    if category.__module__.startswith("medgan"):
+        click.echo(f"Warning: {message}", err=True)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="medgan")
+def main() -> None:
+    """Generative adversarial networks for medical images."""

@@ -1,0 +1,55 @@
+"""Config dataclasses as click options: the declaration of an option is its flag."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from medgan.core.config import Config, Option
+
+__all__ = ["given", "make_options"]
+
+
+def make_options(config: Config | type[Config], *, short: dict[str, str] | None = None) -> list[click.Option]:
+    """Return one click option for each option of a config.
+
+    Args:
+        config: The class, or an instance whose values are shown as defaults.
+        short: Short flags by option name, for example ``{"num": "-n"}``.
+
+    Returns:
+        The options; their values are None or the default unless the user gave them: see `given`.
+    """
+    short = short or {}
+    shown = config.to_dict() if isinstance(config, Config) else {}
+    return [_make(item, shown.get(item.name, item.default), short.get(item.name)) for item in config.options()]
+
+
+def given(context: click.Context, options: Sequence[click.Option]) -> dict[str, Any]:
+    """Return the values that the user typed, by option name.
+
+    Args:
+        context: The command's context.
+        options: Which options to look at.
+    """
+    typed = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    names = [option.name for option in options if option.name]
+    return {name: context.params[name] for name in names if context.get_parameter_source(name) in typed}
+
+
+def _make(item: Option, default: Any, short: str | None) -> click.Option:
+    """Return the click option of a declaration; bounds are left to `Config`, the one validator."""
+    flag = "--" + item.name.replace("_", "-")
+    names = [item.name, *([short] if short else []), flag]
+    kind: Any = click.Choice([str(choice) for choice in item.choices]) if item.choices else item.type
+    if item.type is bool:
+        names[-1] = f"{flag}/--no-{flag[2:]}"
+        kind = None
+    bounds = [
+        text for text, bound in ((f"at least {item.ge}", item.ge), (f"at most {item.le}", item.le)) if bound is not None
+    ]
+    help_text = f"{item.help} ({', '.join(bounds)})" if bounds else item.help
+    return click.Option(names, type=kind, default=default, help=help_text, show_default=default is not None)

@@ -1,0 +1,80 @@
+"""``medgan sample``: make images with a trained model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+__all__ = ["parse_seeds", "sample"]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds such as ``0-35`` or ``1,5,7-9``.
+
+    Args:
+        text: Numbers and ranges, joined by commas; both ends of a range count.
+
+    Returns:
+        The seeds, in the order given.
+
+    Raises:
+        click.BadParameter: If the text is something else.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise click.BadParameter(f"{text!r} is not a list of seeds. Type for example 0-35 or 1,5,7-9.")
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return seeds
+
+
+@click.command()
+@click.option("--model", type=click.Path(path_type=Path), required=True, help="Run folder, or a saved model's folder.")
+@click.option("-n", "--num", type=click.IntRange(min=1), help="Number of images.  [default: 64, or one a seed]")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    help="Class to show; repeat it for several in turn.  [default: balanced over all classes]",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the first image; the next have those after it.")
+@click.option("--seeds", help="Seeds such as 0-35 or 1,5,7-9, one image each.")
+@click.option("--truncation", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Below 1: more typical.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to create.")
+@click.option("--format", "form", type=click.Choice(["png", "npz"]), default="png", show_default=True)
+@click.option("--grid", is_flag=True, help="Also write a labelled overview, grid.png.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where to run."
+)
+def sample(
+    model: Path,
+    num: int | None,
+    labels: tuple[str, ...],
+    seed: int | None,
+    seeds: str | None,
+    truncation: float,
+    out: Path,
+    form: str,
+    grid: bool,
+    device: str,
+) -> None:
+    """Make images, in class folders, with a samples.csv: a data set in itself.
+
+    A seed and a label always give the same image of a model.
+    """
+    from medgan.models import load_model
+    from medgan.export import write_samples
+
+    if seeds is not None and (num is not None or seed is not None):
+        raise click.UsageError("--seeds says which and how many; leave out -n and --seed.")
+    start = seed or 0
+    chosen = range(start, start + (num or 64)) if seeds is None else parse_seeds(seeds)
+    names = None if labels in ((), ("balanced",)) else list(labels)
+    gan = load_model(model)
+    written = write_samples(
+        gan, out, seeds=chosen, labels=names, truncation=truncation, form=form, grid=grid, device=device
+    )
+    click.echo(f"{len(chosen):,} images: {written}")

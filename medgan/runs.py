@@ -1,0 +1,492 @@
+"""The run folder: the one place where a resolved configuration becomes objects, and where resume lives."""
+
+from __future__ import annotations
+
+import contextlib
+
+import json
+import logging
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from medgan import registry
+from medgan.core.config import Config, GANConfig, option
+from medgan.errors import CheckpointError, ConfigError, nearest
+
+if TYPE_CHECKING:
+    from medgan.core.gan import GAN
+    from medgan.data import ImageDataset
+
+__all__ = ["Run", "RunConfig", "RunResult", "find_run", "read_config", "resolve"]
+
+_logger = logging.getLogger("medgan")
+
+PHANTOM = "phantom://chest"
+"""The embedded data set, used when none is named."""
+
+_DEFAULT_KIMG = 100.0
+_PHANTOM_KIMG = 8.0
+
+# What may differ when a run is continued: where and how fast, not what is learnt.
+_FREE = frozenset(
+    {"data", "steps", "kimg", "device", "precision", "sample_every", "checkpoint_every", "log_every", "workers", "outdir", "name"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Config):
+    """Options of a run, beside those of its architecture."""
+
+    data: str = option(PHANTOM, "Images: a class folder, a MedMNIST .npz, or the embedded phantom://chest.")
+    arch: str = option("acgan", "Architecture; `medgan archs` lists them.")
+    preset: str | None = option(None, "Named settings of the architecture; its own default if not given.")
+    size: int = option(64, "Height and width of the images, in pixels.", ge=1)
+    channels: Literal["auto", "1", "3"] = option("auto", "1 for grey, 3 for RGB, auto for what the images are.")
+    aspect: Literal["stretch", "pad", "crop"] = option("stretch", "How images that are not square become so.")
+    patient_regex: str | None = option(
+        None, "Where the patient is in a file name: a regular expression's groups, or the preset kermany."
+    )
+    validation: float = option(0.1, "Share of the patients held out of the training.", ge=0, le=0.9)
+    max_bad: float = option(0.01, "Largest share of unreadable images.", ge=0, le=1)
+    workers: int = option(0, "Processes that decode images when the data is first opened.", ge=0)
+    steps: int | None = option(None, "Generator steps in all.", ge=1)
+    kimg: float | None = option(None, "Length in thousand images instead of steps.", ge=0)
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Where to train.")
+    precision: Literal["fp32", "bf16", "fp16"] = option("fp32", "Arithmetic of the networks.")
+    log_every: int = option(20, "Steps between lines of metrics.jsonl.", ge=1)
+    sample_every: int = option(500, "Steps between grids of samples.", ge=1)
+    checkpoint_every: int = option(500, "Steps between checkpoints.", ge=1)
+    outdir: str = option("runs", "Folder that holds the run folders.")
+    name: str | None = option(None, "Name of the run folder; a number, the architecture and the data if not given.")
+
+    def __post_init__(self) -> None:
+        """Check what concerns two options, or their text."""
+        super().__post_init__()
+        if self.steps is not None and self.kimg is not None:
+            raise ConfigError("Both --steps and --kimg were given. Pass one of them.")
+        if self.name is not None and not re.fullmatch(r"[\w][\w.+-]*", self.name):
+            raise ConfigError(f"--name {self.name!r} is not usable. Use letters, digits and . _ + - only.")
+
+    def total_steps(self, images_per_step: int) -> int:
+        """Return the length of the run in generator steps.
+
+        Args:
+            images_per_step: Real images that a step takes, over all processes.
+        """
+        if self.steps is not None:
+            return self.steps
+        kimg = self.kimg
+        if kimg is None:
+            kimg = _PHANTOM_KIMG if self.data.startswith("phantom:") else _DEFAULT_KIMG
+        return max(1, math.ceil(kimg * 1000 / images_per_step))
+
+
+def resolve(
+    flags: Mapping[str, Any], file: Mapping[str, Any] | None = None
+) -> tuple[RunConfig, type[GAN], GANConfig]:
+    """Resolve options: defaults < preset < file < flags.
+
+    Args:
+        flags: Options that were given by name, of the run and of the architecture.
+        file: Options from a file.
+
+    Returns:
+        The run's options, the architecture and its options.
+
+    Raises:
+        ConfigError: If an option is unknown (the nearest is suggested) or does not fit.
+        UnknownArchitectureError: If there is no such architecture.
+        PluginError: If the architecture is broken.
+    """
+    given = {**(file or {}), **flags}
+    # A length given as a flag replaces one from the file, in whichever unit.
+    if "steps" in flags or "kimg" in flags:
+        given |= {unit: flags.get(unit) for unit in ("steps", "kimg")}
+    run_names = {item.name for item in RunConfig.options()}
+    run = RunConfig.from_dict({name: value for name, value in given.items() if name in run_names})
+    architecture = registry.get(run.arch)
+    model_names = {item.name for item in architecture.Config.options()}
+    rest = {name: value for name, value in given.items() if name not in run_names}
+    for name in rest:
+        if name not in model_names:
+            raise ConfigError(f"Option {name!r} is unknown to {run.arch}. {nearest(name, run_names | model_names)}")
+    return run, architecture, architecture.get_preset(run.preset).replace(**rest)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read options from a JSON file, for example a run's ``config.json``.
+
+    Args:
+        path: A JSON object of option names and values; ``provenance`` is left out.
+
+    Returns:
+        The options.
+
+    Raises:
+        ConfigError: If the file is missing or is no such thing.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise ConfigError(f"The configuration {path} is not JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f'{path} holds a {type(values).__name__}; expected an object such as {{"size": 64}}.')
+    values.pop("provenance", None)
+    return values
+
+
+def find_run(text: str, outdir: Path, name: str | None = None) -> Path | None:
+    """Return the run folder that a ``--resume`` means.
+
+    Args:
+        text: A folder, or ``auto`` for the newest one in `outdir` that has a checkpoint.
+        outdir: Folder that holds the run folders.
+        name: Name of the run folder, for ``auto``; None for any.
+
+    Returns:
+        The folder; None if ``auto`` finds none.
+
+    Raises:
+        CheckpointError: If the named folder has no checkpoint.
+    """
+    if text == "auto":
+        found = [path.parents[2] for path in outdir.glob("*/checkpoints/latest/trainer.pt")]
+        found = [folder for folder in found if name is None or folder.name == name]
+        return max(found, key=lambda folder: _checkpoint(folder).stat().st_mtime, default=None)
+    folder = Path(text)
+    if not _checkpoint(folder).is_file() or not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{folder} cannot be resumed: it holds no checkpoints/latest/trainer.pt beside a config.json. "
+            "Pass a run folder such as runs/00000-acgan-chest_xray, or --resume auto."
+        )
+    return folder
+
+
+def _checkpoint(folder: Path) -> Path:
+    """Return where a run keeps its state."""
+    return folder / "checkpoints" / "latest" / "trainer.pt"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run left.
+
+    Attributes:
+        folder: The run folder.
+        samples: The last grid of samples.
+        model: The saved model.
+        gan: The model itself.
+    """
+
+    folder: Path
+    samples: Path
+    model: Path
+    gan: GAN
+
+
+class Run:
+    """A training with its files.
+
+    Args:
+        flags: Options that were given by name.
+        file: Options from a file.
+        resume: Run folder to continue; its options take the place of `file`.
+        say: Takes each line for the user.
+
+    Attributes:
+        config: The run's options.
+        model_config: The architecture's options.
+        folder: The run folder; None until `fit` makes it.
+
+    Raises:
+        ConfigError: If options do not fit, or a resumed run's would change what it learns.
+        UnknownArchitectureError: If there is no such architecture.
+        PluginError: If the architecture is broken.
+    """
+
+    def __init__(
+        self,
+        flags: Mapping[str, Any],
+        file: Mapping[str, Any] | None = None,
+        *,
+        resume: Path | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Resolve the options; nothing is written yet."""
+        self.resume = resume
+        self.say = say
+        if resume is not None:
+            file = read_config(resume / "config.json")
+        self.config, self.architecture, self.model_config = resolve(flags, file)
+        self.folder = resume
+        if resume is not None and file is not None:
+            _check_continues(resume, file, self.config.to_dict() | self.model_config.to_dict())
+
+    def open_data(self, progress: Callable[[int, int], None] | None = None) -> tuple[ImageDataset, ImageDataset | None]:
+        """Open the data and hold some patients out.
+
+        Args:
+            progress: Told of images decoded and images in all.
+
+        Returns:
+            Training and validation images; the latter None if none are held out.
+
+        Raises:
+            DataError: If the data cannot be used.
+        """
+        from medgan.data import open_dataset
+
+        config = self.config
+        dataset = open_dataset(
+            config.data,
+            size=config.size,
+            channels="auto" if config.channels == "auto" else int(config.channels),
+            aspect=config.aspect,
+            patient_regex=config.patient_regex,
+            max_bad=config.max_bad,
+            workers=config.workers,
+            progress=progress,
+        )
+        if config.validation == 0:
+            return dataset, None
+        return dataset.split(config.validation, seed=self.model_config.seed)
+
+    def describe(self, dataset: ImageDataset, validation: ImageDataset | None) -> dict[str, Any]:
+        """Return the resolved configuration with its provenance, as written to ``config.json``."""
+        from medgan.core.saving import versions
+
+        plugin = registry.plugins()[self.config.arch]
+        return {
+            **self.config.to_dict(),
+            **self.model_config.to_dict(),
+            "provenance": {
+                "versions": versions(),
+                "architecture": {"name": plugin.name, "value": plugin.value, "origin": plugin.origin},
+                "data": dataset.spec.to_dict(),
+                "training_data": dataset.provenance(),
+                "validation_images": 0 if validation is None else len(validation),
+            },
+        }
+
+    def dry_run(self) -> None:
+        """Say what `fit` would do: options, data and networks; write nothing.
+
+        Raises:
+            MedganError: As `fit` would.
+        """
+        dataset, validation = self.open_data()
+        gan = self.architecture(dataset.spec, self.model_config)
+        trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
+        self.say(json.dumps(self.describe(dataset, validation), indent=2, ensure_ascii=False))
+        self._introduce(gan, dataset, validation)
+        per_step = self.model_config.batch_size * self.model_config.discriminator_steps
+        self.say(f"Would train {self.config.total_steps(per_step * trainer.accelerator.num_processes):,} steps.")
+
+    def fit(self) -> RunResult:
+        """Train, and write the run folder.
+
+        Returns:
+            Where everything is.
+
+        Raises:
+            TrainingStopped: If Ctrl-C ended it; the state is saved.
+            TrainingDivergedError: If a loss became NaN or infinite; the last checkpoint is untouched.
+            MedganError: If data, options or files do not fit.
+        """
+        from accelerate.utils import broadcast_object_list
+
+        from medgan.core.trainer import make_accelerator
+        from medgan.training import Checkpoint, MetricsLog, SampleGrid, StopOnSignal, make_progress, plot_losses
+        from medgan.training import make_grid, save_image
+        from medgan.training.callbacks import TrainingStopped
+
+        accelerator = make_accelerator(self.config.device, self.config.precision)
+        main = accelerator.is_main_process
+        if not main:
+            self.say = lambda line: None
+        # The main process decodes; the others then find everything in the cache.
+        with accelerator.main_process_first():
+            dataset, validation = self.open_data()
+        gan = self.architecture(dataset.spec, self.model_config)
+        trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
+        if self.resume is not None:
+            self._restore(gan)
+        per_step = self.model_config.batch_size * self.model_config.discriminator_steps
+        steps = self.config.total_steps(per_step * accelerator.num_processes)
+        if steps <= trainer.step:
+            raise ConfigError(
+                f"{self.folder} has done {trainer.step:,} steps already, and {steps:,} were asked for. "
+                f"Type --steps {trainer.step + steps} to train on."
+            )
+
+        if main:
+            self.folder = self.folder or self._make_folder(dataset.name)
+            self._write_facts(dataset, validation)
+        place = [str(self.folder)]
+        if accelerator.num_processes > 1:
+            broadcast_object_list(place)
+        folder = self.folder = Path(place[0])
+        with _log_file(folder / "log.txt" if main else None):
+            self._introduce(gan, dataset, validation)
+            self.say(f"Run folder: {folder}")
+            stop = StopOnSignal()
+            checkpoint = Checkpoint(
+                gan, _checkpoint(folder), folder / "model", every=self.config.checkpoint_every
+            )
+            grid = SampleGrid(gan, folder / "samples", every=self.config.sample_every)
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(stop.listening())
+                callbacks: list[Any] = [checkpoint, stop]
+                log = MetricsLog(folder / "metrics.jsonl", every=self.config.log_every)
+                if main:
+                    if self.resume is None:
+                        save_image(make_grid(_real_samples(dataset), dataset.spec), folder / "samples" / "real.png")
+                    log.report = stack.enter_context(make_progress(steps, trainer.step))
+                    callbacks = [log, grid, checkpoint, stop]
+                try:
+                    gan.fit(dataset, steps=steps - trainer.step, callbacks=callbacks)
+                except TrainingStopped:
+                    checkpoint.write(trainer)
+                    _logger.info("stopped by the user at step %d", trainer.step)
+                    raise
+                finally:
+                    if main and log.rows:
+                        plot_losses(log.rows, folder / "plots" / "losses.png")
+            self.say(f"Images: {grid.latest} (real ones: {folder / 'samples' / 'real.png'})")
+            self.say(f"Model:  {folder / 'model'}")
+            self.say(f"More:   medgan sample --model {folder} -n 64 --out samples --grid")
+        return RunResult(folder, grid.latest or folder / "samples", folder / "model", gan)
+
+    def _restore(self, gan: GAN) -> None:
+        """Load the run's checkpoint into the training, if it is of this architecture and data."""
+        from medgan.core.saving import read_state
+
+        assert self.folder is not None and gan.trainer is not None  # noqa: S101, PT018 - for the type checker
+        path = _checkpoint(self.folder)
+        state = read_state(path)
+        wanted = {"architecture": gan.name, "data": gan.data.to_dict()}
+        for key, value in wanted.items():
+            if state.get(key) != value:
+                raise CheckpointError(
+                    f"{path} is of {key} {state.get(key)!r}, but this run is of {value!r}. Start a new run instead."
+                )
+        try:
+            gan.trainer.load_state_dict(state["trainer"])
+        except KeyError as error:
+            raise CheckpointError(f"{path} lacks {error}; it was not written by this version of medgan.") from error
+
+    def _make_folder(self, data_name: str) -> Path:
+        """Create the run folder; an existing one is never touched."""
+        outdir = Path(self.config.outdir)
+        try:
+            outdir.mkdir(parents=True, exist_ok=True)
+            if self.config.name is not None:
+                folder = outdir / self.config.name
+                folder.mkdir()
+                return folder
+            numbers = [int(path.name[:5]) for path in outdir.iterdir() if re.match(r"\d{5}-", path.name)]
+            number = max(numbers, default=-1) + 1
+            while True:
+                folder = outdir / f"{number:05d}-{self.config.arch}-{data_name}"
+                # Two runs may start at the same moment.
+                with contextlib.suppress(FileExistsError):
+                    folder.mkdir()
+                    return folder
+                number += 1
+        except FileExistsError:
+            raise ConfigError(
+                f"{outdir / (self.config.name or '')} exists already. "
+                f"Continue it with --resume {outdir / (self.config.name or '')}, or choose another --name."
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"No run folder can be made in {outdir}: {error.strerror}. Choose another --outdir.") from error
+
+    def _write_facts(self, dataset: ImageDataset, validation: ImageDataset | None) -> None:
+        """Write the resolved configuration and what the data was, before the first step."""
+        from medgan.core.saving import write_aside
+
+        assert self.folder is not None  # noqa: S101 - for the type checker
+        splits = {"train": sorted(dataset.index["file"])}
+        if validation is not None:
+            splits["validation"] = sorted(validation.index["file"])
+        texts = {
+            "config.json": json.dumps(self.describe(dataset, validation), indent=2, ensure_ascii=False) + "\n",
+            "data/index.csv": dataset.index.to_csv(index=False),
+            "data/quarantine.csv": dataset.quarantine.to_csv(index=False),
+            "data/splits.json": json.dumps(splits, indent=1, ensure_ascii=False) + "\n",
+        }
+        for name, text in texts.items():
+            with write_aside(self.folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+    def _introduce(self, gan: GAN, dataset: ImageDataset, validation: ImageDataset | None) -> None:
+        """Say what is about to be trained on what."""
+        assert gan.trainer is not None  # noqa: S101 - for the type checker
+        counts = ", ".join(f"{name} {count:,}" for name, count in dataset.class_counts().items())
+        held_out = "none held out" if validation is None else f"{len(validation):,} held out"
+        self.say(f"Data: {dataset.name}, {len(dataset):,} images ({counts or 'no labels'}), {held_out}; {dataset.spec}")
+        if len(dataset.quarantine):
+            self.say(f"Left out {len(dataset.quarantine):,} unreadable images; see data/quarantine.csv in the run folder.")
+        sizes = [
+            sum(parameter.numel() for parameter in network.parameters())
+            for network in (gan.trainer.generator, gan.trainer.discriminator)
+        ]
+        self.say(
+            f"Model: {gan.name}, generator {sizes[0]:,} and discriminator {sizes[1]:,} parameters, "
+            f"on {gan.trainer.device} in {self.config.precision}"
+        )
+
+
+def _check_continues(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise if options of a resumed run would change what it learns."""
+    for name, value in now.items():
+        if name not in _FREE and name in before and before[name] != value:
+            raise ConfigError(
+                f"{folder} was begun with {name} {before[name]!r}; {value!r} cannot take its place. "
+                "Leave the flag out, or start a new run."
+            )
+
+
+def _real_samples(dataset: ImageDataset, per_class: int = 16) -> Any:
+    """Return some real images of each class, for comparison."""
+    import numpy as np
+    import torch
+
+    from medgan.core.spec import Batch
+
+    labels = dataset.labels
+    rng = np.random.default_rng(0)
+    if labels is None or labels.ndim != 1:
+        rows = rng.permutation(len(dataset))[: 4 * per_class]
+        return Batch(dataset.images_at(rows))
+    classes = [rng.permutation(np.flatnonzero(labels == index))[:per_class] for index in range(dataset.spec.num_labels)]
+    rows = np.concatenate(classes)
+    return Batch(dataset.images_at(rows), torch.as_tensor(labels[rows]))
+
+
+@contextlib.contextmanager
+def _log_file(path: Path | None) -> Iterator[None]:
+    """Append medgan's log to a file for the duration of a block."""
+    if path is None:
+        yield
+        return
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = _logger.level
+    _logger.addHandler(handler)
+    _logger.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException as error:
+        _logger.error("%s: %s", type(error).__name__, error)
+        raise
+    finally:
+        _logger.setLevel(level)
+        _logger.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,17 @@
+"""What surrounds the algorithm: log, progress, sample grids, checkpoints, a clean stop."""
+
+from medgan.training.callbacks import Checkpoint, MetricsLog, SampleGrid, StopOnSignal, TrainingStopped
+from medgan.training.pictures import make_grid, plot_losses, save_image
+from medgan.training.progress import make_progress
+
+__all__ = [
+    "Checkpoint",
+    "MetricsLog",
+    "SampleGrid",
+    "StopOnSignal",
+    "TrainingStopped",
+    "make_grid",
+    "make_progress",
+    "plot_losses",
+    "save_image",
+]

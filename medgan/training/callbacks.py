@@ -1,0 +1,223 @@
+"""Callbacks of a training; each can be left out without changing a weight."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from medgan.core.gan import GAN
+from medgan.core.saving import write_aside, write_state
+from medgan.core.trainer import Callback, Metrics, Trainer
+from medgan.training.pictures import make_grid, save_image
+
+__all__ = ["Checkpoint", "MetricsLog", "SampleGrid", "StopOnSignal", "TrainingStopped"]
+
+
+class TrainingStopped(Exception):  # noqa: N818 - not an error: the user asked for it
+    """The user asked for an end, and the step in progress is done."""
+
+
+class MetricsLog(Callback):
+    """Appends the means of some steps to a file of JSON lines.
+
+    Args:
+        path: The file; lines from beyond the step that a resume starts at are dropped.
+        every: Steps in a mean.
+        report: Called with each line, for example to show it.
+
+    Attributes:
+        rows: All lines.
+    """
+
+    def __init__(self, path: Path, *, every: int = 20, report: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """Store the arguments."""
+        self.path = path
+        self.every = every
+        self.report = report
+        self.rows: list[dict[str, Any]] = []
+
+    def on_start(self, trainer: Trainer[Any]) -> None:
+        """Read what is there already, and start the clock."""
+        if self.path.is_file():
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            # A process killed while writing leaves half a line; it counts for nothing.
+            rows = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+            self.rows = [row for row in rows if row["step"] <= trainer.step]
+            with write_aside(self.path) as temporary:
+                temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+        self._restart(trainer)
+
+    def on_step(self, trainer: Trainer[Any], metrics: Metrics) -> None:
+        """Add to the mean, and write it when it is full."""
+        for name, value in metrics.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        self._count += 1
+        if trainer.step % self.every == 0:
+            self._write(trainer)
+
+    def on_end(self, trainer: Trainer[Any]) -> None:
+        """Write what is left."""
+        if self._count:
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer[Any]) -> None:
+        """Append a line; the only place where an accelerator has to be waited for."""
+        means = (torch.stack(list(self._sums.values())) / self._count).tolist()
+        seconds = time.perf_counter() - self._time
+        row: dict[str, Any] = {
+            "step": trainer.step,
+            "images": trainer.images_seen,
+            "images_per_second": round((trainer.images_seen - self._images) / max(seconds, 1e-9), 2),
+            **{name: round(value, 6) for name, value in zip(self._sums, means, strict=True)},
+        }
+        self.rows.append(row)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+        if self.report is not None:
+            self.report(row)
+        self._restart(trainer)
+
+    def _restart(self, trainer: Trainer[Any]) -> None:
+        """Begin a new mean."""
+        self._sums: Metrics = {}
+        self._count = 0
+        self._images = trainer.images_seen
+        self._time = time.perf_counter()
+
+
+class SampleGrid(Callback):
+    """Writes a labelled grid of samples, always of the same seeds.
+
+    Args:
+        gan: The model in training.
+        folder: Folder of the pictures, ``000500.png`` for step 500.
+        every: Steps between pictures.
+        per_class: Images of each class; of data without labels four times as many.
+    """
+
+    def __init__(self, gan: GAN, folder: Path, *, every: int, per_class: int = 16) -> None:
+        """Store the arguments."""
+        self.gan = gan
+        self.folder = folder
+        self.every = every
+        self.per_class = per_class
+        self.latest: Path | None = None
+
+    def on_start(self, trainer: Trainer[Any]) -> None:
+        """Show where it starts from."""
+        self.write(trainer.step)
+
+    def on_step(self, trainer: Trainer[Any], metrics: Metrics) -> None:
+        """Write a picture when it is time."""
+        if trainer.step % self.every == 0:
+            self.write(trainer.step)
+
+    def on_end(self, trainer: Trainer[Any]) -> None:
+        """Show where it ended."""
+        if trainer.step % self.every:
+            self.write(trainer.step)
+
+    def write(self, step: int) -> Path:
+        """Write the picture of a step, and return its path."""
+        classes = self.gan.data.num_labels
+        batch = self.gan.sample(self.per_class * (classes or 4))
+        self.latest = self.folder / f"{step:06d}.png"
+        save_image(make_grid(batch, self.gan.data), self.latest)
+        return self.latest
+
+
+class Checkpoint(Callback):
+    """Writes all that a resume needs, and the model so far; never a broken one.
+
+    With several processes each of them needs this callback; the main one writes.
+
+    Args:
+        gan: The model in training.
+        path: File of the training's state.
+        model: Folder of the model.
+        every: Steps between checkpoints.
+    """
+
+    def __init__(self, gan: GAN, path: Path, model: Path, *, every: int) -> None:
+        """Store the arguments."""
+        self.gan = gan
+        self.path = path
+        self.model = model
+        self.every = every
+        self._written = -1
+
+    def on_step(self, trainer: Trainer[Any], metrics: Metrics) -> None:
+        """Write when it is time."""
+        if trainer.step % self.every == 0:
+            self.write(trainer)
+
+    def on_end(self, trainer: Trainer[Any]) -> None:
+        """Write the last state."""
+        self.write(trainer)
+
+    def write(self, trainer: Trainer[Any]) -> None:
+        """Write the state and the model, unless those of this step are there already.
+
+        Raises:
+            TrainingDivergedError: If a weight is NaN or infinite; nothing is written then.
+            CheckpointError: If they cannot be written.
+        """
+        if self._written == trainer.step:
+            return
+        trainer.check_finite()
+        state = trainer.state_dict()
+        if trainer.accelerator.is_main_process:
+            facts = {"architecture": self.gan.name, "data": self.gan.data.to_dict()}
+            write_state(self.path, facts | {"trainer": state})
+            self.gan.save(self.model)
+        self._written = trainer.step
+
+
+class StopOnSignal(Callback):
+    """Ends a training after the step in progress when Ctrl-C or a termination request comes.
+
+    A second Ctrl-C ends it at once. Use it as a context manager around the training as well.
+    """
+
+    def __init__(self) -> None:
+        """Nothing came yet."""
+        self.asked = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals over for the duration of a block."""
+        signals = [signal.SIGINT, signal.SIGTERM]
+        try:
+            before = {number: signal.signal(number, self._ask) for number in signals}
+        except ValueError:
+            # Only the main thread may set handlers; elsewhere Ctrl-C is not ours to take.
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def on_step(self, trainer: Trainer[Any], metrics: Metrics) -> None:
+        """Raise `TrainingStopped` if a signal came, in all processes at the same step."""
+        asked = self.asked
+        if trainer.accelerator.num_processes > 1:
+            flag = torch.tensor([float(asked)], device=trainer.device)
+            asked = bool(trainer.accelerator.reduce(flag, reduction="sum").item())
+        if asked:
+            raise TrainingStopped
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        """Remember the signal."""
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

@@ -1,0 +1,69 @@
+"""Progress of a training: a live line in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+__all__ = ["make_progress"]
+
+_SECONDS_BETWEEN_LINES = 10
+
+
+@contextmanager
+def make_progress(steps: int, start: int = 0) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Show the lines of `MetricsLog` as they come.
+
+    Args:
+        steps: Step at which the training ends.
+        start: Step at which it starts.
+
+    Yields:
+        A function that takes a line.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        last = -float("inf")
+
+        def show_line(row: dict[str, Any]) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _SECONDS_BETWEEN_LINES or row["step"] == steps:
+                last = time.monotonic()
+                click.echo(f"step {row['step']:,}/{steps:,}  {_describe(row, steps)}", err=True)
+
+        yield show_line
+        return
+
+    columns = (
+        TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
+        BarColumn(bar_width=20),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("starting", total=steps, completed=start)
+
+        def show_live(row: dict[str, Any]) -> None:
+            progress.update(task, completed=row["step"], description=_describe(row, steps))
+
+        yield show_live
+
+
+def _describe(row: dict[str, Any], steps: int) -> str:
+    """Return speed, time left and losses in words."""
+    speed = row["images_per_second"]
+    left = (steps - row["step"]) * row["images"] / max(row["step"], 1) / max(speed, 1e-9)
+    minutes, seconds = divmod(round(left), 60)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    losses = "  ".join(
+        f"{network[0].upper()} {term} {value:.3f}"
+        for (network, term), value in ((key.split("/", 1), value) for key, value in row.items() if "/" in key)
+    )
+    return f"{speed:.0f} images/s  {clock} left  {losses}"
