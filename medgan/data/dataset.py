@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from medgan.core.spec import Batch, DataSpec, LabelSpec
+from medgan.data.npz import open_npz
+from medgan.data.phantom import open_phantom
 from medgan.data.sampling import ClassSampling, Sampler
 from medgan.data.sources import Source, list_folder
 from medgan.data.splits import find_patients, split_groups
@@ -113,6 +115,20 @@ class ImageDataset:
         else:
             counts = np.bincount(self.labels, minlength=len(self.spec.labels))
         return dict(zip(self.spec.labels.names, map(int, counts), strict=True))
+
+    def provenance(self) -> dict[str, Any]:
+        """Return where the images come from, as plain JSON values; saved with every model trained on them."""
+        patients = self.index["patient_id"]
+        known = patients[patients != ""]
+        return {
+            "name": self.name,
+            "images": len(self),
+            "patients": int(known.nunique()) if len(known) else None,
+            "class_counts": self.class_counts(),
+            "intensity_range": list(self.intensity_range),
+            "licence": self.licence,
+            "fingerprint": self.fingerprint,
+        }
 
     def subset(self, indices: Sequence[int] | NDArray[np.integer[Any]] | torch.Tensor) -> ImageDataset:
         """Return a data set of some of the images; it shares the pixels.
@@ -418,14 +434,16 @@ def open_dataset(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> ImageDataset:
-    r"""Open a folder of images as a data set of one size.
+    r"""Open images as a data set of one size.
 
     The first opening decodes every image and keeps the result in a cache; the next ones take a moment. Files that
     cannot be used are listed in ``quarantine`` and stop nothing, until they are too many.
 
     Args:
         source: A folder with one folder of PNG, JPEG, TIFF or BMP images a class, such as ``train/NORMAL`` and
-            ``train/PNEUMONIA``; a folder of images without classes.
+            ``train/PNEUMONIA``; a folder of images without classes; a MedMNIST-style file, ``pneumoniamnist.npz``, or one
+            of its other splits, ``pneumoniamnist.npz#val``; or the simulated ``phantom://chest``, optionally
+            ``phantom://chest?n=2000&seed=0``.
         size: Height and width in pixels; one number for square images.
         channels: 1, 3, or ``auto``: 1 if all images are grey in content, whatever their files say, else 3.
         aspect: How images of other proportions fit: ``stretch``, ``pad`` or ``crop``.
@@ -454,7 +472,7 @@ def open_dataset(
         raise ConfigError(f"max_bad must lie between 0 and 1, for example 0.01, got {max_bad}.")
     if workers < 0:
         raise ConfigError(f"workers must be at least 0, got {workers}.")
-    found = _find_source(source)
+    found = _find_source(source, preprocessing.size)
     store = open_store(found, preprocessing, cache_dir=cache_dir, workers=workers, progress=progress)
     _check_bad(found, store, max_bad)
     index = store.index
@@ -493,15 +511,22 @@ def _checked_preprocessing(
     return Preprocessing(lengths, channels, aspect)
 
 
-def _find_source(source: str | Path) -> Source:
+def _find_source(source: str | Path, size: tuple[int, int]) -> Source:
     """Find out what kind of source was given."""
+    if str(source).startswith("phantom:"):
+        return open_phantom(str(source), size)
     root = Path(source).expanduser()
+    if ".npz" in root.name and not root.is_dir():
+        return open_npz(str(root))
     if not root.exists():
         raise DataError(
-            f"There is no {root} (looked in {Path.cwd()}). Give a folder of images: medgan fit path/to/DATA"
+            f"There is no {root} (looked in {Path.cwd()}). Give a folder of images, such as path/to/chest_xray/train, "
+            "a MedMNIST file, such as pneumoniamnist.npz, or phantom://chest, which needs no data."
         )
     if not root.is_dir():
-        raise DataError(f"{root} is a file. Give the folder that holds the images: {root.parent}")
+        raise DataError(
+            f"{root} is a file, and not a .npz file. Give the folder that holds the images: {root.resolve().parent}"
+        )
     root = root.resolve()
     return list_folder(root, _folder_name(root))
 
