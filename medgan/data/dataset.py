@@ -441,8 +441,8 @@ def open_dataset(
 
     Args:
         source: A folder with one folder of PNG, JPEG, TIFF or BMP images a class, such as ``train/NORMAL`` and
-            ``train/PNEUMONIA``; a folder of images without classes; a MedMNIST-style file, ``pneumoniamnist.npz``, or one
-            of its other splits, ``pneumoniamnist.npz#val``; or the simulated ``phantom://chest``, optionally
+            ``train/PNEUMONIA``; a folder of images without classes; a MedMNIST-style file, ``pneumoniamnist.npz``, or
+            one of its other splits, ``pneumoniamnist.npz#val``; or the simulated ``phantom://chest``, optionally
             ``phantom://chest?n=2000&seed=0``.
         size: Height and width in pixels; one number for square images.
         channels: 1, 3, or ``auto``: 1 if all images are grey in content, whatever their files say, else 3.
@@ -540,7 +540,7 @@ def _folder_name(root: Path) -> str:
 def _check_bad(source: Source, store: Store, max_bad: float) -> None:
     """Raise if too many images are bad, or a class has no good one."""
     good, bad = len(store.index), len(store.quarantine)
-    names = source.labels.names if source.labels is not None and source.labels.kind == "categorical" else ()
+    names = source.labels.names if source.labels is not None and source.labels.kind != "multilabel" else ()
     good_of, bad_of = (table["label"].value_counts().to_dict() for table in (store.index, store.quarantine))
     empty = [name for name in names if not good_of.get(name)]
     if good and not empty and bad <= max_bad * (good + bad):

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-__all__ = ["IMAGE_SUFFIXES", "DecodedImage", "ReadError", "looks_like_image", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "DecodedImage", "ReadError", "looks_like_image", "read_image", "without_equal_channels"]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib"})
 
@@ -127,6 +127,19 @@ def read_image(path: Path) -> DecodedImage:
         raise ReadError("decode", _describe(exception), hint) from exception
 
 
+def without_equal_channels(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Reduce an RGB image that is grey in content to one channel.
+
+    Args:
+        pixels: Shape ``(height, width, channels)``.
+
+    Returns:
+        Shape ``(height, width, 1)`` if all channels are equal, else the image unchanged.
+    """
+    grey = all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in range(1, pixels.shape[2]))
+    return pixels[..., :1] if grey else pixels
+
+
 def _decode(image: Image.Image) -> DecodedImage:
     """Turn an opened image into an array; see the module's list of decisions."""
     mode = image.mode
@@ -145,9 +158,7 @@ def _decode(image: Image.Image) -> DecodedImage:
     if pixels.min() == pixels.max():
         error = f"constant image: every pixel is {pixels.min()}"
         raise ReadError("check", error, "an image without content teaches nothing: delete it")
-    if pixels.shape[2] == 3 and all((pixels[..., 0] == pixels[..., channel]).all() for channel in (1, 2)):
-        pixels = pixels[..., :1]
-    return DecodedImage(pixels, mode, bits)
+    return DecodedImage(without_equal_channels(pixels), mode, bits)
 
 
 def _bits(mode: str, tags: Any) -> int:

@@ -47,7 +47,7 @@ class Sampler:
         if class_sampling not in get_args(ClassSampling):
             raise ConfigError(f"class_sampling={class_sampling!r}: {nearest(class_sampling, get_args(ClassSampling))}")
         self._seed = seed
-        self._permutations: dict[int, tuple[int, NDArray[np.int64]]] = {}
+        self._permutations: dict[int, tuple[int, NDArray[np.int64]]] = {}  # of each class: the latest epoch's
         if class_sampling == "natural":
             self._members = [np.arange(count)]
             self._quotas = np.array([1])
@@ -94,19 +94,18 @@ class Sampler:
 
     def _permutation(self, label: int, epoch: int) -> NDArray[np.int64]:
         """The order of one class in one epoch; the latest is kept, as it serves many batches."""
-        order: NDArray[np.int64]
-        known_epoch, order = self._permutations.get(label, (-1, self._members[label]))
-        if known_epoch != epoch:
-            order = np.random.default_rng([self._seed, label, epoch]).permutation(self._members[label])
-            self._permutations[label] = (epoch, order)
-        return order
+        if label not in self._permutations or self._permutations[label][0] != epoch:
+            rng = np.random.default_rng([self._seed, label, epoch])
+            self._permutations[label] = (epoch, rng.permutation(self._members[label]))
+        return self._permutations[label][1]
 
 
 def _quotas(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Places of each class in the pattern, by the square root of its size; at least one."""
     roots = np.sqrt(sizes)
     length = max(_PATTERN_LENGTH, 8 * len(sizes))
-    return np.maximum(1, np.rint(length * roots / roots.sum())).astype(np.int64)
+    quotas: NDArray[np.int64] = np.maximum(1, np.rint(length * roots / roots.sum())).astype(np.int64)
+    return quotas
 
 
 def _pattern(quotas: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

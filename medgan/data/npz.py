@@ -1,0 +1,209 @@
+"""MedMNIST files, and others of their make: ``train_images``, ``train_labels``, ``val_images``, ... in one ``.npz``.
+
+The names of the classes are not in the files; those of MedMNIST are known here by the file's name.
+
+Reference: Yang et al., MedMNIST v2, Scientific Data 10, 41, 2023, doi:10.1038/s41597-022-01721-8.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan.core.spec import LabelSpec
+from medgan.data.readers import DecodedImage, ReadError, without_equal_channels
+from medgan.data.sources import Entry
+from medgan.errors import DataError, nearest
+
+__all__ = ["CLASS_NAMES", "NpzSource", "open_npz"]
+
+_SPLITS = ("train", "val", "test")
+
+_ORGANS = (
+    *("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right"),
+    *("liver", "lung-left", "lung-right", "pancreas", "spleen"),
+)
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "bloodmnist": (
+        *("basophil", "eosinophil", "erythroblast", "immature granulocyte"),
+        *("lymphocyte", "monocyte", "neutrophil", "platelet"),
+    ),
+    "breastmnist": ("malignant", "normal, benign"),
+    "chestmnist": (
+        *("atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule", "pneumonia"),
+        *("pneumothorax", "consolidation", "edema", "emphysema", "fibrosis", "pleural", "hernia"),
+    ),
+    "dermamnist": (
+        "actinic keratoses and intraepithelial carcinoma",
+        *("basal cell carcinoma", "benign keratosis-like lesions", "dermatofibroma"),
+        *("melanoma", "melanocytic nevi", "vascular lesions"),
+    ),
+    "octmnist": ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
+    "organamnist": _ORGANS,
+    "organcmnist": _ORGANS,
+    "organsmnist": _ORGANS,
+    "pathmnist": (
+        *("adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle"),
+        *("normal colon mucosa", "cancer-associated stroma", "colorectal adenocarcinoma epithelium"),
+    ),
+    "pneumoniamnist": ("normal", "pneumonia"),
+    "retinamnist": ("0", "1", "2", "3", "4"),
+    "tissuemnist": (
+        *("Collecting Duct, Connecting Tubule", "Distal Convoluted Tubule", "Glomerular endothelial cells"),
+        *("Interstitial endothelial cells", "Leukocytes", "Podocytes", "Proximal Tubule Segments"),
+        "Thick Ascending Limb",
+    ),
+}
+"""Names of MedMNIST's classes (or findings, of chestmnist), in the order of their indices."""
+
+
+@dataclass(frozen=True)
+class NpzSource:
+    """One split of a ``.npz`` file."""
+
+    path: Path
+    split: str
+    name: str
+    labels: LabelSpec | None
+    entries: tuple[Entry, ...]
+    licence: str | None = None
+
+    @property
+    def description(self) -> str:
+        """The file and its split."""
+        return f"{self.path}#{self.split}"
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """Nothing is left aside."""
+        return {}
+
+    @cached_property
+    def _images(self) -> NDArray[Any]:
+        """All images; read anew in each worker process."""
+        return _images(self.path, self.split)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the images out when a worker process gets a copy."""
+        return {key: value for key, value in self.__dict__.items() if key != "_images"}
+
+    def identity(self) -> Iterator[Any]:
+        """Yield the path, size and times of the file, and the labels' names."""
+        status = self.path.stat()
+        names = None if self.labels is None else [self.labels.kind, *self.labels.names]
+        yield ["npz", str(self.path), self.split, status.st_size, status.st_mtime_ns, status.st_ctime_ns, names]
+
+    def read(self, position: int) -> DecodedImage:
+        """Return one image of the array."""
+        pixels = self._images[position]
+        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        if pixels.min() == pixels.max():
+            error = f"constant image: every pixel is {pixels.min()}"
+            raise ReadError("check", error, "an image without content teaches nothing")
+        return DecodedImage(without_equal_channels(pixels), "array", pixels.dtype.itemsize * 8)
+
+
+def open_npz(source: str) -> NpzSource:
+    """Open a ``.npz`` file of images and labels; nothing in it is ever unpickled.
+
+    Args:
+        source: Path of the file, with ``#val`` or ``#test`` for another split than ``train``.
+
+    Returns:
+        The source. One column of labels gives classes, several give a multi-label set.
+
+    Raises:
+        DataError: If the file or split does not exist, or the arrays are not images with labels.
+    """
+    path, split = Path(source), "train"
+    if not path.exists() and "#" in source:
+        stem, split = source.rsplit("#", 1)
+        path = Path(stem)
+    if not path.is_file():
+        raise DataError(f"There is no file {path} (looked in {Path.cwd()}). Give a file such as pneumoniamnist.npz.")
+    path = path.resolve()
+    if split not in _SPLITS:
+        raise DataError(f"{path.name} has no split {split!r}. {nearest(split, _SPLITS)} Type {path}#val.")
+    images = _images(path, split)
+    labels = _array(path, f"{split}_labels", required=False)
+    name = re.sub(r"[^\w.-]+", "-", path.stem).strip("-.") or "data"
+    if labels is None:
+        entries = tuple(Entry(f"{split}/{position:06d}") for position in range(len(images)))
+        return NpzSource(path, split, name, None, entries)
+    labels = labels.reshape(len(labels), -1) if labels.ndim < 2 else labels
+    if labels.ndim != 2 or len(labels) != len(images) or labels.dtype.kind not in "iub" or labels.min(initial=0) < 0:
+        raise DataError(
+            f"{path}: {split}_labels has the shape {labels.shape} and type {labels.dtype} for {len(images)} images. "
+            "Expected class indices of shape (N, 1), or 0 and 1 of shape (N, findings)."
+        )
+    spec = _label_spec(path, labels)
+    if spec.kind == "multilabel":
+        entries = tuple(
+            Entry(f"{split}/{position:06d}", values=tuple(map(float, row))) for position, row in enumerate(labels)
+        )
+    else:
+        entries = tuple(
+            Entry(f"{split}/{position:06d}", spec.names[number]) for position, number in enumerate(labels[:, 0])
+        )
+    return NpzSource(path, split, name, spec, entries)
+
+
+def _label_spec(path: Path, labels: NDArray[Any]) -> LabelSpec:
+    """Name the classes."""
+    known = CLASS_NAMES.get(re.sub(r"_\d+$", "", path.stem.lower()))
+    if labels.shape[1] > 1:
+        if labels.max(initial=0) > 1:
+            raise DataError(f"{path}: labels of several columns must be 0 or 1, got values up to {labels.max()}.")
+        if known is None or len(known) != labels.shape[1]:
+            known = tuple(f"finding {column}" for column in range(labels.shape[1]))
+        return LabelSpec(known, "multilabel")
+    count = int(labels.max(initial=0)) + 1
+    if known is None or len(known) < count:
+        known = tuple(f"class {number}" for number in range(count))
+    return LabelSpec(known, "ordinal" if path.stem.lower().startswith("retinamnist") else "categorical")
+
+
+def _images(path: Path, split: str) -> NDArray[Any]:
+    """Read and check the images of a split."""
+    images = _array(path, f"{split}_images", required=True)
+    assert images is not None
+    grey = images.ndim == 3
+    if images.dtype not in (np.uint8, np.uint16) or not (grey or (images.ndim == 4 and images.shape[3] in {1, 3})):
+        volumes = " Volumes are not supported yet." if images.ndim == 4 else ""
+        raise DataError(
+            f"{path}: {split}_images has the shape {images.shape} and type {images.dtype}. Expected (N, height, width) "
+            f"or (N, height, width, 3) of uint8 or uint16.{volumes}"
+        )
+    if not len(images):
+        raise DataError(f"No images found in the dataset. Given: {path}#{split}. Give another split: {path}#val.")
+    return images
+
+
+def _array(path: Path, key: str, *, required: bool) -> NDArray[Any] | None:
+    """Read one array of the file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if key in arrays.files:
+                array: NDArray[Any] = arrays[key]
+                return array
+            if not required:
+                return None
+            raise DataError(
+                f"No images found in the dataset. Given: {path}, whose arrays are {', '.join(arrays.files) or 'none'}. "
+                f"Expected an array {key}, as MedMNIST files have."
+            )
+    except DataError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise DataError(
+            f"{path} cannot be read as a .npz file of plain arrays ({error}). Download it again; a file that needs "
+            "pickle is never opened, as it could run any program."
+        ) from error
