@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-
 import json
 import logging
 import math
@@ -33,7 +32,19 @@ _PHANTOM_KIMG = 8.0
 
 # What may differ when a run is continued: where and how fast, not what is learnt.
 _FREE = frozenset(
-    {"data", "steps", "kimg", "device", "precision", "sample_every", "checkpoint_every", "log_every", "workers", "outdir", "name"}
+    {
+        "data",
+        "steps",
+        "kimg",
+        "device",
+        "precision",
+        "sample_every",
+        "checkpoint_every",
+        "log_every",
+        "workers",
+        "outdir",
+        "name",
+    }
 )
 
 
@@ -85,9 +96,7 @@ class RunConfig(Config):
         return max(1, math.ceil(kimg * 1000 / images_per_step))
 
 
-def resolve(
-    flags: Mapping[str, Any], file: Mapping[str, Any] | None = None
-) -> tuple[RunConfig, type[GAN], GANConfig]:
+def resolve(flags: Mapping[str, Any], file: Mapping[str, Any] | None = None) -> tuple[RunConfig, type[GAN], GANConfig]:
     """Resolve options: defaults < preset < file < flags.
 
     Args:
@@ -228,11 +237,8 @@ class Run:
         if resume is not None and file is not None:
             _check_continues(resume, file, self.config.to_dict() | self.model_config.to_dict())
 
-    def open_data(self, progress: Callable[[int, int], None] | None = None) -> tuple[ImageDataset, ImageDataset | None]:
+    def open_data(self) -> tuple[ImageDataset, ImageDataset | None]:
         """Open the data and hold some patients out.
-
-        Args:
-            progress: Told of images decoded and images in all.
 
         Returns:
             Training and validation images; the latter None if none are held out.
@@ -241,18 +247,20 @@ class Run:
             DataError: If the data cannot be used.
         """
         from medgan.data import open_dataset
+        from medgan.training import reading_progress
 
         config = self.config
-        dataset = open_dataset(
-            config.data,
-            size=config.size,
-            channels="auto" if config.channels == "auto" else int(config.channels),
-            aspect=config.aspect,
-            patient_regex=config.patient_regex,
-            max_bad=config.max_bad,
-            workers=config.workers,
-            progress=progress,
-        )
+        with reading_progress() as progress:
+            dataset = open_dataset(
+                config.data,
+                size=config.size,
+                channels="auto" if config.channels == "auto" else int(config.channels),
+                aspect=config.aspect,
+                patient_regex=config.patient_regex,
+                max_bad=config.max_bad,
+                workers=config.workers,
+                progress=progress,
+            )
         if config.validation == 0:
             return dataset, None
         return dataset.split(config.validation, seed=self.model_config.seed)
@@ -302,8 +310,16 @@ class Run:
         from accelerate.utils import broadcast_object_list
 
         from medgan.core.trainer import make_accelerator
-        from medgan.training import Checkpoint, MetricsLog, SampleGrid, StopOnSignal, make_progress, plot_losses
-        from medgan.training import make_grid, save_image
+        from medgan.training import (
+            Checkpoint,
+            MetricsLog,
+            SampleGrid,
+            StopOnSignal,
+            make_grid,
+            make_progress,
+            plot_losses,
+            save_image,
+        )
         from medgan.training.callbacks import TrainingStopped
 
         accelerator = make_accelerator(self.config.device, self.config.precision)
@@ -336,9 +352,7 @@ class Run:
             self._introduce(gan, dataset, validation)
             self.say(f"Run folder: {folder}")
             stop = StopOnSignal()
-            checkpoint = Checkpoint(
-                gan, _checkpoint(folder), folder / "model", every=self.config.checkpoint_every
-            )
+            checkpoint = Checkpoint(gan, _checkpoint(folder), folder / "model", every=self.config.checkpoint_every)
             grid = SampleGrid(gan, folder / "samples", every=self.config.sample_every)
             with contextlib.ExitStack() as stack:
                 stack.enter_context(stop.listening())
@@ -367,7 +381,7 @@ class Run:
         """Load the run's checkpoint into the training, if it is of this architecture and data."""
         from medgan.core.saving import read_state
 
-        assert self.folder is not None and gan.trainer is not None  # noqa: S101, PT018 - for the type checker
+        assert self.folder is not None and gan.trainer is not None  # noqa: PT018 - for the type checker
         path = _checkpoint(self.folder)
         state = read_state(path)
         wanted = {"architecture": gan.name, "data": gan.data.to_dict()}
@@ -405,13 +419,15 @@ class Run:
                 f"Continue it with --resume {outdir / (self.config.name or '')}, or choose another --name."
             ) from None
         except OSError as error:
-            raise ConfigError(f"No run folder can be made in {outdir}: {error.strerror}. Choose another --outdir.") from error
+            raise ConfigError(
+                f"No run folder can be made in {outdir}: {error.strerror}. Choose another --outdir."
+            ) from error
 
     def _write_facts(self, dataset: ImageDataset, validation: ImageDataset | None) -> None:
         """Write the resolved configuration and what the data was, before the first step."""
         from medgan.core.saving import write_aside
 
-        assert self.folder is not None  # noqa: S101 - for the type checker
+        assert self.folder is not None
         splits = {"train": sorted(dataset.index["file"])}
         if validation is not None:
             splits["validation"] = sorted(validation.index["file"])
@@ -427,12 +443,14 @@ class Run:
 
     def _introduce(self, gan: GAN, dataset: ImageDataset, validation: ImageDataset | None) -> None:
         """Say what is about to be trained on what."""
-        assert gan.trainer is not None  # noqa: S101 - for the type checker
+        assert gan.trainer is not None
         counts = ", ".join(f"{name} {count:,}" for name, count in dataset.class_counts().items())
         held_out = "none held out" if validation is None else f"{len(validation):,} held out"
         self.say(f"Data: {dataset.name}, {len(dataset):,} images ({counts or 'no labels'}), {held_out}; {dataset.spec}")
         if len(dataset.quarantine):
-            self.say(f"Left out {len(dataset.quarantine):,} unreadable images; see data/quarantine.csv in the run folder.")
+            self.say(
+                f"Left out {len(dataset.quarantine):,} unreadable images; see data/quarantine.csv in the run folder."
+            )
         sizes = [
             sum(parameter.numel() for parameter in network.parameters())
             for network in (gan.trainer.generator, gan.trainer.discriminator)

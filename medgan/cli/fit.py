@@ -63,7 +63,7 @@ class _FitCommand(click.Command):
 
 @click.command(cls=_FitCommand)
 @click.pass_context
-def fit(context: click.Context, **_: Any) -> None:
+def fit(context: click.Context, /, **_: Any) -> None:
     """Train a GAN, and write a run folder with samples, log, checkpoints and the model.
 
     Without --data it trains on the embedded chest phantom, in a few minutes. The options below

@@ -42,12 +42,18 @@ def parse_seeds(text: str) -> list[int]:
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the first image; the next have those after it.")
 @click.option("--seeds", help="Seeds such as 0-35 or 1,5,7-9, one image each.")
-@click.option("--truncation", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Below 1: more typical.")
+@click.option(
+    "--truncation", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Below 1: more typical."
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to create.")
 @click.option("--format", "form", type=click.Choice(["png", "npz"]), default="png", show_default=True)
 @click.option("--grid", is_flag=True, help="Also write a labelled overview, grid.png.")
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True, help="Where to run."
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to run.",
 )
 def sample(
     model: Path,
@@ -65,8 +71,8 @@ def sample(
 
     A seed and a label always give the same image of a model.
     """
-    from medgan.models import load_model
     from medgan.export import write_samples
+    from medgan.models import load_model
 
     if seeds is not None and (num is not None or seed is not None):
         raise click.UsageError("--seeds says which and how many; leave out -n and --seed.")

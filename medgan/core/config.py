@@ -14,9 +14,12 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 
 from medgan.errors import ConfigError, nearest
 
-__all__ = ["Config", "GANConfig", "Option", "option"]
+__all__ = ["ClassSampling", "Config", "GANConfig", "Option", "option"]
 
 _MISSING = dataclasses.MISSING
+
+ClassSampling = Literal["natural", "sqrt", "uniform"]
+"""How often each class is drawn: as it is, in proportion to the root of its size, or equally often."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Option:
     """
 
     name: str
-    type: type
+    type: type[int] | type[float] | type[bool] | type[str]
     optional: bool
     default: Any
     help: str
@@ -68,6 +71,8 @@ class Option:
         if self.choices and value not in self.choices:
             known = ", ".join(str(choice) for choice in self.choices)
             raise ConfigError(f"Option {self.name!r} got {value!r}, expected one of: {known}.")
+        if isinstance(value, str):
+            return value
         if self.ge is not None and value < self.ge:
             raise ConfigError(f"Option {self.name!r} got {value}, expected at least {self.ge:g}.")
         if self.le is not None and value > self.le:
@@ -77,7 +82,7 @@ class Option:
 
 def option(
     default: Any,
-    help: str,  # noqa: A002 - the word that argparse and click use for it
+    help: str,
     *,
     ge: float | None = None,
     le: float | None = None,
@@ -231,6 +236,6 @@ class GANConfig(Config):
     augment: str = option(
         "none", "Differentiable augmentation of real and fake images: none, or policies joined by commas."
     )
-    class_sampling: Literal["natural", "sqrt", "uniform"] = option(
+    class_sampling: ClassSampling = option(
         "natural", "How often each class is drawn: as it is, in proportion to the root of its size, or equally often."
     )

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
-from medgan.core.config import GANConfig
+from medgan.core.config import ClassSampling, GANConfig
 from medgan.core.networks import Discriminator, Generator
 from medgan.core.randomness import seeded
 from medgan.core.saving import read_model, write_model
@@ -27,6 +27,8 @@ __all__ = ["GAN", "TrainingData"]
 # another algorithm, with other rounding, for another number of images, and a seed has to give the
 # same image always.
 _BLOCK = 16
+
+_AnyTrainer = Trainer[Any]  # inside the class the name means its attribute
 
 
 class TrainingData(Protocol):
@@ -42,8 +44,8 @@ class TrainingData(Protocol):
         *,
         seed: int,
         start_step: int,
-        class_sampling: str,
-        device: torch.device,
+        class_sampling: ClassSampling,
+        device: torch.device | str,
         rank: int,
         world_size: int,
     ) -> Iterator[Batch]:
@@ -118,7 +120,7 @@ class GAN(ABC):
         with seeded(self.config.seed):
             self.generator = self.make_generator(self.config, data)
         self.generator.requires_grad_(False).eval()
-        self.trainer: Trainer[Any] | None = None
+        self.trainer: _AnyTrainer | None = None
         self.provenance: dict[str, Any] = {}
 
     @classmethod
@@ -176,7 +178,7 @@ class GAN(ABC):
             data: Facts of the data.
         """
 
-    def make_trainer(self, *, device: str = "auto", precision: str = "fp32") -> Trainer[Any]:
+    def make_trainer(self, *, device: str = "auto", precision: str = "fp32") -> _AnyTrainer:
         """Begin a new training from the weights that the generator has now.
 
         Args:
@@ -333,7 +335,7 @@ class GAN(ABC):
             if len(labels) != n:
                 raise ConfigError(f"Got {len(labels)} labels for {n} images.")
             if spec.kind in ("categorical", "ordinal") and n and not 0 <= labels.min() <= labels.max() < len(spec):
-                raise ConfigError(f"Labels must be between 0 and {len(spec) - 1}, got {labels.unique().tolist()}.")
+                raise ConfigError(f"Labels must be 0 to {len(spec) - 1}, got {labels.min()} to {labels.max()}.")
             return labels.cpu()
         names = spec.names if labels is None else (labels,) if isinstance(labels, str) else labels
         indices = torch.tensor([spec.index(name) for name in names])

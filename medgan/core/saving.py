@@ -196,5 +196,6 @@ def _model_card(facts: Mapping[str, Any]) -> str:
         "The images of this model are synthetic. They are not for diagnosis. They are not anonymous by "
         "themselves: a generator can reproduce training images, which has to be tested before they are shared. "
         "They inherit the biases of the training data and the terms of its licence.\n\n"
-        "```python\nfrom medgan.models import load_model\n\nimages = load_model(\"path/to/this/folder\").sample(8).images\n```\n"
+        "```python\nfrom medgan.models import load_model\n\n"
+        'images = load_model("path/to/this/folder").sample(8).images\n```\n'
     )

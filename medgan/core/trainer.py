@@ -276,9 +276,7 @@ class Trainer(ABC, Generic[C]):
             halflife = min(halflife, self.config.ema_rampup * self.images_seen)
         images = self.images_seen / self.step
         weight = 1 - 0.5 ** (images / max(halflife, 1e-8))
-        torch._foreach_lerp_(
-            list(self.averaged_generator.parameters()), list(self.generator.parameters()), weight
-        )
+        torch._foreach_lerp_(list(self.averaged_generator.parameters()), list(self.generator.parameters()), weight)
         for average, current in zip(self.averaged_generator.buffers(), self.generator.buffers(), strict=True):
             average.copy_(current)
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from medgan import losses
-from medgan.core.config import GANConfig, option
+from medgan.core.config import ClassSampling, GANConfig, option
 from medgan.core.gan import GAN
 from medgan.core.networks import Discriminator, DiscriminatorOutput, Generator
 from medgan.core.spec import Batch, DataSpec
@@ -33,7 +34,7 @@ class ACGANConfig(GANConfig):
         "brightness,contrast,translation,cutout",
         "Differentiable augmentation of real and fake images: none, or policies joined by commas.",
     )
-    class_sampling: Literal["natural", "sqrt", "uniform"] = option(
+    class_sampling: ClassSampling = option(
         "sqrt", "How often each class is drawn: as it is, in proportion to the root of its size, or equally often."
     )
     backbone: Literal["residual", "report"] = option(
@@ -185,9 +186,7 @@ class ResidualGenerator(_ACGANGenerator):
         self.embed = nn.Embedding(data.num_labels, 32) if data.labels else None
         condition = latent_dim + (32 if data.labels else 0)
         self.seed = nn.Linear(condition, widths[0] * math.prod(self.base))
-        self.blocks = nn.ModuleList(
-            _UpBlock(i, o, condition) for i, o in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.blocks = nn.ModuleList(_UpBlock(i, o, condition) for i, o in pairwise(widths))
         self.norm = FiLMNorm(widths[-1], condition)
         self.to_image = nn.Conv2d(widths[-1], data.channels, 3, padding=1)
 
@@ -216,7 +215,8 @@ class _UpBlock(nn.Module):
     def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
         hidden = self.conv1(F.leaky_relu(self.norm1(hidden, condition), 0.2))
         hidden = F.interpolate(hidden, scale_factor=2, mode="bilinear")
-        return hidden + self.conv2(F.leaky_relu(self.norm2(hidden, condition), 0.2))
+        detail: Tensor = self.conv2(F.leaky_relu(self.norm2(hidden, condition), 0.2))
+        return hidden + detail
 
 
 class ResidualDiscriminator(Discriminator):
@@ -237,8 +237,7 @@ class ResidualDiscriminator(Discriminator):
         levels = int(math.log2(min(data.size) // 4))
         widths = [data.channels, *(_width(width, level) for level in range(levels))]
         self.blocks = nn.ModuleList(
-            _DownBlock(i, o, bounded, detail=level < levels - 1)
-            for level, (i, o) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            _DownBlock(i, o, bounded, detail=level < levels - 1) for level, (i, o) in enumerate(pairwise(widths))
         )
         self.minibatch_std = MinibatchStdDev(minibatch_std) if minibatch_std else None
         self.conv = bounded(nn.Conv2d(widths[-1] + (minibatch_std > 0), widths[-1], 3, padding=1))
@@ -288,19 +287,15 @@ class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return Adam or RMSprop, each network with its own rate and weight decay."""
         config = self.config
-        if config.optimizer == "adam" and not (config.generator_weight_decay or config.discriminator_weight_decay):
-            return super().make_optimizers()
-        settings = {
-            "generator": {"lr": config.generator_lr, "weight_decay": config.generator_weight_decay},
-            "discriminator": {"lr": config.discriminator_lr, "weight_decay": config.discriminator_weight_decay},
-        }
         made: dict[str, torch.optim.Optimizer] = {}
-        for name, setting in settings.items():
+        for name in ("generator", "discriminator"):
             weights = getattr(self, name).parameters()
-            if config.optimizer == "adam":
-                made[name] = torch.optim.AdamW(weights, betas=(config.beta1, config.beta2), foreach=True, **setting)
+            rate, decay = getattr(config, f"{name}_lr"), getattr(config, f"{name}_weight_decay")
+            if config.optimizer == "rmsprop":
+                made[name] = torch.optim.RMSprop(weights, rate, 0.9, 1e-7, weight_decay=decay, foreach=True)
             else:
-                made[name] = torch.optim.RMSprop(weights, alpha=0.9, eps=1e-7, foreach=True, **setting)
+                betas = (config.beta1, config.beta2)
+                made[name] = torch.optim.AdamW(weights, rate, betas, weight_decay=decay, foreach=True)
         return made
 
     def make_labels(self, real: Batch) -> Tensor | None:
@@ -313,37 +308,37 @@ class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
         """Realness of both kinds of images, label of the real ones (and of the fakes, if asked)."""
         on_real, on_fake = self.discriminator(real.images), self.discriminator(fake.images)
         if self.config.adversarial == "hinge":
-            terms = {"adversarial": losses.hinge_discriminator(on_real.realness, on_fake.realness)}
+            adversarial = losses.hinge_discriminator(on_real.realness, on_fake.realness)
         elif self.config.adversarial == "bce":
-            terms = {"adversarial": losses.non_saturating_discriminator(on_real.realness, on_fake.realness)}
+            adversarial = losses.non_saturating_discriminator(on_real.realness, on_fake.realness)
         else:
-            halves = losses.least_squares(on_real.realness, 1), losses.least_squares(on_fake.realness, 0)
-            terms = {"adversarial": torch.stack(halves).mean()}
-        if self._uses_labels(real):
-            label = F.cross_entropy(on_real.label_logits.float(), real.labels)
-            if self.config.label_on_fakes:
-                label = (label + F.cross_entropy(on_fake.label_logits.float(), fake.labels)) / 2
-            terms["label"] = self.config.label_weight * label
-        return terms | self._l2(self.discriminator)
+            # Means over real and fake images together, as over one batch that holds both.
+            adversarial = 0.5 * losses.least_squares(on_real.realness, 1)
+            adversarial = adversarial + 0.5 * losses.least_squares(on_fake.realness, 0)
+        label = self._label_terms(on_real, real.labels)
+        if self.config.label_on_fakes:
+            on_both = self._label_terms(on_fake, fake.labels)
+            label = {name: 0.5 * (term + on_both[name]) for name, term in label.items()}
+        return {"adversarial": adversarial} | label | self._l2_terms(self.discriminator)
 
     def generator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Pass as real, and as an image of the label that was asked for."""
         output = self.discriminator(fake.images)
         if self.config.adversarial == "hinge":
-            terms = {"adversarial": losses.hinge_generator(output.realness)}
+            adversarial = losses.hinge_generator(output.realness)
         elif self.config.adversarial == "bce":
-            terms = {"adversarial": losses.non_saturating_generator(output.realness)}
+            adversarial = losses.non_saturating_generator(output.realness)
         else:
-            terms = {"adversarial": losses.least_squares(output.realness, 1)}
-        if self._uses_labels(fake):
-            terms["label"] = self.config.label_weight * F.cross_entropy(output.label_logits.float(), fake.labels)
-        return terms | self._l2(self.generator)
+            adversarial = losses.least_squares(output.realness, 1)
+        return {"adversarial": adversarial} | self._label_terms(output, fake.labels) | self._l2_terms(self.generator)
 
-    def _uses_labels(self, batch: Batch) -> bool:
-        """Whether there is a label loss."""
-        return batch.labels is not None and self.config.label_weight > 0
+    def _label_terms(self, output: DiscriminatorOutput, labels: Tensor | None) -> dict[str, Tensor]:
+        """Return the weighted cross-entropy of the auxiliary head, if there is one."""
+        if labels is None or output.label_logits is None or self.config.label_weight == 0:
+            return {}
+        return {"label": self.config.label_weight * F.cross_entropy(output.label_logits.float(), labels)}
 
-    def _l2(self, network: nn.Module) -> dict[str, Tensor]:
+    def _l2_terms(self, network: nn.Module) -> dict[str, Tensor]:
         """Return the L2 term of a network that has one."""
         if self.config.l2 == 0 or not isinstance(network, ReportGenerator | ReportDiscriminator):
             return {}
@@ -424,9 +419,7 @@ class ACGAN(GAN):
         """Return the discriminator of the backbone."""
         if config.backbone == "report":
             return ReportDiscriminator(data)
-        return ResidualDiscriminator(
-            data, config.discriminator_width, config.minibatch_std, config.spectral_norm
-        )
+        return ResidualDiscriminator(data, config.discriminator_width, config.minibatch_std, config.spectral_norm)
 
 
 def _by(size: tuple[int, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = ["ChannelLayerNorm", "FiLMNorm", "MinibatchStdDev"]
@@ -24,7 +24,7 @@ class ChannelLayerNorm(nn.LayerNorm):
         """Create scale (ones) and shift (zeros)."""
         super().__init__(channels, eps=eps)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.LayerNorm's name
+    def forward(self, input: Tensor) -> Tensor:
         """Normalise; the result has the shape and the memory format of the input."""
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 

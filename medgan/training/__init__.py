@@ -2,7 +2,7 @@
 
 from medgan.training.callbacks import Checkpoint, MetricsLog, SampleGrid, StopOnSignal, TrainingStopped
 from medgan.training.pictures import make_grid, plot_losses, save_image
-from medgan.training.progress import make_progress
+from medgan.training.progress import make_progress, reading_progress
 
 __all__ = [
     "Checkpoint",
@@ -13,5 +13,6 @@ __all__ = [
     "make_grid",
     "make_progress",
     "plot_losses",
+    "reading_progress",
     "save_image",
 ]

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-__all__ = ["make_progress"]
+__all__ = ["make_progress", "reading_progress"]
 
 _SECONDS_BETWEEN_LINES = 10
 
@@ -53,6 +53,31 @@ def make_progress(steps: int, start: int = 0) -> Iterator[Callable[[dict[str, An
             progress.update(task, completed=row["step"], description=_describe(row, steps))
 
         yield show_live
+
+
+@contextmanager
+def reading_progress() -> Iterator[Callable[[int, int], None]]:
+    """Show how far a first reading of the data is; nothing if it takes no time.
+
+    Yields:
+        A function that takes the images read and the images in all.
+    """
+    console = Console(stderr=True)
+    last = time.monotonic()
+    if not console.is_terminal:
+
+        def show_line(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                click.echo(f"reading images: {done:,}/{total:,}", err=True)
+
+        yield show_line
+        return
+
+    with Progress(TextColumn("reading images"), BarColumn(bar_width=20), MofNCompleteColumn(), console=console) as bar:
+        task = bar.add_task("reading", total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def _describe(row: dict[str, Any], steps: int) -> str:
