@@ -425,15 +425,18 @@ class Run:
 
     def _write_facts(self, dataset: ImageDataset, validation: ImageDataset | None) -> None:
         """Write the resolved configuration and what the data was, before the first step."""
+        import pandas as pd
+
         from medgan.core.saving import write_aside
 
         assert self.folder is not None
-        splits = {"train": sorted(dataset.index["file"])}
+        splits, index = {"train": sorted(dataset.index["file"])}, dataset.index
         if validation is not None:
             splits["validation"] = sorted(validation.index["file"])
+            index = pd.concat([index, validation.index]).sort_values("file")
         texts = {
             "config.json": json.dumps(self.describe(dataset, validation), indent=2, ensure_ascii=False) + "\n",
-            "data/index.csv": dataset.index.to_csv(index=False),
+            "data/index.csv": index.to_csv(index=False),
             "data/quarantine.csv": dataset.quarantine.to_csv(index=False),
             "data/splits.json": json.dumps(splits, indent=1, ensure_ascii=False) + "\n",
         }
