@@ -45,7 +45,9 @@ def parse_seeds(text: str) -> list[int]:
 @click.option(
     "--truncation", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Below 1: more typical."
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to create.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="samples", show_default=True, help="Folder to create."
+)
 @click.option("--format", "form", type=click.Choice(["png", "npz"]), default="png", show_default=True)
 @click.option("--grid", is_flag=True, help="Also write a labelled overview, grid.png.")
 @click.option(

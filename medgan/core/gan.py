@@ -6,7 +6,6 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -23,9 +22,9 @@ from medgan.errors import CheckpointError, ConfigError, DataError, nearest
 
 __all__ = ["GAN", "TrainingData"]
 
-# Images are sampled in blocks of this size, the last one padded: convolution libraries choose
-# another algorithm, with other rounding, for another number of images, and a seed has to give the
-# same image always.
+# Images are sampled in blocks of this size, each in the row `seed % _BLOCK`, the free rows filled:
+# convolution libraries choose another algorithm, with other rounding, for another number of images,
+# and some matrix products round a row by its place in memory; a seed has to give the same image always.
 _BLOCK = 16
 
 _AnyTrainer = Trainer[Any]  # inside the class the name means its attribute
@@ -301,18 +300,20 @@ class GAN(ABC):
         training = generator.training
         generator.eval()
         try:
-            for start in range(0, len(seeds), _BLOCK):
-                block = list(seeds[start : start + _BLOCK])
-                some = None if wanted is None else wanted[start : start + _BLOCK]
-                padded = list(islice(cycle(block), _BLOCK))
-                rows = torch.arange(_BLOCK) % len(block)
+            start = 0
+            for block in _blocks(seeds):
+                some = None if wanted is None else wanted[start : start + len(block)]
+                start += len(block)
+                rows = torch.tensor(block) % _BLOCK
+                filled = torch.zeros(_BLOCK, dtype=torch.int64)
+                filled[rows] = torch.arange(len(block))
                 with torch.inference_mode():
                     latents = torch.cat(
-                        [generator.make_latents(1, torch.Generator().manual_seed(seed)) for seed in padded]
+                        [generator.make_latents(1, torch.Generator().manual_seed(seed)) for seed in block]
                     )
-                    latents = generator.truncate(latents.to(device), truncation)
-                    images = generator(latents, None if some is None else some[rows].to(device))
-                yield Batch(images[: len(block)].float().cpu().clone(), some)
+                    latents = generator.truncate(latents[filled].to(device), truncation)
+                    images = generator(latents, None if some is None else some[filled].to(device))
+                yield Batch(images.float().cpu()[rows], some)
         finally:
             generator.train(training)
 
@@ -400,3 +401,15 @@ class GAN(ABC):
             raise CheckpointError(f"The weights in {folder} do not fit {cls.name}: {reason}") from error
         model.provenance = dict(facts["training_data"])
         return model
+
+
+def _blocks(seeds: Sequence[int]) -> Iterator[list[int]]:
+    """Cut seeds, in order, into blocks in which no two want the same row; consecutive seeds fill them."""
+    block: dict[int, int] = {}
+    for seed in seeds:
+        if seed % _BLOCK in block:
+            yield list(block.values())
+            block = {}
+        block[seed % _BLOCK] = seed
+    if block:
+        yield list(block.values())

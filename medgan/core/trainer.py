@@ -58,6 +58,7 @@ class Trainer(ABC, Generic[C]):
             best device there is, in float32.
 
     Attributes:
+        device: Where the networks are.
         averaged_generator: Exponential moving average of the generator's weights (Polyak; half-life
             `GANConfig.ema_halflife`), the network to sample with.
         optimizers: One for each network, ``"generator"`` and ``"discriminator"``.
@@ -76,6 +77,7 @@ class Trainer(ABC, Generic[C]):
     ) -> None:
         """Place the networks and create the optimizers."""
         self.accelerator = accelerator or make_accelerator()
+        self.device = torch.device(self.accelerator.device)
         self.config = config
         self.data = data
         self.generator = self._place(generator)
@@ -117,11 +119,6 @@ class Trainer(ABC, Generic[C]):
     def make_augmentation(self) -> nn.Module:
         """Return what distorts real and fake images before the discriminator sees them."""
         return DiffAugment(self.config.augment)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are."""
-        return torch.device(self.accelerator.device)
 
     def fit(self, batches: Iterable[Batch], steps: int, callbacks: Sequence[Callback] = ()) -> None:
         """Train.
@@ -407,9 +404,13 @@ def make_accelerator(device: str = "auto", precision: str = "fp32") -> Accelerat
         raise ConfigError(f"Device {device!r} was asked for, but torch finds none here. Expected one of: {found}.")
     if precision == "fp16" and (device in ("cpu", "mps") or not present["cuda"]):
         raise ConfigError("Precision fp16 needs a CUDA device. Use --precision fp32, or bf16.")
-    on_cpu = device == "cpu"
-    if AcceleratorState._shared_state and PartialState().num_processes == 1:
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if present[name])
+    state = AcceleratorState._shared_state
+    if state and (state["device"].type, state["_mixed_precision"]) != (device, modes[precision]):
+        if state["num_processes"] > 1:
+            raise ConfigError("All trainings of a distributed run have to share one device and one precision.")
         # accelerate keeps the first device and precision for the whole process and refuses others,
         # but a notebook may well train on the CPU first and in bf16 next.
         AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=on_cpu, mixed_precision=modes[precision])
+    return Accelerator(cpu=device == "cpu", mixed_precision=modes[precision])

@@ -1,0 +1,302 @@
+"""Checks of what an architecture declares: its name, its options, its presets, its data."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any, get_args
+
+from medgan import registry
+from medgan.core.config import Config, GANConfig
+from medgan.core.gan import GAN
+from medgan.core.spec import DataSpec, LabelKind, LabelSpec
+from medgan.core.trainer import Trainer
+from medgan.errors import ConfigError
+from medgan.testing.probe import accepts, label_options, main_spec, make, refusal, require, sizes
+
+__all__ = [
+    "RESERVED",
+    "check_config",
+    "check_config_json",
+    "check_help",
+    "check_import",
+    "check_name",
+    "check_option_names",
+    "check_other_data",
+    "check_other_sizes",
+    "check_parts",
+    "check_presets",
+    "check_sizes",
+    "check_summary",
+]
+
+RESERVED = frozenset(
+    {
+        *("arch", "channels", "checkpoint_every", "config", "data", "device", "dry_run", "help", "kimg", "max_bad"),
+        *("name", "outdir", "patient_regex", "precision", "preset", "resume", "sample_every", "size", "steps"),
+        *("validation", "workers"),
+    }
+)
+"""Names of options that belong to a run (``medgan fit``); an architecture's own must differ from them."""
+
+_KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def check_name(architecture: type[GAN]) -> None:
+    """The name is kebab-case and the one under which the class is registered."""
+    name = getattr(architecture, "name", None)
+    require(
+        isinstance(name, str) and _KEBAB.fullmatch(name) is not None,
+        f"{architecture.__name__}.name is {name!r}",
+        "kebab-case: lower-case letters and digits, words joined by '-', such as 'my-gan'",
+    )
+    for plugin in registry.plugins().values():
+        module, _, path = plugin.value.partition(":")
+        found: Any = sys.modules.get(module)
+        for part in path.split("."):
+            found = getattr(found, part, None)
+        if found is architecture:
+            require(
+                plugin.name == name,
+                f"{plugin.origin} registers {plugin.value} as {plugin.name!r}, but its name is {name!r}",
+                "the two to be equal",
+            )
+
+
+def check_summary(architecture: type[GAN]) -> None:
+    """There is a one-line summary and a docstring."""
+    summary = getattr(architecture, "summary", None)
+    require(
+        isinstance(summary, str) and bool(summary.strip()) and "\n" not in summary and len(summary) <= 100,
+        f"{architecture.__name__}.summary is {summary!r}",
+        "one line of 1 to 100 characters; `medgan archs` prints it",
+    )
+    require(
+        bool((vars(architecture).get("__doc__") or "").strip()),
+        f"{architecture.__name__} has no docstring",
+        "one that says what the architecture is and which presets there are",
+    )
+    reference: Any = architecture.reference
+    require(
+        isinstance(reference, str),
+        f"{architecture.__name__}.reference is {reference!r}",
+        "the DOI or arXiv number of the paper, or ''",
+    )
+
+
+def check_parts(architecture: type[GAN]) -> None:
+    """All parts are there and of the right type."""
+    missing = sorted(architecture.__abstractmethods__)
+    require(not missing, f"{architecture.__name__} does not define {', '.join(missing)}", "it to do so")
+    trainer = getattr(architecture, "Trainer", None)
+    require(
+        isinstance(trainer, type) and issubclass(trainer, Trainer),
+        f"{architecture.__name__}.Trainer is {trainer!r}",
+        "a subclass of medgan.core.Trainer or AdversarialTrainer",
+    )
+    missing = sorted(getattr(trainer, "__abstractmethods__", ()))
+    require(not missing, f"{architecture.__name__}.Trainer does not define {', '.join(missing)}", "it to do so")
+    dims: Any = architecture.spatial_dims
+    require(
+        isinstance(dims, tuple) and bool(dims) and all(isinstance(number, int) and number > 0 for number in dims),
+        f"{architecture.__name__}.spatial_dims is {dims!r}",
+        "a tuple of numbers of dimensions, such as (2,)",
+    )
+    kinds: Any = architecture.label_kinds
+    require(
+        isinstance(kinds, tuple) and set(kinds) <= set(get_args(LabelKind)),
+        f"{architecture.__name__}.label_kinds is {kinds!r}",
+        f"a tuple of some of {', '.join(get_args(LabelKind))}",
+    )
+    require(
+        bool(kinds) or not architecture.needs_labels,
+        f"{architecture.__name__} needs labels, but can learn no kind of them",
+        "label_kinds to hold one",
+    )
+
+
+def check_config(architecture: type[GAN]) -> None:
+    """The options are a frozen dataclass whose fields are declared with `option`."""
+    config: Any = architecture.Config
+    require(
+        isinstance(config, type) and issubclass(config, GANConfig),
+        f"{architecture.__name__}.Config is {config!r}",
+        "a subclass of medgan.core.GANConfig",
+    )
+    for owner in config.__mro__:
+        if not (issubclass(owner, Config) and vars(owner).get("__annotations__")):
+            continue
+        require(
+            "__dataclass_params__" in vars(owner) and vars(owner)["__dataclass_params__"].frozen,
+            f"{owner.__name__} has fields but is no frozen dataclass",
+            "@dataclass(frozen=True, kw_only=True) above the class",
+        )
+    problem = refusal(config.options)
+    require(problem is None, f"{config.__name__} has a field that is no option: {problem}", "none")
+    problem = refusal(config)
+    require(problem is None, f"The defaults of {config.__name__} do not fit: {problem}", "them to be valid")
+    try:
+        config().seed = 1
+    except dataclasses.FrozenInstanceError:
+        return
+    require(False, f"An option of a {config.__name__} can be changed", "it to be immutable")
+
+
+def check_help(architecture: type[GAN]) -> None:
+    """Every option has a help text of one sentence."""
+    for option in architecture.Config.options():
+        text: Any = option.help
+        require(
+            isinstance(text, str) and len(text.split()) > 1 and text.endswith(".") and "\n" not in text,
+            f"The help text of the option {option.name!r} is {text!r}",
+            "one line, a sentence that ends with a full stop",
+        )
+
+
+def check_option_names(architecture: type[GAN]) -> None:
+    """Option names can be flags, and none is one of the run's."""
+    for option in architecture.Config.options():
+        require(
+            option.name not in RESERVED,
+            f"The option {option.name!r} has the name of an option of `medgan fit`",
+            f"a name that is none of {', '.join(sorted(RESERVED))}",
+        )
+        require(
+            re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", option.name) is not None,
+            f"The option {option.name!r} makes no good flag",
+            "lower-case words joined by '_'",
+        )
+
+
+def check_config_json(architecture: type[GAN]) -> None:
+    """The options survive a file: config → JSON → the same config."""
+    config_type = architecture.Config
+    for name, config in {"the defaults": config_type(), **architecture.presets}.items():
+        again = config_type.from_dict(json.loads(json.dumps(config.to_dict())))
+        require(
+            again == config
+            and {type(value) for value in again.to_dict().values()} <= {int, float, bool, str, type(None)},
+            f"After a round trip through JSON, {name} is {again}",
+            f"{config}, of plain values",
+        )
+
+
+def check_presets(architecture: type[GAN]) -> None:
+    """There is a preset tiny, the default preset exists, and all of them are instances of Config."""
+    presets = getattr(architecture, "presets", {})
+    require("tiny" in presets, f"The presets are {sorted(presets)}", "one named 'tiny', for tests")
+    default = getattr(architecture, "default_preset", None)
+    require(default in presets, f"default_preset is {default!r}", f"one of {', '.join(presets)}")
+    for name, config in presets.items():
+        require(_KEBAB.fullmatch(name) is not None, f"A preset is named {name!r}", "a kebab-case name")
+        require(
+            type(config) is architecture.Config,
+            f"The preset {name!r} is a {type(config).__name__}",
+            f"a {architecture.Config.__name__}, the architecture's Config",
+        )
+
+
+def check_other_data(architecture: type[GAN]) -> None:
+    """It says no to data that it declares not to know: other dimensions, other labels, no labels."""
+    good = main_spec(architecture)
+    dims = next(number for number in range(1, 9) if number not in architecture.spatial_dims)
+    refused = {f"{dims} spatial dimension(s)": DataSpec(good.channels, (good.size[0],) * dims, good.labels)}
+    for kind in sorted(set(get_args(LabelKind)) - set(architecture.label_kinds)):
+        refused[f"{kind} labels"] = DataSpec(good.channels, good.size, LabelSpec(("first", "second", "third"), kind))
+    if architecture.needs_labels:
+        refused["no labels"] = DataSpec(good.channels, good.size)
+    for what, data in refused.items():
+        require(
+            not accepts(architecture, data),
+            f"check() accepts data with {what}",
+            "a ConfigError. Does your check() call super().check(config, data)",
+        )
+
+
+def check_other_sizes(architecture: type[GAN]) -> None:
+    """A size either works or is refused with a ConfigError before any network is made."""
+    import torch
+
+    labels = next(label_options(architecture))
+    channels = main_spec(architecture).channels
+    for dims in architecture.spatial_dims:
+        for size in ((7,) * dims, tuple(33 - 2 * axis for axis in range(dims)), (1,) * dims, (20,) * dims):
+            data = DataSpec(channels, size, labels)
+            try:
+                gan = make(architecture, data)
+                with torch.no_grad():
+                    shape = gan.generator(gan.generator.make_latents(2), gan.make_labels(2)).shape
+                    gan.make_discriminator(gan.config, data).eval()(torch.zeros(2, channels, *size), gan.make_labels(2))
+            except ConfigError:
+                continue
+            except Exception as error:
+                message = f"The size {size} fails with {type(error).__name__}: {error}"
+                require(False, message, "check() to refuse it with a ConfigError that says what would do")
+            require(
+                shape == (2, channels, *size),
+                f"Asked for the size {size}, the generator makes {tuple(shape[2:])}",
+                "that size, or check() to refuse it with a ConfigError",
+            )
+
+
+def check_sizes(architecture: type[GAN]) -> None:
+    """It can do at least one of the usual sizes, for each number of dimensions that it declares."""
+    for dims in architecture.spatial_dims:
+        tried = itertools.product(label_options(architecture), sizes(dims), (1, 3))
+        require(
+            any(accepts(architecture, DataSpec(channels, size, labels)) for labels, size, channels in tried),
+            f"check() refuses all of the sizes {', '.join(str(size) for size in sizes(dims))}",
+            "the preset tiny to do at least one of them, in grey or RGB",
+        )
+
+
+def check_import(architecture: type[GAN]) -> None:
+    """Importing the module changes no global state: random numbers, warning filters, torch's defaults."""
+    module = architecture.__module__
+    command = _IMPORT.format(module=module)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, env=environment, check=False)
+    if "NOT FOUND" in done.stdout:  # a notebook's or a test's own class
+        return
+    require(
+        done.returncode == 0,
+        f"Importing {module} in a fresh Python fails: {(done.stderr.strip().splitlines() or ['?'])[-1]}",
+        "it to be importable by itself",
+    )
+    changed = done.stdout.strip().removeprefix("CHANGED").split()
+    require(not changed, f"Importing {module} changes {' and '.join(changed)}", "it to leave global state alone")
+
+
+# medgan's own dependencies are imported first: what they change is not the plugin's doing.
+_IMPORT = """
+import importlib, importlib.util, random, sys, warnings
+import numpy, torch
+import medgan.core.gan, medgan.data, medgan.losses, medgan.nn
+try:
+    found = importlib.util.find_spec({module!r}) is not None
+except (ImportError, ValueError):
+    found = False
+if not found:
+    print("NOT FOUND")
+    sys.exit()
+def state():
+    return dict(
+        torch_random_state=torch.get_rng_state().tolist(),
+        numpy_random_state=str(numpy.random.get_state()),
+        python_random_state=random.getstate(),
+        warning_filters=list(warnings.filters),
+        default_dtype=torch.get_default_dtype(),
+        threads=torch.get_num_threads(),
+        deterministic_mode=torch.are_deterministic_algorithms_enabled(),
+        gradient_mode=torch.is_grad_enabled(),
+    )
+before = state()
+importlib.import_module({module!r})
+after = state()
+print("CHANGED", *[name for name in before if before[name] != after[name]])
+"""
