@@ -549,16 +549,17 @@ def _opacity(body: _Anatomy, detector: _Detector, lungs: _Lungs, rng: np.random.
 
 def _expose(path: _Map, detector: _Detector, rng: np.random.Generator) -> NDArray[np.float32]:
     """Beer-Lambert, scatter, Poisson noise, and the display of a film."""
+    spread, dose = rng.uniform(0.15, 0.45), rng.uniform(0.6, 2.0)
+    middle, slope, brightest = rng.normal(1.40, 0.12), rng.normal(1.50, 0.13), rng.uniform(0.93, 1.0)
     primary = np.exp(-path)
     wide = ndimage.gaussian_filter(primary, 0.12 * detector.size, mode="nearest", truncate=2.5)
-    scatter = rng.uniform(0.15, 0.45) * np.minimum(wide, 0.25)
-    photons = rng.uniform(0.6, 2.0) * 6e8 / detector.size**2  # in the open beam, a pixel
+    scatter = spread * np.minimum(wide, 0.25)
+    photons = dose * 6e8 / detector.size**2  # in the open beam, a pixel
     counts = rng.poisson((primary + scatter) * photons)
     density = -np.log(np.maximum(counts, 0.5) / photons)
     density = ndimage.gaussian_filter(density, 0.002 * detector.size)  # the screen's unsharpness
     density += 0.5 * (density - ndimage.gaussian_filter(density, 0.03 * detector.size))  # as digital systems enhance
-    middle, slope = rng.normal(1.40, 0.12), rng.normal(1.50, 0.13)
     shown = 1 / (1 + np.exp(-slope * (density - middle)))
-    dark, bright = 1 / (1 + np.exp(slope * middle)), rng.uniform(0.93, 1.0)
-    image: NDArray[np.float32] = np.clip((shown - dark) / (bright - dark), 0, 1).astype(np.float32)
+    dark = 1 / (1 + np.exp(slope * middle))
+    image: NDArray[np.float32] = np.clip((shown - dark) / (brightest - dark), 0, 1).astype(np.float32)
     return image

@@ -108,7 +108,8 @@ def read_image(path: Path) -> DecodedImage:
             raise ReadError("open", "empty file (0 bytes)", "copy the file again from its origin, or delete it")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; pixels that are wrong raise
-            with Image.open(path, formats=_FORMATS) as image:
+            # By file, not by name: by name, Pillow 13.0 maps uncompressed TIFFs into memory and scrambles turned ones.
+            with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
                 return _decode(image)
     except ReadError:
         raise

@@ -1,0 +1,108 @@
+"""MedMNIST-style files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medgan.data import open_dataset
+from medgan.errors import DataError
+
+
+def _write(path: Path, count: int = 12, shape: tuple[int, ...] = (28, 28), labels: np.ndarray | None = None) -> Path:
+    rng = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {}
+    for split, n in (("train", count), ("val", 4), ("test", 6)):
+        arrays[f"{split}_images"] = rng.integers(0, 255, (n, *shape), dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(n) % 2)[:, None].astype(np.uint8)
+    if labels is not None:
+        arrays["train_labels"] = labels
+    np.savez(path, **arrays)
+    return path
+
+
+def test_medmnist_classes_have_their_names(tmp_path: Path) -> None:
+    path = _write(tmp_path / "pneumoniamnist.npz")
+    dataset = open_dataset(path, size=28, cache_dir=tmp_path)
+    assert dataset.name == "pneumoniamnist"
+    assert dataset.class_counts() == {"normal": 6, "pneumonia": 6}
+    with np.load(path) as arrays:
+        pixels = (dataset.images_at(range(12))[:, 0].numpy() + 1) * 127.5
+        np.testing.assert_allclose(pixels, arrays["train_images"], atol=1e-4)
+        np.testing.assert_array_equal(dataset.labels, arrays["train_labels"][:, 0])
+
+
+def test_larger_versions_and_other_names(tmp_path: Path) -> None:
+    breast = open_dataset(_write(tmp_path / "breastmnist_64.npz", shape=(64, 64)), size=32, cache_dir=tmp_path)
+    assert breast.spec.labels.names == ("malignant", "normal, benign")
+    assert breast.spec.size == (32, 32)
+    other = open_dataset(_write(tmp_path / "mine.npz"), size=28, cache_dir=tmp_path)
+    assert other.spec.labels.names == ("class 0", "class 1")
+    grades = open_dataset(
+        _write(tmp_path / "retinamnist.npz", labels=(np.arange(12) % 5)[:, None]), size=28, cache_dir=tmp_path
+    )
+    assert grades.spec.labels.kind == "ordinal"
+
+
+def test_other_splits(tmp_path: Path) -> None:
+    path = _write(tmp_path / "pneumoniamnist.npz")
+    assert len(open_dataset(f"{path}#val", cache_dir=tmp_path)) == 4
+    assert len(open_dataset(f"{path}#test", cache_dir=tmp_path)) == 6
+    with pytest.raises(DataError, match="Did you mean 'val'"):
+        open_dataset(f"{path}#vall", cache_dir=tmp_path)
+
+
+def test_colour(tmp_path: Path) -> None:
+    dataset = open_dataset(_write(tmp_path / "x.npz", shape=(28, 28, 3)), size=28, cache_dir=tmp_path)
+    assert dataset.spec.channels == 3
+    grey = open_dataset(tmp_path / "x.npz", size=28, channels=1, cache_dir=tmp_path)
+    assert grey.spec.channels == 1
+
+
+def test_several_findings_an_image(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 2, (12, 14))
+    path = _write(tmp_path / "chestmnist.npz", labels=labels)
+    for _ in range(2):  # the second time from the store
+        dataset = open_dataset(path, size=28, cache_dir=tmp_path)
+        assert dataset.spec.labels.kind == "multilabel"
+        assert dataset.spec.labels.names[:2] == ("atelectasis", "cardiomegaly")
+        assert dataset.labels.dtype == np.float32
+        np.testing.assert_array_equal(dataset.labels, labels)
+        assert next(dataset.batches(5)).labels.shape == (5, 14)
+        assert dataset.class_counts()["hernia"] == labels[:, 13].sum()
+    with pytest.raises(DataError, match="class_sampling"):
+        dataset.batches(4, class_sampling="uniform")
+
+
+def test_a_bad_image_is_quarantined_with_its_label(tmp_path: Path) -> None:
+    path = _write(tmp_path / "x.npz")
+    with np.load(path) as arrays:
+        changed = dict(arrays)
+    changed["train_images"][3] = 9
+    np.savez(path, **changed)
+    dataset = open_dataset(path, size=28, max_bad=0.1, cache_dir=tmp_path)
+    assert dataset.quarantine["file"].tolist() == ["train/000003"]
+    np.testing.assert_array_equal(dataset.labels, np.delete(np.arange(12) % 2, 3))
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="There is no file"):
+        open_dataset(tmp_path / "absent.npz", cache_dir=tmp_path)
+    (tmp_path / "text.npz").write_text("not a file of arrays")
+    with pytest.raises(DataError, match="cannot be read as a"):
+        open_dataset(tmp_path / "text.npz", cache_dir=tmp_path)
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    with pytest.raises(DataError, match=r"No images found in the dataset\..*arrays are x.*train_images"):
+        open_dataset(tmp_path / "other.npz", cache_dir=tmp_path)
+    with pytest.raises(DataError, match="Volumes are not supported"):
+        open_dataset(_write(tmp_path / "volumes.npz", shape=(28, 28, 28)), cache_dir=tmp_path)
+    with pytest.raises(DataError, match="Expected class indices"):
+        open_dataset(_write(tmp_path / "short.npz", labels=np.zeros((3, 1), np.uint8)), cache_dir=tmp_path)
+
+
+def test_pickles_are_never_opened(tmp_path: Path) -> None:
+    np.savez(tmp_path / "evil.npz", train_images=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(DataError, match="pickle"):
+        open_dataset(tmp_path / "evil.npz", cache_dir=tmp_path)

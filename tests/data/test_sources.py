@@ -1,0 +1,103 @@
+"""What counts as an image of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from medgan.data.sources import list_folder
+from medgan.errors import DataError
+
+
+def _files(root: Path) -> list[str]:
+    return [entry.file for entry in list_folder(root.resolve(), "name").entries if entry.refused is None]
+
+
+def test_classes_are_the_top_folders_and_images_lie_at_any_depth(make_folder) -> None:
+    root = make_folder(B=2, A=1)  # B is made first, and A's file is patient 1's
+    (root / "A" / "2019" / "deep").mkdir(parents=True)
+    (root / "A" / "patient1_0.png").rename(root / "A" / "2019" / "deep" / "x.png")
+    found = list_folder(root.resolve(), "name")
+    assert found.labels is not None
+    assert found.labels.names == ("A", "B")
+    assert [(entry.file, entry.label) for entry in found.entries] == [
+        ("A/2019/deep/x.png", "A"),
+        ("B/patient0_0.png", "B"),
+        ("B/patient0_1.png", "B"),
+    ]
+
+
+def test_images_right_under_the_root_have_no_labels(make_folder) -> None:
+    found = list_folder((make_folder(A=3) / "A").resolve(), "name")
+    assert found.labels is None
+    assert len(found.entries) == 3
+
+
+def test_images_at_both_levels_are_refused(make_folder) -> None:
+    root = make_folder(A=2, B=2)
+    (root / "A" / "patient0_0.png").rename(root / "stray.png")
+    with pytest.raises(DataError, match=r"1 images beside the class folders A, B.*stray\.png"):
+        list_folder(root.resolve(), "name")
+
+
+def test_hidden_files_are_skipped_and_others_counted(make_folder) -> None:
+    root = make_folder(A=2)
+    for name in (".hidden.png", "._patient0_0.png", "Thumbs.db"):
+        (root / "A" / name).write_bytes(b"x")
+    for folder in (".ipynb_checkpoints", "__MACOSX"):
+        (root / "A" / folder).mkdir()
+        (root / folder).mkdir()
+        for parent in (root / "A" / folder, root / folder):
+            (parent / "copy.png").write_bytes((root / "A" / "patient0_0.png").read_bytes())
+    (root / "A" / "notes.txt").write_text("x")
+    (root / "A" / "scan.dcm").write_text("x")
+    (root / "LICENSE").write_text("x")
+    assert _files(root) == ["A/patient0_0.png", "A/patient0_1.png"]
+    assert list_folder(root.resolve(), "name").ignored == {".txt": 1, ".dcm": 1, "": 1}
+
+
+def test_files_without_extension_are_recognised_by_content(make_folder) -> None:
+    root = make_folder(A=1)
+    (root / "A" / "patient0_0.png").rename(root / "A" / "IM000001")
+    (root / "A" / "README").write_text("x")
+    assert _files(root) == ["A/IM000001"]
+
+
+def test_links(make_folder, tmp_path: Path) -> None:
+    root = make_folder(A=2, B=1)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    Image.new("L", (4, 4)).save(outside / "x.png")
+    (root / "A" / "inside.png").symlink_to(root / "B" / "patient1_0.png")
+    (root / "A" / "leaves.png").symlink_to(outside / "x.png")
+    (root / "A" / "broken.png").symlink_to(tmp_path / "nowhere.png")
+    (root / "A" / "loop").symlink_to(root)
+    (root / "A" / "away").symlink_to(outside)
+    (root / "C").symlink_to(outside)
+    found = list_folder(root.resolve(), "name")
+    refused = {entry.file: entry.refused.error for entry in found.entries if entry.refused}
+    assert "A/inside.png" in _files(root)
+    assert sorted(refused) == ["A/away", "A/broken.png", "A/leaves.png", "A/loop", "C"]
+    assert "count twice" in refused["A/loop"]
+    assert all("leaves the data set" in refused[name] for name in ("A/away", "A/leaves.png", "C"))
+    assert "without a target" in refused["A/broken.png"]
+
+
+def test_no_images_at_all(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        list_folder(tmp_path.resolve(), "name")
+    message = str(caught.value)
+    assert "No images found in the dataset." in message
+    assert str(tmp_path) in message
+    assert "DATA/NORMAL/1.png" in message
+    (tmp_path / "scan.dcm").write_text("x")
+    with pytest.raises(DataError, match=r"No images found in the dataset\..*1 x \.dcm.*DICOM"):
+        list_folder(tmp_path.resolve(), "name")
+
+
+def test_splits_are_not_classes(make_folder, tmp_path: Path) -> None:
+    root = make_folder(train=1, val=1, test=1)
+    with pytest.raises(DataError, match=r"are splits.*Give one of them"):
+        list_folder(root.resolve(), "name")

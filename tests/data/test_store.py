@@ -1,0 +1,182 @@
+"""The store: never stale, never half written, never a pickle."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medgan.data import default_cache_dir, open_dataset
+from medgan.data.transforms import Resizer
+from medgan.errors import DataError
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def _stores(cache: Path) -> list[Path]:
+    return sorted(path for path in (cache / "datasets").iterdir() if not path.name.startswith("."))
+
+
+def test_the_second_opening_decodes_nothing(make_folder, cache: Path) -> None:
+    root = make_folder()
+    calls: list[tuple[int, int]] = []
+    first = open_dataset(root, size=16, cache_dir=cache, progress=lambda *done: calls.append(done))
+    assert calls == [(number, 15) for number in range(1, 16)]
+    second = open_dataset(root, size=16, cache_dir=cache, progress=lambda *done: pytest.fail("decoded again"))
+    assert second.fingerprint == first.fingerprint
+    assert second.images_at(range(15)).equal(first.images_at(range(15)))
+    assert second.index.equals(first.index)
+    assert not list((cache / "datasets").glob(".*"))  # nothing is left aside
+
+
+def test_another_size_is_another_store(make_folder, cache: Path) -> None:
+    root = make_folder()
+    small, large = (open_dataset(root, size=size, cache_dir=cache) for size in (8, 16))
+    padded = open_dataset(root, size=16, aspect="pad", cache_dir=cache)
+    assert small.images_at([0]).shape[-1] == 8
+    assert large.images_at([0]).shape[-1] == 16
+    assert not padded.images_at([0]).equal(large.images_at([0]))
+    assert len({small.fingerprint, large.fingerprint, padded.fingerprint}) == len(_stores(cache)) == 3
+
+
+def test_a_replaced_file_is_read_again_even_with_the_same_size_and_time(make_folder, cache: Path, picture) -> None:
+    root = make_folder()
+    path = root / "NORMAL" / "patient0_0.bmp"
+    (root / "NORMAL" / "patient0_0.png").unlink()
+    Image.fromarray(picture(0)).save(path)
+    before = open_dataset(root, size=16, cache_dir=cache)
+    status = path.stat()
+    Image.fromarray(picture(99)).save(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    after = open_dataset(root, size=16, cache_dir=cache)
+    assert after.fingerprint != before.fingerprint
+    assert not after.images_at([0]).equal(before.images_at([0]))
+
+
+def test_two_folders_of_equal_names_sizes_and_times_do_not_mix(make_folder, cache: Path, picture) -> None:
+    roots = [make_folder("a", A=1), make_folder("b", A=1)]
+    for seed, root in enumerate(roots):
+        Image.fromarray(picture(seed)).save(root / "A" / "x.bmp")
+        (root / "A" / "patient0_0.png").unlink()
+        os.utime(root / "A" / "x.bmp", ns=(0, 0))
+    first, second = (open_dataset(root, size=16, cache_dir=cache) for root in roots)
+    assert not first.images_at([0]).equal(second.images_at([0]))
+
+
+def test_the_fingerprint_is_of_content_and_not_of_place(make_folder, tmp_path: Path, cache: Path) -> None:
+    root = make_folder("a")
+    first = open_dataset(root, size=16, cache_dir=cache)
+    moved = open_dataset(root.rename(tmp_path / "elsewhere"), size=16, cache_dir=cache)
+    assert moved.fingerprint == first.fingerprint
+    (tmp_path / "elsewhere" / "NORMAL" / "patient0_0.png").rename(tmp_path / "elsewhere" / "PNEUMONIA" / "p.png")
+    assert open_dataset(tmp_path / "elsewhere", size=16, cache_dir=cache).fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "json", "index", "missing"])
+def test_a_damaged_store_is_made_again(make_folder, cache: Path, damage: str) -> None:
+    root = make_folder()
+    before = open_dataset(root, size=16, cache_dir=cache).images_at(range(15))
+    (store,) = _stores(cache)
+    images = store / "images.npy"
+    if damage == "flip":
+        data = bytearray(images.read_bytes())
+        data[-7] ^= 255
+        images.write_bytes(data)
+    elif damage == "cut":
+        images.write_bytes(images.read_bytes()[:-100])
+    elif damage == "json":
+        (store / "store.json").write_text("{")
+    elif damage == "index":
+        (store / "index.csv").write_text((store / "index.csv").read_text().replace("NORMAL", "ABNORM", 1))
+    else:
+        images.unlink()
+    again = open_dataset(root, size=16, cache_dir=cache)
+    assert again.images_at(range(15)).equal(before)
+    assert again.index["label"].isin(["NORMAL", "PNEUMONIA"]).all()
+    open_dataset(root, size=16, cache_dir=cache, progress=lambda *done: pytest.fail("not mended"))
+    assert not list((cache / "datasets").glob(".*"))
+
+
+def test_openings_at_the_same_time_do_not_disturb_each_other(make_folder, cache: Path) -> None:
+    root = make_folder()
+    with ThreadPoolExecutor(4) as executor:
+        datasets = list(executor.map(lambda _: open_dataset(root, size=16, cache_dir=cache), range(8)))
+    assert len({dataset.fingerprint for dataset in datasets}) == len(_stores(cache)) == 1
+    assert all(dataset.images_at(range(15)).equal(datasets[0].images_at(range(15))) for dataset in datasets)
+
+
+def test_an_interrupted_opening_leaves_nothing(make_folder, cache: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    root = make_folder()
+    with pytest.raises(KeyboardInterrupt):
+        open_dataset(root, size=16, cache_dir=cache, progress=interrupt)
+    assert not list((cache / "datasets").iterdir())
+    assert len(open_dataset(root, size=16, cache_dir=cache)) == 15
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same(make_folder, tmp_path: Path) -> None:
+    root = make_folder(A=40, B=30)
+    (root / "B" / "bad.png").write_text("not an image")
+    alone = open_dataset(root, size=16, max_bad=0.1, cache_dir=tmp_path / "a")
+    calls: list[int] = []
+    together = open_dataset(
+        root, size=16, max_bad=0.1, cache_dir=tmp_path / "b", workers=2, progress=lambda done, total: calls.append(done)
+    )
+    assert together.fingerprint == alone.fingerprint
+    assert together.quarantine.equals(alone.quarantine)
+    assert calls == list(range(1, 72))
+
+
+def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_folder) -> None:
+    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path / "mine"))
+    assert default_cache_dir() == tmp_path / "mine"
+    open_dataset(make_folder(), size=16)
+    assert len(_stores(tmp_path / "mine")) == 1
+    monkeypatch.delenv("MEDGAN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    if os.name != "nt":
+        assert default_cache_dir() == tmp_path / "xdg" / "medgan"
+
+
+def test_a_cache_folder_that_cannot_be_written(make_folder, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match=r"export MEDGAN_CACHE=/path/with/space"):
+        open_dataset(make_folder(), size=16, cache_dir=tmp_path / "file")
+
+
+def test_no_pickle_and_nothing_but_plain_files(make_folder, cache: Path) -> None:
+    open_dataset(make_folder(), size=16, cache_dir=cache)
+    (store,) = _stores(cache)
+    assert sorted(path.name for path in store.iterdir()) == ["images.npy", "index.csv", "quarantine.csv", "store.json"]
+    assert np.load(store / "images.npy", allow_pickle=False).shape == (15, 16, 16, 1)
+
+
+def test_a_class_called_na_and_odd_file_names_survive(tmp_path: Path, cache: Path, picture) -> None:
+    root = tmp_path / "scans"
+    names = ["a, b.png", 'quote".png', "Lungenentzündung.png", "nan.png"]
+    for label in ("NA", "null"):
+        (root / label).mkdir(parents=True)
+        for seed, name in enumerate(names):
+            Image.fromarray(picture(seed)).save(root / label / name)
+    for _ in range(2):  # the second time from the store
+        dataset = open_dataset(root, size=16, cache_dir=cache)
+        assert dataset.class_counts() == {"NA": 4, "null": 4}
+        assert sorted(dataset.index["file"]) == sorted(f"{label}/{name}" for label in ("NA", "null") for name in names)
+
+
+def test_stored_pixels_are_the_resizers(make_folder, cache: Path, picture) -> None:
+    dataset = open_dataset(make_folder(A=1), size=(8, 12), cache_dir=cache)
+    expected = Resizer((8, 12))(picture(0)[None].astype(np.float32) / 255)
+    np.testing.assert_allclose((dataset.images_at([0])[0].numpy() + 1) / 2, expected, atol=0.51 / 255)
