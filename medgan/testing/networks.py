@@ -1,0 +1,248 @@
+"""Checks of the two networks: shapes, ranges, labels, randomness."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medgan.core.gan import GAN
+from medgan.core.networks import DiscriminatorOutput
+from medgan.core.randomness import seeded
+from medgan.core.spec import DataSpec
+from medgan.testing.probe import (
+    begin,
+    differences,
+    make,
+    make_batch,
+    make_labels,
+    perturbed,
+    require,
+    specs,
+    train,
+)
+
+__all__ = [
+    "check_copies",
+    "check_discriminator_output",
+    "check_global_randomness",
+    "check_label_leak",
+    "check_labels_matter",
+    "check_latents",
+    "check_latents_matter",
+    "check_range",
+    "check_seed",
+    "check_shape",
+]
+
+
+def check_shape(architecture: type[GAN]) -> None:
+    """The generator makes float32 images of the right shape: grey, RGB, two sizes, any labels, n = 1."""
+    for data in specs(architecture):
+        generator = make(architecture, data).generator.eval()
+        for n in (1, 3):
+            with torch.inference_mode():
+                images = generator(generator.make_latents(n, torch.Generator().manual_seed(0)), _labels(data, n))
+            expected = (n, data.channels, *data.size)
+            found = f"For {data} and n = {n} the generator makes {tuple(images.shape)} {images.dtype}"
+            require(images.shape == expected and images.dtype == torch.float32, found, f"{expected} torch.float32")
+            require(bool(images.isfinite().all()), f"For {data} and n = {n} some pixels are not finite", "numbers")
+
+
+def check_range(architecture: type[GAN]) -> None:
+    """Images stay within [-1, 1], also for latents × 1000 and for weights × 10."""
+    gan = make(architecture)
+    latents = gan.generator.make_latents(4, torch.Generator().manual_seed(0))
+    labels = _labels(gan.data, 4)
+    cases = {
+        "fresh weights": (gan.generator.eval(), latents),
+        "latents × 1000": (gan.generator.eval(), latents * 1000),
+        "weights × 10": (perturbed(gan.generator, 10), latents),
+    }
+    for case, (generator, inputs) in cases.items():
+        with torch.inference_mode():
+            images = generator(inputs, labels)
+        # A fresh network's small weights hide a missing tanh; weights × 10 may overflow, hence `> 1`.
+        outside = images.abs() > 1
+        require(
+            not outside.any(),
+            f"With {case} the pixels reach from {images.min():.4g} to {images.max():.4g}",
+            "[-1, 1] always. End the generator with torch.tanh",
+        )
+
+
+def check_latents(architecture: type[GAN]) -> None:
+    """make_latents draws (n, latent_dim) float32 numbers from the generator of random numbers it is given."""
+    generator = make(architecture).generator
+    with _unchanged_randomness("make_latents(n, rng)"):
+        one = generator.make_latents(5, torch.Generator().manual_seed(1))
+        again = generator.make_latents(5, torch.Generator().manual_seed(1))
+        other = generator.make_latents(5, torch.Generator().manual_seed(2))
+    expected = (5, generator.latent_dim)
+    require(
+        one.shape == expected and one.dtype == torch.float32,
+        f"make_latents(5, rng) gives {tuple(one.shape)} {one.dtype}",
+        f"{expected} torch.float32",
+    )
+    require(torch.equal(one, again), "make_latents gives other latents for the same seed", "the same")
+    require(not torch.equal(one, other), "make_latents gives the same latents for other seeds", "other ones")
+
+
+def check_latents_matter(architecture: type[GAN]) -> None:
+    """Other latents make other images."""
+    gan = make(architecture)
+    labels = _labels(gan.data, 1)
+    latents = gan.generator.make_latents(2, torch.Generator().manual_seed(0))
+    one, other = _images(gan, latents[:1], labels), _images(gan, latents[1:], labels)
+    require(not torch.equal(one, other), "Two different latents make the same image", "two different ones")
+
+
+def check_labels_matter(architecture: type[GAN]) -> None:
+    """Other labels make other images, for each kind of labels."""
+    for data in specs(architecture):
+        if data.labels is None:
+            continue
+        gan = make(architecture, data)
+        latents = gan.generator.make_latents(1, torch.Generator().manual_seed(0))
+        one, other = (_images(gan, latents, gan.make_labels(1, name)) for name in data.labels.names[:2])
+        require(
+            not torch.equal(one, other),
+            f"For {data} the labels {' and '.join(map(repr, data.labels.names[:2]))} make the same image",
+            "the generator to use its labels",
+        )
+
+
+def check_discriminator_output(architecture: type[GAN]) -> None:
+    """The discriminator gives realness (N,), label logits (N, K) or None, features (N, F) or None."""
+    for data in specs(architecture):
+        gan = make(architecture, data)
+        discriminator = gan.make_discriminator(gan.config, data).eval()
+        for n in (1, 3):
+            batch = make_batch(data, n)
+            with torch.inference_mode():
+                output = discriminator(batch.images, batch.labels)
+            where = f"For {data} and n = {n} the discriminator gives"
+            require(isinstance(output, DiscriminatorOutput), f"{where} {type(output)}", "a DiscriminatorOutput")
+            _require_shape(f"{where} realness", output.realness, (n,))
+            if output.label_logits is not None:
+                require(data.labels is not None, f"{where} label logits", "None: there are no labels")
+                _require_shape(f"{where} label_logits", output.label_logits, (n, data.num_labels))
+            if output.features is not None:
+                require(output.features.ndim == 2, f"{where} features {tuple(output.features.shape)}", f"({n}, F)")
+                _require_shape(f"{where} features", output.features, (n, output.features.shape[1]))
+
+
+def check_label_leak(architecture: type[GAN]) -> None:
+    """A discriminator that has to say the label does not look at it."""
+    for data in specs(architecture):
+        if data.labels is None:
+            continue
+        gan = make(architecture, data)
+        discriminator = perturbed(gan.make_discriminator(gan.config, data))
+        images = make_batch(data, 2).images
+        with torch.inference_mode():
+            one, other = (discriminator(images, gan.make_labels(2, name)) for name in data.labels.names[:2])
+        if one.label_logits is not None:
+            require(
+                not differences(list(one), list(other)),
+                f"For {data} the output changes with the labels that were passed, and it holds label_logits",
+                "an auxiliary head not to see the labels: it would learn to repeat them",
+            )
+
+
+def check_seed(architecture: type[GAN]) -> None:
+    """The option seed decides the weights: the same one repeats them, another one changes them."""
+    states = []
+    for seed in (1, 1, 2):
+        gan = make(architecture, seed=seed)
+        trainer = begin(gan)
+        states.append({"generator": gan.generator.state_dict(), "discriminator": trainer.discriminator.state_dict()})
+    unlike = differences(states[0], states[1])
+    require(
+        not unlike,
+        f"Two models with seed 1 differ in {', '.join(unlike[:3])}",
+        "equal weights: draw them with torch's random numbers alone, which medgan seeds",
+    )
+    for network in ("generator", "discriminator"):
+        changed = differences(states[0][network], states[2][network])
+        require(bool(changed), f"The {network} has the same weights with seed 1 and seed 2", "other ones")
+
+
+def check_global_randomness(architecture: type[GAN]) -> None:
+    """Making, training and sampling a model leaves the global random numbers alone."""
+    with _unchanged_randomness("Making a model"):
+        gan = make(architecture)
+    with _unchanged_randomness("Beginning a training"):
+        begin(gan)
+    with _unchanged_randomness("Training"):
+        train(gan, 1)
+    with _unchanged_randomness("Sampling"):
+        gan.sample(2)
+
+
+def check_copies(architecture: type[GAN]) -> None:
+    """copy.deepcopy of a network works alike, and its weights can be pickled."""
+    gan = make(architecture)
+    batch = make_batch(gan.data, 2)
+    latents = gan.generator.make_latents(2, torch.Generator().manual_seed(0))
+    networks = {"generator": gan.generator, "discriminator": gan.make_discriminator(gan.config, gan.data)}
+    for name, network in networks.items():
+        network.eval()
+        twin = copy.deepcopy(network)
+        inputs = latents if name == "generator" else batch.images
+        with torch.inference_mode(), seeded(0):
+            output = network(inputs, batch.labels)
+        with torch.inference_mode(), seeded(0):
+            repeated = twin(inputs, batch.labels)
+        unlike = differences(output if isinstance(output, Tensor) else list(output), repeated)
+        require(not unlike, f"A deep copy of the {name} gives another output", "the same one")
+        weights = network.state_dict()
+        unlike = differences(dict(weights), dict(pickle.loads(pickle.dumps(dict(weights)))))
+        require(not unlike, f"The {name}'s weights {', '.join(unlike[:3])} change when pickled", "the same ones")
+
+
+@contextmanager
+def _unchanged_randomness(what: str) -> Iterator[None]:
+    """Raise if the block changes the state of a global source of random numbers."""
+    before = _random_states()
+    yield
+    changed = differences(before, _random_states())
+    require(
+        not changed,
+        f"{what} changes the global random state of {', '.join(changed)}",
+        "it to be left as it was, so that the user's own experiment can be repeated",
+    )
+
+
+def _random_states() -> dict[str, object]:
+    """Return the states of all global sources of random numbers."""
+    return {
+        "torch": torch.get_rng_state(),
+        "numpy": [str(part) for part in np.random.get_state()],
+        "random": str(random.getstate()),
+    }
+
+
+def _labels(data: DataSpec, n: int) -> Tensor | None:
+    """Return random labels, always the same."""
+    return make_labels(data, n, torch.Generator().manual_seed(0))
+
+
+def _images(gan: GAN, latents: Tensor, labels: Tensor | None) -> Tensor:
+    """Return what the generator makes once its weights have moved."""
+    with torch.inference_mode(), seeded(0):
+        images: Tensor = perturbed(gan.generator)(latents, labels)
+    return images
+
+
+def _require_shape(where: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise unless a tensor is float32, of a shape, and finite."""
+    found = f"{where} {tuple(tensor.shape)} {tensor.dtype}"
+    require(tensor.shape == shape and tensor.dtype == torch.float32, found, f"{shape} torch.float32")
+    require(bool(tensor.isfinite().all()), f"{where} that is not finite", "numbers")

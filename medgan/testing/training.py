@@ -1,0 +1,371 @@
+"""Checks of training, sampling and files."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medgan.core.gan import GAN
+from medgan.core.randomness import seeded
+from medgan.core.saving import read_state, write_state
+from medgan.core.spec import Batch
+from medgan.core.trainer import AdversarialTrainer, Callback, Metrics, Trainer
+from medgan.testing.probe import (
+    begin,
+    copy_state,
+    differences,
+    main_spec,
+    make,
+    make_batch,
+    require,
+    specs,
+    stream,
+    train,
+)
+
+__all__ = [
+    "SECONDS",
+    "check_batch_untouched",
+    "check_every_kind_of_data",
+    "check_losses_pure",
+    "check_metrics",
+    "check_mixed_precision",
+    "check_resume",
+    "check_rewind",
+    "check_sample_mode",
+    "check_sample_number",
+    "check_sample_repeats",
+    "check_save_load",
+    "check_separate_updates",
+    "check_tiny_speed",
+    "check_trainable_after_step",
+    "check_training_moves_both",
+]
+
+SECONDS = 20.0
+"""Processor time within which the preset tiny has to be made, trained for two steps and sampled."""
+
+
+def check_training_moves_both(architecture: type[GAN]) -> None:
+    """One step changes the weights of both networks."""
+    gan = make(architecture)
+    trainer = begin(gan)
+    before = {name: copy_state(_weights(trainer, name)) for name in ("generator", "discriminator")}
+    train(gan, 1)
+    for name, weights in before.items():
+        require(
+            bool(differences(weights, _weights(trainer, name))),
+            f"One step leaves all weights of the {name} as they were",
+            "it to train both networks",
+        )
+
+
+def check_trainable_after_step(architecture: type[GAN]) -> None:
+    """After a step both networks are in training mode and no weight has been frozen."""
+    gan = make(architecture)
+    trainer = begin(gan)
+    before = {name: _switches(trainer, name) for name in ("generator", "discriminator")}
+    train(gan, 1)
+    for name, switches in before.items():
+        changed = differences(switches, _switches(trainer, name))
+        require(
+            not changed,
+            f"After a step the {name} differs in {', '.join(changed[:3])}",
+            "training mode and requires_grad as they were before",
+        )
+
+
+def check_batch_untouched(architecture: type[GAN]) -> None:
+    """A step does not write into the batch that it is given."""
+    gan = make(architecture)
+    trainer = begin(gan)
+    batch = next(stream(gan))
+    before = copy_state(list(batch))
+    trainer.fit([batch], 1)
+    require(not differences(before, list(batch)), "A step changes the images or labels of its batch", "it to copy them")
+
+
+def check_metrics(architecture: type[GAN]) -> None:
+    """A step returns finite numbers: 0-d, detached, named like 'generator/adversarial'."""
+    gan = make(architecture)
+    trainer = begin(gan)
+    with seeded(0):
+        metrics: Any = trainer.train_step(next(stream(gan)))
+    require(isinstance(metrics, dict) and bool(metrics), f"A step returns {metrics!r}", "a dict of named values")
+    for name, value in metrics.items():
+        require(
+            isinstance(name, str) and re.fullmatch(r"[a-z0-9_]+(/[a-z0-9_]+)+", name) is not None,
+            f"A step logs {name!r}",
+            "'network/term' in lower case, such as 'discriminator/adversarial'",
+        )
+        require(
+            isinstance(value, Tensor) and value.ndim == 0 and not value.requires_grad,
+            f"A step logs {name} as {value!r}",
+            "a 0-d tensor, detached",
+        )
+        require(bool(value.isfinite()), f"A step logs {name} = {value}", "a finite number")
+
+
+def check_losses_pure(architecture: type[GAN]) -> None:
+    """The loss hooks change nothing: called again from the same state they give the same terms."""
+    gan = make(architecture)
+    trainer = begin(gan)
+    if not isinstance(trainer, AdversarialTrainer):
+        return
+    train(gan, 1)
+    real = make_batch(gan.data, gan.config.batch_size, seed=1)
+    with torch.no_grad(), seeded(0):
+        fake = Batch(trainer.generator(trainer.generator.make_latents(len(real.images)), real.labels), real.labels)
+    start = copy_state(trainer.state_dict())
+    for hook in (trainer.discriminator_loss, trainer.generator_loss):
+        name = f"{hook.__name__}()"
+        inputs = copy_state([list(real), list(fake)])
+        gradients = copy_state(_gradients(trainer))
+        with seeded(1):
+            terms: Any = hook(real, fake)
+        require(
+            isinstance(terms, Mapping) and bool(terms) and all(isinstance(value, Tensor) for value in terms.values()),
+            f"{name} returns {terms!r}",
+            "a dict of named scalars",
+        )
+        for term, value in terms.items():
+            require(value.ndim == 0, f"{name} returns {term!r} of shape {tuple(value.shape)}", "a scalar")
+        require(any(value.requires_grad for value in terms.values()), f"{name} returns no term with a gradient", "one")
+        require(not differences(inputs, [list(real), list(fake)]), f"{name} changes its batches", "it to copy them")
+        changed = differences(gradients, _gradients(trainer))
+        require(not changed, f"{name} leaves gradients in {', '.join(changed[:3])}", "Trainer.update to compute them")
+        # A forward in training mode may update buffers, such as those of a spectral norm: not weights.
+        changed = [
+            f"{network}.{place}"
+            for network in ("generator", "discriminator")
+            for place in differences(_part(start[network], trainer, network), _weights(trainer, network))
+        ]
+        changed += differences(start["optimizers"], trainer.state_dict()["optimizers"])
+        require(not changed, f"{name} changes {', '.join(changed[:3])}", "it to change nothing")
+        first = copy_state(dict(terms))
+        trainer.load_state_dict(copy_state(start))  # torch's optimizers write into what they load
+        with seeded(1):
+            again = hook(real, fake)
+        trainer.load_state_dict(copy_state(start))  # torch's optimizers write into what they load
+        changed = differences(first, copy_state(dict(again)))
+        require(
+            not changed,
+            f"{name} gives another {', '.join(changed)} when it is called again from the same state",
+            "the same values: keep what has to survive in Trainer.state_dict, and change it in train_step",
+        )
+
+
+def check_separate_updates(architecture: type[GAN]) -> None:
+    """The update of one network changes neither the weights nor, by the discriminator, the gradients of the other."""
+    gan = make(architecture)
+    trainer = begin(gan)
+    update = trainer.update
+    others = {"generator": "discriminator", "discriminator": "generator"}
+
+    def watched(network: str, terms: Mapping[str, Tensor]) -> Metrics:
+        other = others[network]
+        before = copy_state([_weights(trainer, other), _gradients(trainer)[other]])
+        metrics = update(network, terms)
+        after = [_weights(trainer, other), _gradients(trainer)[other]]
+        require(not differences(before[0], after[0]), f"The update of the {network} moves the {other}", "it to stay")
+        require(
+            network == "generator" or not differences(before[1], after[1]),
+            "The discriminator's loss sends gradients into the generator",
+            "fakes made under torch.no_grad() or detached; otherwise half of the work is thrown away",
+        )
+        return metrics
+
+    # An attribute of the instance hides the method of the class.
+    trainer.update = watched  # type: ignore[method-assign]
+    train(gan, 1)
+
+
+def check_every_kind_of_data(architecture: type[GAN]) -> None:
+    """It trains and samples with every kind of labels that it declares, without them, in grey and in RGB."""
+    for data in specs(architecture):
+        gan = make(architecture, data)
+        try:
+            train(gan, 1)
+            images = gan.sample(2).images
+        except Exception as error:
+            message = f"A step and a sample with {data} fail with {type(error).__name__}: {error}"
+            require(False, message, "it to work, or check() to refuse such data with a ConfigError")
+        require(images.shape == (2, data.channels, *data.size), f"{data} gives {tuple(images.shape)}", "such images")
+
+
+def check_mixed_precision(architecture: type[GAN]) -> None:
+    """A step works in bfloat16, and the weights stay float32."""
+    gan = make(architecture)
+    trainer: Trainer[Any] = gan.make_trainer(device="cpu", precision="bf16")
+    try:
+        trainer.fit(stream(gan), 1)
+    except RuntimeError as error:
+        require(False, f"A step with precision bf16 fails: {error}", "tensors of mixed types to be converted")
+    for name in ("generator", "discriminator"):
+        types = {weight.dtype for weight in _weights(trainer, name).values()}
+        require(types == {torch.float32}, f"With precision bf16 the {name} has weights of {types}", "float32")
+
+
+def check_tiny_speed(architecture: type[GAN]) -> None:
+    """The preset tiny is made, trained for two steps and sampled within seconds of processor time."""
+    data = main_spec(architecture)
+    start = time.process_time()
+    gan = make(architecture, data)
+    train(gan, 2)
+    gan.sample(2)
+    spent = time.process_time() - start
+    require(
+        spent <= SECONDS,
+        f"Two steps and two images with the preset tiny at {data} take {spent:.1f} s of processor time",
+        f"at most {SECONDS:g} s; make its networks or its batch smaller",
+    )
+
+
+def check_sample_repeats(architecture: type[GAN]) -> None:
+    """The same seed makes the same images; another seed makes others."""
+    gan = make(architecture)
+    train(gan, 1)
+    one, again, other = (gan.sample(3, seed=seed) for seed in (5, 5, 50))
+    require(
+        not differences(list(one), list(again)),
+        "sample() gives other images for the same seed",
+        "the same: all randomness has to come from the latents",
+    )
+    require(not torch.equal(one.images, other.images), "sample() gives the same images for another seed", "others")
+
+
+def check_sample_number(architecture: type[GAN]) -> None:
+    """A seed makes the same image, bit for bit, whatever else is sampled with it."""
+    gan = make(architecture)
+    train(gan, 1)
+    labels = gan.make_labels(20)
+    many = gan.sample(20, labels=labels, seed=3)
+    for position in (0, 7, 18):
+        label = None if labels is None else labels[position : position + 1]
+        alone = gan.sample(1, labels=label, seed=3 + position)
+        require(
+            torch.equal(alone.images[0], many.images[position]),
+            f"Seed {3 + position} makes another image alone than among 20",
+            "the same: in evaluation mode an image must not depend on the rest of its batch",
+        )
+
+
+def check_sample_mode(architecture: type[GAN]) -> None:
+    """Sampling leaves every module in the mode, training or evaluation, in which it was."""
+    gan = make(architecture)
+    begin(gan)
+    for training in (True, False):
+        gan.generator.train(training)
+        before = {name: module.training for name, module in gan.generator.named_modules()}
+        gan.sample(1)
+        after = {name: module.training for name, module in gan.generator.named_modules()}
+        require(
+            before == after,
+            f"After sample() the generator's mode has changed (training was {training})",
+            "the mode that it was in",
+        )
+
+
+def check_save_load(architecture: type[GAN]) -> None:
+    """A trained model that is saved and loaded makes the same images."""
+    gan = make(architecture)
+    train(gan, 2)
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = type(gan).load(gan.save(Path(folder) / "model"))
+    require(loaded.config == gan.config, f"A loaded model has the options {loaded.config}", f"{gan.config}")
+    require(loaded.data == gan.data, f"A loaded model is for {loaded.data}", f"{gan.data}")
+    require(
+        torch.equal(gan.sample(3).images, loaded.sample(3).images),
+        "A loaded model makes other images than the one that was saved",
+        "the same: all that the generator needs has to be in its parameters and buffers",
+    )
+
+
+def check_resume(architecture: type[GAN]) -> None:
+    """Two steps, a checkpoint and two more give what four steps give, bit for bit."""
+    whole = make(architecture)
+    train(whole, 4)
+    halves = make(architecture)
+    first = train(halves, 2)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.pt"
+        write_state(path, first.state_dict())
+        state = read_state(path)
+    resumed = make(architecture)
+    second = begin(resumed)
+    second.load_state_dict(state)
+    train(resumed, 2, start=second.step)
+    if whole.trainer is not None:
+        unlike = differences(whole.trainer.state_dict(), second.state_dict())
+        require(
+            not unlike,
+            f"2 + 2 steps with a checkpoint between them differ from 4 steps in {', '.join(unlike[:3])}",
+            "no difference: whatever a step changes belongs into Trainer.state_dict",
+        )
+    require(
+        torch.equal(whole.sample(3).images, resumed.sample(3).images),
+        "2 + 2 steps with a checkpoint between them make other images than 4 steps",
+        "the same",
+    )
+
+
+def check_rewind(architecture: type[GAN]) -> None:
+    """Loading an earlier state into a trainer and repeating a step repeats its result, bit for bit."""
+    gan = make(architecture)
+    trainer = train(gan, 1)
+    batch = next(stream(gan, start=1))
+    start = copy_state(trainer.state_dict())
+    logged: list[Metrics] = []
+    ends: list[Any] = []
+    for _ in range(2):
+        trainer.load_state_dict(copy_state(start))  # torch's optimizers write into what they load
+        trainer.fit([batch], 1, [_Log(logged)])
+        ends.append(copy_state(trainer.state_dict()))
+    unlike = differences(ends[0], ends[1]) + differences(logged[0], logged[1])
+    require(
+        not unlike,
+        f"A step that is repeated from the same state differs in {', '.join(unlike[:3])}",
+        "no difference: there is hidden state outside Trainer.state_dict",
+    )
+
+
+class _Log(Callback):
+    """Keeps what was logged."""
+
+    def __init__(self, logged: list[Metrics]) -> None:
+        self.logged = logged
+
+    def on_step(self, trainer: Trainer[Any], metrics: Metrics) -> None:
+        self.logged.append(copy_state(metrics))
+
+
+def _weights(trainer: Trainer[Any], network: str) -> dict[str, Tensor]:
+    """Return the parameters of a network, without its buffers."""
+    return dict(getattr(trainer, network).named_parameters())
+
+
+def _part(state: Mapping[str, Tensor], trainer: Trainer[Any], network: str) -> dict[str, Tensor]:
+    """Return those values of a network's state that are parameters."""
+    return {name: state[name] for name in _weights(trainer, network)}
+
+
+def _gradients(trainer: Trainer[Any]) -> dict[str, dict[str, Tensor | None]]:
+    """Return the gradients of both networks."""
+    return {
+        network: {name: weight.grad for name, weight in _weights(trainer, network).items()}
+        for network in ("generator", "discriminator")
+    }
+
+
+def _switches(trainer: Trainer[Any], network: str) -> dict[str, bool]:
+    """Return whether each module is in training mode and each weight can be trained."""
+    module = getattr(trainer, network)
+    modes = {f"{name or network}.training": part.training for name, part in module.named_modules()}
+    return modes | {f"{name}.requires_grad": weight.requires_grad for name, weight in module.named_parameters()}

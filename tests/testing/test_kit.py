@@ -1,0 +1,941 @@
+"""The compliance kit: a good architecture passes, and each check catches a broken one."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medgan import losses, registry
+from medgan.core import (
+    GAN,
+    AdversarialTrainer,
+    Batch,
+    DataSpec,
+    Discriminator,
+    DiscriminatorOutput,
+    GANConfig,
+    Generator,
+    Trainer,
+    option,
+)
+from medgan.errors import ConfigError
+from medgan.models import ACGAN
+from medgan.testing import (
+    RESERVED,
+    ComplianceError,
+    check_architecture,
+    checks,
+    declaration,
+    kit,
+    networks,
+    parametrize_with_checks,
+    training,
+)
+
+# ------------------------------------------------------------------ a good third-party architecture
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallConfig(GANConfig):
+    """Options of Small."""
+
+    width: int = option(16, "Width of the hidden layers.", ge=1)
+
+
+def encode(labels: Tensor | None, data: DataSpec, n: int) -> Tensor:
+    """Any kind of labels as (N, K)."""
+    if labels is None:
+        return torch.zeros(n, data.num_labels)
+    return F.one_hot(labels, data.num_labels).float() if labels.ndim == 1 else labels
+
+
+class SmallGenerator(Generator):
+    def __init__(self, config: SmallConfig, data: DataSpec) -> None:
+        super().__init__(config.latent_dim)
+        self.data = data
+        self.hidden = nn.Linear(config.latent_dim + data.num_labels, config.width)
+        self.to_image = nn.Linear(config.width, data.channels * int(np.prod(data.size)))
+
+    def raw(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        hidden = self.hidden(torch.cat([latents, encode(labels, self.data, len(latents))], dim=1))
+        return self.to_image(F.relu(hidden)).view(len(latents), self.data.channels, *self.data.size)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return torch.tanh(self.raw(latents, labels))
+
+
+class SmallDiscriminator(Discriminator):
+    def __init__(self, config: SmallConfig, data: DataSpec) -> None:
+        super().__init__()
+        self.data = data
+        self.hidden = nn.Linear(data.channels * int(np.prod(data.size)), config.width)
+        self.realness = nn.Linear(config.width + data.num_labels, 1)
+        self.label = nn.Linear(config.width, max(1, data.num_labels))
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        features = F.leaky_relu(self.hidden(images.flatten(1)), 0.2)
+        known = encode(labels, self.data, len(images))
+        return DiscriminatorOutput(self.realness(torch.cat([features, known], dim=1)).squeeze(1), None, features)
+
+
+class SmallTrainer(AdversarialTrainer[SmallConfig]):
+    def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        on_real, on_fake = self.discriminator(*real).realness, self.discriminator(*fake).realness
+        return {"hinge": losses.hinge_discriminator(on_real, on_fake)}
+
+    def generator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        return {"hinge": losses.hinge_generator(self.discriminator(*fake).realness)}
+
+
+class Small(GAN):
+    """Two dense layers each; for images of any size and labels of any kind."""
+
+    name = "small"
+    summary = "Two dense layers each"
+    Config = SmallConfig
+    Trainer = SmallTrainer
+    presets: ClassVar[dict[str, GANConfig]] = {
+        "tiny": SmallConfig(latent_dim=8, batch_size=4, width=8, ema_halflife=50)
+    }
+    default_preset = "tiny"
+    spatial_dims = (1, 2, 3)
+    label_kinds = ("categorical", "multilabel", "ordinal", "continuous")
+
+    def make_generator(self, config: SmallConfig, data: DataSpec) -> Generator:
+        return SmallGenerator(config, data)
+
+    def make_discriminator(self, config: SmallConfig, data: DataSpec) -> Discriminator:
+        return SmallDiscriminator(config, data)
+
+
+class WholeStepTrainer(Trainer[SmallConfig]):
+    """Level 3: a step of its own, with least squares and both updates computed at once."""
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        latents = self.generator.make_latents(len(batch.images))
+        fake = self.generator(latents, batch.labels)
+        real_terms = losses.least_squares(self.discriminator(*batch).realness, 1)
+        fake_terms = losses.least_squares(self.discriminator(fake.detach(), batch.labels).realness, 0)
+        metrics = self.update("discriminator", {"real": real_terms, "fake": fake_terms})
+        fooled = losses.least_squares(self.discriminator(fake, batch.labels).realness, 1)
+        return metrics | self.update("generator", {"fooled": fooled})
+
+
+class NeedsLabels(Small):
+    """Does 16-pixel squares of one channel, with multilabel labels, and nothing else."""
+
+    name = "needs-labels"
+    Trainer = WholeStepTrainer
+    spatial_dims = (2,)
+    label_kinds = ("multilabel",)
+    needs_labels = True
+
+    @classmethod
+    def check(cls, config: GANConfig, data: DataSpec) -> None:
+        super().check(config, data)
+        if data.size != (16, 16) or data.channels != 1:
+            raise ConfigError("16×16 and one channel only.")
+
+
+@parametrize_with_checks([Small, NeedsLabels])
+def test_good_architecture_passes(architecture: type[GAN], check: Callable[[type[GAN]], None]) -> None:
+    check(architecture)
+
+
+# ------------------------------------------------------------------------------------- the mutants
+
+Mutant = Callable[[pytest.MonkeyPatch, Path], type[GAN]]
+MUTANTS: list[tuple[str, str, Mutant]] = []
+
+
+def caught_by(check: str, message: str) -> Callable[[Mutant], Mutant]:
+    """Declare a function that returns an architecture which a check has to catch, and what it says."""
+
+    def declare(mutant: Mutant) -> Mutant:
+        MUTANTS.append((check, message, mutant))
+        return mutant
+
+    return declare
+
+
+def variant(**attributes: Any) -> type[GAN]:
+    """Small with other class attributes; its docstring is kept."""
+    return type("Variant", (Small,), {"__doc__": "A variant.", **attributes})
+
+
+def with_generator(forward: Callable[..., Tensor], **attributes: Any) -> type[GAN]:
+    """Small with another forward of the generator."""
+    network = type("Mutant", (SmallGenerator,), {"forward": forward, **attributes})
+    return variant(make_generator=lambda self, config, data: network(config, data))
+
+
+def with_discriminator(forward: Callable[..., DiscriminatorOutput], **attributes: Any) -> type[GAN]:
+    """Small with another forward of the discriminator."""
+    network = type("Mutant", (SmallDiscriminator,), {"forward": forward, **attributes})
+    return variant(make_discriminator=lambda self, config, data: network(config, data))
+
+
+def with_trainer(base: type[Trainer[Any]] = SmallTrainer, **methods: Any) -> type[GAN]:
+    """Small with other methods of the trainer."""
+    return variant(Trainer=type("Mutant", (base,), methods))
+
+
+@caught_by("check_name", "kebab-case")
+def camel_case_name(*_: object) -> type[GAN]:
+    return variant(name="SmallGAN")
+
+
+@caught_by("check_name", "registers .* as 'other'")
+def name_unlike_the_entry_point(monkeypatch: pytest.MonkeyPatch, _: Path) -> type[GAN]:
+    monkeypatch.setattr(sys.modules[__name__], "NamedOtherwise", variant(), raising=False)
+    monkeypatch.setenv(registry.VARIABLE, f"other={__name__}:NamedOtherwise")
+    return sys.modules[__name__].NamedOtherwise
+
+
+@caught_by("check_summary", "summary is ''")
+def no_summary(*_: object) -> type[GAN]:
+    return variant(summary="")
+
+
+@caught_by("check_summary", "no docstring")
+def no_docstring(*_: object) -> type[GAN]:
+    return variant(__doc__=None)
+
+
+@caught_by("check_summary", "reference is None")
+def no_reference(*_: object) -> type[GAN]:
+    return variant(reference=None)
+
+
+@caught_by("check_parts", "make_generator")
+def abstract(*_: object) -> type[GAN]:
+    return type("Abstract", (GAN,), {"Trainer": SmallTrainer})
+
+
+@caught_by("check_parts", "Trainer is")
+def trainer_of_another_kind(*_: object) -> type[GAN]:
+    return variant(Trainer=dict)
+
+
+@caught_by("check_parts", "generator_loss")
+def abstract_trainer(*_: object) -> type[GAN]:
+    return variant(Trainer=AdversarialTrainer)
+
+
+@caught_by("check_parts", "spatial_dims")
+def dims_that_are_a_number(*_: object) -> type[GAN]:
+    return variant(spatial_dims=2)
+
+
+@caught_by("check_parts", "label_kinds")
+def unknown_label_kind(*_: object) -> type[GAN]:
+    return variant(label_kinds=("class",))
+
+
+@caught_by("check_parts", "no kind of them")
+def needs_labels_but_learns_none(*_: object) -> type[GAN]:
+    return variant(label_kinds=(), needs_labels=True)
+
+
+class UndecoratedConfig(SmallConfig):
+    depth: int = option(2, "Number of layers.", ge=1)
+
+
+@caught_by("check_config", "no frozen dataclass")
+def config_without_decorator(*_: object) -> type[GAN]:
+    return variant(Config=UndecoratedConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainFieldConfig(SmallConfig):
+    depth: int = 2
+
+
+@caught_by("check_config", "no option")
+def config_with_a_plain_field(*_: object) -> type[GAN]:
+    return variant(Config=PlainFieldConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadDefaultConfig(SmallConfig):
+    depth: int = option(0, "Number of layers.", ge=1)
+
+
+@caught_by("check_config", "do not fit")
+def config_with_an_invalid_default(*_: object) -> type[GAN]:
+    return variant(Config=BadDefaultConfig)
+
+
+@caught_by("check_config", "subclass of medgan.core.GANConfig")
+def config_of_another_kind(*_: object) -> type[GAN]:
+    return variant(Config=dict)
+
+
+class MutableConfig(SmallConfig):
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+
+@caught_by("check_config", "immutable")
+def config_that_can_be_changed(*_: object) -> type[GAN]:
+    return variant(Config=MutableConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SilentConfig(SmallConfig):
+    depth: int = option(2, "")
+
+
+@caught_by("check_help", "help text of the option 'depth'")
+def option_without_help(*_: object) -> type[GAN]:
+    return variant(Config=SilentConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClashingConfig(SmallConfig):
+    steps: int = option(2, "Number of flow steps.", ge=1)
+
+
+@caught_by("check_option_names", "option of `medgan fit`")
+def option_named_like_a_flag_of_the_run(*_: object) -> type[GAN]:
+    return variant(Config=ClashingConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShoutingConfig(SmallConfig):
+    Depth: int = option(2, "Number of layers.", ge=1)
+
+
+@caught_by("check_option_names", "no good flag")
+def option_in_capitals(*_: object) -> type[GAN]:
+    return variant(Config=ShoutingConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetfulConfig(SmallConfig):
+    def to_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in super().to_dict().items() if name != "width"}
+
+
+@caught_by("check_config_json", "round trip through JSON, tiny")
+def config_that_loses_an_option(*_: object) -> type[GAN]:
+    return variant(Config=ForgetfulConfig, presets={"tiny": ForgetfulConfig(width=3)})
+
+
+@caught_by("check_presets", "'tiny'")
+def no_tiny_preset(*_: object) -> type[GAN]:
+    return variant(presets={"large": SmallConfig()}, default_preset="large")
+
+
+@caught_by("check_presets", "default_preset")
+def unknown_default_preset(*_: object) -> type[GAN]:
+    return variant(default_preset="large")
+
+
+@caught_by("check_presets", "a GANConfig")
+def preset_of_another_class(*_: object) -> type[GAN]:
+    return variant(presets={"tiny": GANConfig()})
+
+
+def refuse_everything(cls: type[GAN], config: GANConfig, data: DataSpec) -> None:
+    raise ConfigError("No.")
+
+
+@caught_by("check_sizes", "refuses all")
+def no_size_at_all(*_: object) -> type[GAN]:
+    return variant(check=classmethod(refuse_everything))
+
+
+def accept_everything(cls: type[GAN], config: GANConfig, data: DataSpec) -> None:
+    pass
+
+
+@caught_by("check_other_data", r"super\(\).check")
+def check_that_forgets_its_super(*_: object) -> type[GAN]:
+    return variant(check=classmethod(accept_everything))
+
+
+def doubled(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    image = SmallGenerator.forward(self, latents, labels)
+    return image[..., ::2].repeat_interleave(2, dim=-1)
+
+
+@caught_by("check_other_sizes", "the generator makes")
+def odd_sizes_come_out_even(*_: object) -> type[GAN]:
+    return with_generator(doubled)
+
+
+class Halving(SmallDiscriminator):
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        images.unflatten(-1, (-1, 2))
+        return super().forward(images, labels)
+
+
+@caught_by("check_other_sizes", "fails with RuntimeError")
+def odd_sizes_crash(*_: object) -> type[GAN]:
+    return variant(make_discriminator=lambda self, config, data: Halving(config, data))
+
+
+@caught_by("check_import", "torch_random_state and warning_filters")
+def import_with_side_effects(monkeypatch: pytest.MonkeyPatch, folder: Path) -> type[GAN]:
+    text = "import torch, warnings\ntorch.manual_seed(3)\nwarnings.simplefilter('ignore')\n"
+    (folder / "rude_plugin.py").write_text(text)
+    monkeypatch.syspath_prepend(folder)
+    return variant(__module__="rude_plugin")
+
+
+@caught_by("check_import", "fresh Python fails: ZeroDivisionError")
+def import_that_fails(monkeypatch: pytest.MonkeyPatch, folder: Path) -> type[GAN]:
+    (folder / "broken_plugin.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(folder)
+    return variant(__module__="broken_plugin")
+
+
+@caught_by("check_shape", "the generator makes")
+def always_one_channel(*_: object) -> type[GAN]:
+    return with_generator(lambda self, latents, labels=None: torch.tanh(self.raw(latents, labels))[:, :1])
+
+
+@caught_by("check_shape", "float64")
+def double_images(*_: object) -> type[GAN]:
+    return with_generator(lambda self, latents, labels=None: torch.tanh(self.raw(latents, labels)).double())
+
+
+@caught_by("check_shape", "not finite")
+def single_image_is_nan(*_: object) -> type[GAN]:
+    def standardised(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        images = self.raw(latents, labels)
+        return torch.tanh((images - images.mean(0)) / images.std(0, correction=0))
+
+    return with_generator(standardised)
+
+
+@caught_by("check_range", r"latents × 1000")
+def no_tanh(*_: object) -> type[GAN]:
+    return with_generator(SmallGenerator.raw)
+
+
+@caught_by("check_range", r"weights × 10")
+def no_tanh_after_a_norm(*_: object) -> type[GAN]:
+    return with_generator(lambda self, latents, labels=None: self.raw(F.normalize(latents), labels))
+
+
+@caught_by("check_range", "fresh weights")
+def images_from_0_to_255(*_: object) -> type[GAN]:
+    return with_generator(lambda self, latents, labels=None: torch.sigmoid(self.raw(latents, labels)) * 255)
+
+
+@caught_by("check_latents", "make_latents.5, rng. gives")
+def latents_of_another_shape(*_: object) -> type[GAN]:
+    return with_generator(
+        SmallGenerator.forward, make_latents=lambda self, n, rng=None: torch.randn(n, 1, self.latent_dim, generator=rng)
+    )
+
+
+@caught_by("check_latents", "random state of torch")
+def latents_that_ignore_rng(*_: object) -> type[GAN]:
+    return with_generator(
+        SmallGenerator.forward, make_latents=lambda self, n, rng=None: torch.randn(n, self.latent_dim)
+    )
+
+
+@caught_by("check_latents", "same latents for other seeds")
+def constant_latents(*_: object) -> type[GAN]:
+    return with_generator(SmallGenerator.forward, make_latents=lambda self, n, rng=None: torch.ones(n, self.latent_dim))
+
+
+@caught_by("check_latents_matter", "the same image")
+def collapsed(*_: object) -> type[GAN]:
+    return with_generator(lambda self, latents, labels=None: torch.tanh(self.raw(latents * 0, labels)))
+
+
+@caught_by("check_labels_matter", "'first' and 'second' make the same image")
+def ignored_labels(*_: object) -> type[GAN]:
+    return with_generator(lambda self, latents, labels=None: torch.tanh(self.raw(latents, None)))
+
+
+@caught_by("check_discriminator_output", "realness")
+def realness_with_a_dimension_too_many(*_: object) -> type[GAN]:
+    def forward(self: SmallDiscriminator, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        return DiscriminatorOutput(SmallDiscriminator.forward(self, images, labels).realness.unsqueeze(1))
+
+    return with_discriminator(forward)
+
+
+@caught_by("check_discriminator_output", "None: there are no labels")
+def label_logits_without_labels(*_: object) -> type[GAN]:
+    def forward(self: SmallDiscriminator, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        output = SmallDiscriminator.forward(self, images, None)
+        return output._replace(label_logits=self.label(output.features))
+
+    return with_discriminator(forward)
+
+
+@caught_by("check_discriminator_output", "a DiscriminatorOutput")
+def discriminator_that_returns_a_tensor(*_: object) -> type[GAN]:
+    return with_discriminator(lambda self, images, labels=None: images.mean((1, 2)))
+
+
+@caught_by("check_discriminator_output", "features")
+def features_that_are_maps(*_: object) -> type[GAN]:
+    def forward(self: SmallDiscriminator, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        return SmallDiscriminator.forward(self, images, labels)._replace(features=images)
+
+    return with_discriminator(forward)
+
+
+@caught_by("check_label_leak", "auxiliary head")
+def label_head_that_sees_the_labels(*_: object) -> type[GAN]:
+    def forward(self: SmallDiscriminator, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        output = SmallDiscriminator.forward(self, images, labels)
+        logits = self.label(output.features) + encode(labels, self.data, len(images)) if self.data.labels else None
+        return output._replace(label_logits=logits)
+
+    return with_discriminator(forward)
+
+
+@caught_by("check_seed", "models with seed 1 differ")
+def weights_from_numpy(*_: object) -> type[GAN]:
+    def make_generator(self: GAN, config: SmallConfig, data: DataSpec) -> Generator:
+        network = SmallGenerator(config, data)
+        noise = np.random.default_rng().standard_normal(tuple(network.hidden.weight.shape))
+        network.hidden.weight.data = torch.tensor(noise, dtype=torch.float32)
+        return network
+
+    return variant(make_generator=make_generator)
+
+
+@caught_by("check_seed", "generator has the same weights")
+def weights_of_a_fixed_seed(*_: object) -> type[GAN]:
+    def make_generator(self: GAN, config: SmallConfig, data: DataSpec) -> Generator:
+        torch.manual_seed(0)
+        return SmallGenerator(config, data)
+
+    return variant(make_generator=make_generator)
+
+
+@caught_by("check_global_randomness", "Making a model .* numpy")
+def draws_from_global_numpy(*_: object) -> type[GAN]:
+    def make_generator(self: GAN, config: SmallConfig, data: DataSpec) -> Generator:
+        np.random.rand()
+        return SmallGenerator(config, data)
+
+    return variant(make_generator=make_generator)
+
+
+@caught_by("check_global_randomness", "Training .* random")
+def trains_with_global_random(*_: object) -> type[GAN]:
+    def make_labels(self: AdversarialTrainer[Any], real: Batch) -> Tensor | None:
+        random.random()
+        return real.labels
+
+    return with_trainer(make_labels=make_labels)
+
+
+@caught_by("check_global_randomness", "Sampling .* torch")
+def forward_that_seeds(*_: object) -> type[GAN]:
+    def forward(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        torch.manual_seed(0)
+        return SmallGenerator.forward(self, latents, labels)
+
+    return with_generator(forward)
+
+
+@caught_by("check_copies", "deep copy of the generator")
+def copy_without_its_state(*_: object) -> type[GAN]:
+    class Forgets(SmallGenerator):
+        def __deepcopy__(self, memo: dict[int, Any]) -> SmallGenerator:
+            return Forgets(SmallConfig(latent_dim=self.latent_dim, width=8), self.data)
+
+    return variant(make_generator=lambda self, config, data: Forgets(config, data))
+
+
+@caught_by("check_training_moves_both", "weights of the discriminator")
+def frozen_discriminator(*_: object) -> type[GAN]:
+    def train_step(self: SmallTrainer, batch: Batch) -> dict[str, Tensor]:
+        latents = self.generator.make_latents(len(batch.images))
+        fake = Batch(self.generator(latents, batch.labels), batch.labels)
+        return self.update("generator", self.generator_loss(batch, fake))
+
+    return with_trainer(train_step=train_step)
+
+
+@caught_by("check_trainable_after_step", "requires_grad")
+def discriminator_left_frozen(*_: object) -> type[GAN]:
+    def train_step(self: SmallTrainer, batch: Batch) -> dict[str, Tensor]:
+        metrics = SmallTrainer.train_step(self, batch)
+        self.discriminator.requires_grad_(False)
+        return metrics
+
+    return with_trainer(train_step=train_step)
+
+
+@caught_by("check_trainable_after_step", r"generator.training")
+def generator_left_in_evaluation_mode(*_: object) -> type[GAN]:
+    def train_step(self: SmallTrainer, batch: Batch) -> dict[str, Tensor]:
+        metrics = SmallTrainer.train_step(self, batch)
+        self.generator.eval()
+        return metrics
+
+    return with_trainer(train_step=train_step)
+
+
+@caught_by("check_batch_untouched", "images or labels")
+def noise_added_in_place(*_: object) -> type[GAN]:
+    def train_step(self: SmallTrainer, batch: Batch) -> dict[str, Tensor]:
+        batch.images.add_(0.1).clamp_(-1, 1)
+        return SmallTrainer.train_step(self, batch)
+
+    return with_trainer(train_step=train_step)
+
+
+def logging(value: object, name: str = "generator/extra") -> type[GAN]:
+    def train_step(self: SmallTrainer, batch: Batch) -> dict[str, Tensor]:
+        return {**SmallTrainer.train_step(self, batch), name: value}  # type: ignore[dict-item]
+
+    return with_trainer(train_step=train_step)
+
+
+@caught_by("check_metrics", "0-d tensor")
+def logs_a_float(*_: object) -> type[GAN]:
+    return logging(0.5)
+
+
+@caught_by("check_metrics", "detached")
+def logs_a_graph(*_: object) -> type[GAN]:
+    return logging(torch.ones((), requires_grad=True))
+
+
+@caught_by("check_metrics", "finite number")
+def logs_nan(*_: object) -> type[GAN]:
+    return logging(torch.tensor(float("nan")))
+
+
+@caught_by("check_metrics", "network/term")
+def logs_a_bare_name(*_: object) -> type[GAN]:
+    return logging(torch.zeros(()), "Loss G")
+
+
+@caught_by("check_metrics", "dict of named values")
+def logs_nothing(*_: object) -> type[GAN]:
+    def train_step(self: SmallTrainer, batch: Batch) -> None:
+        SmallTrainer.train_step(self, batch)
+
+    return with_trainer(train_step=train_step)
+
+
+def with_discriminator_loss(change: Callable[..., object]) -> type[GAN]:
+    def discriminator_loss(self: SmallTrainer, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        terms = SmallTrainer.discriminator_loss(self, real, fake)
+        changed = change(self, terms, real)
+        return terms if changed is None else changed  # type: ignore[return-value]
+
+    return with_trainer(discriminator_loss=discriminator_loss)
+
+
+@caught_by("check_losses_pure", "leaves gradients in discriminator")
+def loss_that_calls_backward(*_: object) -> type[GAN]:
+    return with_discriminator_loss(lambda trainer, terms, real: terms["hinge"].backward(retain_graph=True))
+
+
+@caught_by("check_losses_pure", "changes discriminator.hidden.weight")
+def loss_that_clips_weights(*_: object) -> type[GAN]:
+    def clip(trainer: SmallTrainer, terms: object, real: object) -> None:
+        for weight in trainer.discriminator.parameters():
+            weight.data.clamp_(-1e-3, 1e-3)
+
+    return with_discriminator_loss(clip)
+
+
+@caught_by("check_losses_pure", "another hinge")
+def loss_that_counts_its_calls(*_: object) -> type[GAN]:
+    def count(trainer: Any, terms: dict[str, Tensor], real: object) -> dict[str, Tensor]:
+        trainer.calls = getattr(trainer, "calls", 0) + 1
+        return {"hinge": terms["hinge"] * trainer.calls}
+
+    return with_discriminator_loss(count)
+
+
+@caught_by("check_losses_pure", "changes its batches")
+def loss_that_writes_into_its_batch(*_: object) -> type[GAN]:
+    return with_discriminator_loss(lambda trainer, terms, real: real.images.data.add_(1) is None or None)
+
+
+@caught_by("check_losses_pure", "a scalar")
+def loss_without_reduction(*_: object) -> type[GAN]:
+    # Summed for the update, so that training itself works.
+    def update(self: SmallTrainer, network: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        return SmallTrainer.update(self, network, {name: term.sum() for name, term in terms.items()})
+
+    def generator_loss(self: SmallTrainer, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        return {"realness": -self.discriminator(*fake).realness}
+
+    return with_trainer(update=update, generator_loss=generator_loss)
+
+
+@caught_by("check_separate_updates", "gradients into the generator")
+def fakes_not_detached(*_: object) -> type[GAN]:
+    def train_step(self: WholeStepTrainer, batch: Batch) -> dict[str, Tensor]:
+        fake = self.generator(self.generator.make_latents(len(batch.images)), batch.labels)
+        terms = {"fake": losses.least_squares(self.discriminator(fake, batch.labels).realness, 0)}
+        metrics = self.update("discriminator", terms)
+        fake = self.generator(self.generator.make_latents(len(batch.images)), batch.labels)
+        terms = {"fooled": losses.least_squares(self.discriminator(fake, batch.labels).realness, 1)}
+        return metrics | self.update("generator", terms)
+
+    return with_trainer(WholeStepTrainer, train_step=train_step)
+
+
+@caught_by("check_separate_updates", "moves the generator")
+def one_optimizer_for_both(*_: object) -> type[GAN]:
+    def make_optimizers(self: Trainer[Any]) -> dict[str, torch.optim.Optimizer]:
+        both = [*self.generator.parameters(), *self.discriminator.parameters()]
+        return {name: torch.optim.SGD(both, 0.01, momentum=0.5) for name in ("generator", "discriminator")}
+
+    return with_trainer(make_optimizers=make_optimizers, train_step=fakes_not_detached().Trainer.train_step)
+
+
+@caught_by("check_every_kind_of_data", "multilabel")
+def only_class_indices(*_: object) -> type[GAN]:
+    def make_labels(self: AdversarialTrainer[Any], real: Batch) -> Tensor | None:
+        return None if real.labels is None else torch.randint_like(real.labels, self.data.num_labels)[torch.arange(4)]
+
+    def discriminator_loss(self: SmallTrainer, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        if real.labels is not None:
+            F.one_hot(real.labels)
+        return SmallTrainer.discriminator_loss(self, real, fake)
+
+    return with_trainer(make_labels=make_labels, discriminator_loss=discriminator_loss)
+
+
+@caught_by("check_mixed_precision", "bf16 fails")
+def mixed_types(*_: object) -> type[GAN]:
+    def forward(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        images = self.raw(latents, labels)
+        canvas = torch.zeros(images.shape)
+        return torch.tanh(canvas.scatter_(0, torch.arange(len(images)).view(-1, *[1] * (images.ndim - 1)), images))
+
+    return with_generator(forward)
+
+
+@caught_by("check_mixed_precision", "weights of")
+def weights_cast_down(*_: object) -> type[GAN]:
+    def train_step(self: SmallTrainer, batch: Batch) -> dict[str, Tensor]:
+        metrics = SmallTrainer.train_step(self, batch)
+        self.discriminator.to(torch.bfloat16)
+        return metrics
+
+    return with_trainer(train_step=train_step)
+
+
+@caught_by("check_tiny_speed", "of processor time")
+def slow_tiny(monkeypatch: pytest.MonkeyPatch, _: Path) -> type[GAN]:
+    monkeypatch.setattr(training, "SECONDS", 1.0)
+
+    def train_step(self: SmallTrainer, batch: Batch) -> dict[str, Tensor]:
+        end = time.process_time() + 0.6
+        while time.process_time() < end:
+            pass
+        return SmallTrainer.train_step(self, batch)
+
+    return with_trainer(train_step=train_step)
+
+
+@caught_by("check_sample_repeats", "other images for the same seed")
+def noise_in_forward(*_: object) -> type[GAN]:
+    def forward(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        images = self.raw(latents, labels)
+        return torch.tanh(images + torch.randn_like(images))
+
+    return with_generator(forward)
+
+
+@caught_by("check_sample_repeats", "same images for another seed")
+def sample_without_seed(*_: object) -> type[GAN]:
+    def sample(self: GAN, n: int, *, labels: Any = None, seed: int = 0, truncation: float = 1.0) -> Batch:
+        return GAN.sample(self, n, labels=labels, truncation=truncation)
+
+    return variant(sample=sample)
+
+
+@caught_by("check_sample_number", "alone than among 20")
+def batch_statistics(*_: object) -> type[GAN]:
+    def forward(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        images = self.raw(latents, labels)
+        return torch.tanh(images - images.mean(0, keepdim=True) / 2)
+
+    return with_generator(forward)
+
+
+@caught_by("check_sample_mode", "mode has changed")
+def sampling_leaves_evaluation_mode(*_: object) -> type[GAN]:
+    def sample(self: GAN, n: int, **options: Any) -> Batch:
+        batch = GAN.sample(self, n, **options)
+        self.generator.eval()
+        return batch
+
+    return variant(sample=sample)
+
+
+class Counting(SmallGenerator):
+    """Its images depend on a plain attribute that training changes."""
+
+    brightness = 0.0
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.training:
+            self.brightness += 0.1
+        return torch.tanh(self.raw(latents, labels) + self.brightness)
+
+
+@caught_by("check_save_load", "other images")
+def attribute_that_is_no_buffer(*_: object) -> type[GAN]:
+    config = SmallConfig(latent_dim=8, batch_size=4, width=8, ema_halflife=0)
+    return variant(make_generator=lambda self, config, data: Counting(config, data), presets={"tiny": config})
+
+
+def hidden_counter() -> type[GAN]:
+    def train_step(self: Any, batch: Batch) -> dict[str, Tensor]:
+        self.calls = getattr(self, "calls", 0) + 1
+        return SmallTrainer.train_step(self, Batch(batch.images / self.calls, batch.labels))
+
+    return with_trainer(train_step=train_step)
+
+
+@caught_by("check_resume", r"2 \+ 2 steps .* differ")
+def counter_lost_on_resume(*_: object) -> type[GAN]:
+    return hidden_counter()
+
+
+@caught_by("check_rewind", "hidden state")
+def counter_not_rewound(*_: object) -> type[GAN]:
+    return hidden_counter()
+
+
+@caught_by("check_rewind", "hidden state")
+def counter_of_the_class(*_: object) -> type[GAN]:
+    calls = [0]
+
+    def train_step(self: Any, batch: Batch) -> dict[str, Tensor]:
+        calls[0] += 1
+        return SmallTrainer.train_step(self, Batch(batch.images / calls[0], batch.labels))
+
+    return with_trainer(train_step=train_step)
+
+
+CHECKS = {check.__name__: check for check in checks()}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "mutant"), MUTANTS, ids=[f"{name}-{mutant.__name__}" for name, _, mutant in MUTANTS]
+)
+def test_check_catches_its_mutant(
+    name: str, message: str, mutant: Mutant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    architecture = mutant(monkeypatch, tmp_path)
+    with pytest.raises(ComplianceError, match=f"(?s){message}"):
+        CHECKS[name](architecture)
+
+
+def test_every_check_has_a_mutant() -> None:
+    assert {name for name, _, _ in MUTANTS} == set(CHECKS)
+
+
+def test_every_check_of_the_modules_is_yielded() -> None:
+    defined = {name for module in (declaration, networks, training) for name in module.__all__ if name[:5] == "check"}
+    assert defined == set(CHECKS)
+    assert all(check.__doc__ for check in CHECKS.values())
+
+
+# ------------------------------------------------------------------------------- the ways to run it
+
+
+def test_check_architecture_passes_a_good_one() -> None:
+    check_architecture(NeedsLabels)
+
+
+@pytest.fixture
+def few_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave only the quick checks."""
+    few = [CHECKS[name] for name in ("check_name", "check_summary", "check_presets", "check_shape")]
+    monkeypatch.setattr(kit, "checks", lambda: iter(few))
+
+
+@pytest.mark.usefixtures("few_checks")
+def test_check_architecture_names_every_failure() -> None:
+    with pytest.raises(ComplianceError) as caught:
+        check_architecture(variant(summary="", default_preset="large"))
+    message = str(caught.value)
+    assert message.startswith("small: 2 of 4 checks failed")
+    assert "check_summary: Variant.summary is ''" in message
+    assert "check_presets: default_preset is 'large'" in message
+    assert isinstance(caught.value, AssertionError)
+
+
+@pytest.mark.usefixtures("few_checks")
+def test_check_architecture_survives_any_error() -> None:
+    def make_generator(self: GAN, config: SmallConfig, data: DataSpec) -> Generator:
+        raise ZeroDivisionError("by zero")
+
+    with pytest.raises(ComplianceError, match="check_shape: ZeroDivisionError: by zero"):
+        check_architecture(variant(make_generator=make_generator))
+
+
+@pytest.mark.usefixtures("few_checks")
+def test_expected_failures_are_left_out() -> None:
+    check_architecture(variant(summary=""), expected_failures={"check_summary": "To be written."})
+
+
+@pytest.mark.usefixtures("few_checks")
+def test_expected_failure_that_passes_is_an_error() -> None:
+    with pytest.raises(ComplianceError, match=r"check_summary: passes, but was expected to fail .To be written"):
+        check_architecture(NeedsLabels, expected_failures={"check_summary": "To be written."})
+
+
+def test_expected_failure_of_an_unknown_check_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"'check_sumary'.*Did you mean 'check_summary'"):
+        check_architecture(Small, expected_failures={"check_sumary": "A typing error."})
+    with pytest.raises(ConfigError, match="'check_sumary'"):
+        parametrize_with_checks([Small], expected_failures={"check_sumary": "A typing error."})
+
+
+def test_parametrize_with_checks_marks_expected_failures() -> None:
+    @parametrize_with_checks([Small, NeedsLabels], expected_failures={"check_summary": "To be written."})
+    def test(architecture: type[GAN], check: object) -> None: ...
+
+    (mark,) = test.pytestmark  # type: ignore[attr-defined]
+    names, cases = mark.args
+    assert names == ("architecture", "check")
+    assert [case.id for case in cases][:2] == ["small-check_name", "small-check_summary"]
+    assert len(cases) == 2 * len(CHECKS)
+    marked = [case for case in cases if case.marks]
+    assert [case.id for case in marked] == ["small-check_summary", "needs-labels-check_summary"]
+    assert marked[0].marks[0].kwargs == {"reason": "To be written.", "strict": True}
+
+
+def test_kit_does_not_import_pytest() -> None:
+    code = "import sys, medgan.testing; print('pytest' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_reserved_names_are_no_options_of_every_gan() -> None:
+    assert not RESERVED & {item.name for item in GANConfig.options()}
+    assert {"steps", "kimg", "resume", "device", "precision", "dry_run"} <= RESERVED
+
+
+@parametrize_with_checks([ACGAN])
+def test_acgan(architecture: type[GAN], check: Callable[[type[GAN]], None]) -> None:
+    check(architecture)
