@@ -76,8 +76,11 @@ class ChestPhantom:
         entries: list[Entry] = []
         patient = 0
         while len(entries) < self.count:
-            label = "NORMAL" if rng.random() < 0.4 else "PNEUMONIA"
-            for exposure in range(min(int(rng.choice(3, p=[0.7, 0.2, 0.1])) + 1, self.count - len(entries))):
+            normal, exposures = rng.random() < 0.4, int(rng.choice(3, p=[0.7, 0.2, 0.1])) + 1
+            if patient < 2:  # one image of each class, however few there are
+                normal, exposures = patient == 0, 1
+            label = "NORMAL" if normal else "PNEUMONIA"
+            for exposure in range(min(exposures, self.count - len(entries))):
                 file = f"{label}/patient{patient:05d}_{exposure}"
                 entries.append(Entry(file, label, f"patient{patient:05d}"))
             patient += 1
