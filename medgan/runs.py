@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -365,13 +365,15 @@ class Run:
                     callbacks = [log, grid, checkpoint, stop]
                 try:
                     gan.fit(dataset, steps=steps - trainer.step, callbacks=callbacks)
-                except TrainingStopped:
-                    checkpoint.write(trainer)
-                    _logger.info("stopped by the user at step %d", trainer.step)
+                except BaseException as reason:
+                    if isinstance(reason, TrainingStopped):
+                        checkpoint.write(trainer)
+                        _logger.info("stopped by the user at step %d", trainer.step)
+                    # The curves of a run that failed help, but must not take the place of the reason.
+                    with contextlib.suppress(CheckpointError):
+                        _plot(log.rows if main else [], folder)
                     raise
-                finally:
-                    if main and log.rows:
-                        plot_losses(log.rows, folder / "plots" / "losses.png")
+                _plot(log.rows if main else [], folder)
             self.say(f"Images: {grid.latest} (real ones: {folder / 'samples' / 'real.png'})")
             self.say(f"Model:  {folder / 'model'}")
             self.say(f"More:   medgan sample --model {folder} -n 64 --out samples --grid")
@@ -398,6 +400,8 @@ class Run:
     def _make_folder(self, data_name: str) -> Path:
         """Create the run folder; an existing one is never touched."""
         outdir = Path(self.config.outdir)
+        if outdir.exists() and not outdir.is_dir():
+            raise ConfigError(f"{outdir} is a file, not a folder for runs. Choose another --outdir.")
         try:
             outdir.mkdir(parents=True, exist_ok=True)
             if self.config.name is not None:
@@ -489,6 +493,14 @@ def _real_samples(dataset: ImageDataset, per_class: int = 16) -> Any:
     classes = [rng.permutation(np.flatnonzero(labels == index))[:per_class] for index in range(dataset.spec.num_labels)]
     rows = np.concatenate(classes)
     return Batch(dataset.images_at(rows), torch.as_tensor(labels[rows]))
+
+
+def _plot(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Draw the losses of a run, if there are any yet."""
+    from medgan.training import plot_losses
+
+    if rows:
+        plot_losses(rows, folder / "plots" / "losses.png")
 
 
 @contextlib.contextmanager

@@ -88,7 +88,8 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        # An empty file is an EOFError that says nothing.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path} is damaged or not a checkpoint of medgan: {reason}") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} is not a checkpoint of medgan.")
@@ -109,8 +110,8 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str,
     Raises:
         CheckpointError: If the folder holds something else, or cannot be written.
     """
-    if folder.exists() and not (folder / "model.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CheckpointError(f"{folder} exists and is not a model of medgan. Name another folder.")
+    if folder.exists() and not (folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {*_FILES, ".DS_Store"}):
+        raise CheckpointError(f"{folder} exists and holds something else than a model of medgan. Name another folder.")
     payload = save_safetensors({name: value.detach().cpu().contiguous() for name, value in weights.items()})
     facts = {**facts, "versions": versions(), "sha256": hashlib.sha256(payload).hexdigest()}
     try:
@@ -166,7 +167,12 @@ def _swap(fresh: Path, folder: Path) -> None:
         if previous.exists():
             shutil.rmtree(previous)
         folder.replace(previous)
-    fresh.replace(folder)
+    try:
+        fresh.replace(folder)
+    except OSError:
+        if previous.exists():
+            previous.replace(folder)
+        raise
     shutil.rmtree(previous, ignore_errors=True)
 
 

@@ -185,15 +185,18 @@ class Trainer(ABC, Generic[C]):
             TrainingDivergedError: If so; it names what was.
         """
         if metrics is None:
-            networks = (self.generator, self.discriminator, self.averaged_generator)
-            metrics = {name: value for net in networks for name, value in net.state_dict().items()}
+            metrics = {
+                f"{network}.{name}": value
+                for network in ("generator", "discriminator", "averaged_generator")
+                for name, value in getattr(self, network).state_dict().items()
+            }
         finite = torch.stack([torch.isfinite(value).all().to(self.device) for value in metrics.values()])
         if not finite.all():
             names = [name for name, good in zip(metrics, finite.tolist(), strict=True) if not good]
             raise TrainingDivergedError(
                 f"Training diverged at step {self.step:,}: {', '.join(names[:4])} became NaN or infinite. "
-                "Resume from the last checkpoint with a lower --generator-lr and --discriminator-lr, "
-                "or with --clip-norm 10."
+                "What was saved before is untouched. Train anew with a lower --generator-lr and "
+                "--discriminator-lr, or with --clip-norm 10."
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -228,6 +231,9 @@ class Trainer(ABC, Generic[C]):
         Raises:
             CheckpointError: If the state is of other networks, or of another number of processes.
         """
+        missing = sorted({"step", "images_seen", "optimizers", "scaler", "random"} - state.keys())
+        if missing:
+            raise CheckpointError(f"This is not a checkpoint of a training: it lacks {', '.join(missing)}.")
         if len(state["random"]) != self.accelerator.num_processes:
             raise CheckpointError(
                 f"This checkpoint was written by {len(state['random'])} process(es), now there are "

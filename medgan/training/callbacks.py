@@ -16,6 +16,7 @@ import torch
 from medgan.core.gan import GAN
 from medgan.core.saving import write_aside, write_state
 from medgan.core.trainer import Callback, Metrics, Trainer
+from medgan.errors import CheckpointError
 from medgan.training.pictures import make_grid, save_image
 
 __all__ = ["Checkpoint", "MetricsLog", "SampleGrid", "StopOnSignal", "TrainingStopped"]
@@ -69,7 +70,11 @@ class MetricsLog(Callback):
             self._write(trainer)
 
     def _write(self, trainer: Trainer[Any]) -> None:
-        """Append a line; the only place where an accelerator has to be waited for."""
+        """Append a line; the only place where an accelerator has to be waited for.
+
+        Raises:
+            CheckpointError: If it cannot be written.
+        """
         means = (torch.stack(list(self._sums.values())) / self._count).tolist()
         seconds = time.perf_counter() - self._time
         row: dict[str, Any] = {
@@ -79,9 +84,12 @@ class MetricsLog(Callback):
             **{name: round(value, 6) for name, value in zip(self._sums, means, strict=True)},
         }
         self.rows.append(row)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise CheckpointError(f"{self.path} could not be written ({error}).") from error
         if self.report is not None:
             self.report(row)
         self._restart(trainer)
