@@ -85,3 +85,10 @@ def test_mistakes() -> None:
         split_groups(np.arange(4), np.zeros(4, np.int64), 1.0, 0)
     with pytest.raises(DataError, match="cannot be split"):
         split_groups(np.zeros(4, np.int64), np.zeros(4, np.int64), 0.5, 0)
+
+
+def test_a_class_of_few_groups_is_on_both_sides() -> None:
+    groups, strata = np.array([0, 0, 1, 2, 3, 3, 3, 4]), np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    for validation in (0.01, 0.99):
+        for side in split_groups(groups, strata, validation, 0):
+            assert set(strata[side]) == {0, 1}
