@@ -87,7 +87,7 @@ def plugins() -> dict[str, Plugin]:
             found[point.name].append(plugin)
     for item in filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(","))):
         name, equals, value = item.partition("=")
-        if not equals or ":" not in value:
+        if not (name.strip() and equals and ":" in value):
             raise PluginError(f"{VARIABLE} holds {item!r}; expected name=module:Class, several joined by commas.")
         found.setdefault(name.strip(), []).append(Plugin(name.strip(), value.strip(), VARIABLE))
     for name, architecture in _registered.items():

@@ -54,7 +54,8 @@ def write_aside(path: Path) -> Iterator[Path]:
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path} could not be written ({error}). What was there before is untouched.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or not even a folder to hold it
+            temporary.unlink()
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -110,7 +111,9 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str,
     Raises:
         CheckpointError: If the folder holds something else, or cannot be written.
     """
-    if folder.exists() and not (folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {*_FILES, ".DS_Store"}):
+    if folder.exists() and not (
+        folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {*_FILES, ".DS_Store"}
+    ):
         raise CheckpointError(f"{folder} exists and holds something else than a model of medgan. Name another folder.")
     payload = save_safetensors({name: value.detach().cpu().contiguous() for name, value in weights.items()})
     facts = {**facts, "versions": versions(), "sha256": hashlib.sha256(payload).hexdigest()}

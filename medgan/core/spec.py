@@ -124,7 +124,9 @@ class DataSpec:
                 size=tuple(values["size"]),
                 labels=None if labels is None else LabelSpec(tuple(labels["names"]), labels["kind"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
             raise ConfigError(f"A data spec needs channels, size and labels (kind, names); got {values!r}.") from error
 
     def __str__(self) -> str:
