@@ -317,7 +317,6 @@ class Run:
             StopOnSignal,
             make_grid,
             make_progress,
-            plot_losses,
             save_image,
         )
         from medgan.training.callbacks import TrainingStopped
@@ -418,10 +417,11 @@ class Run:
                     return folder
                 number += 1
         except FileExistsError:
-            raise ConfigError(
-                f"{outdir / (self.config.name or '')} exists already. "
-                f"Continue it with --resume {outdir / (self.config.name or '')}, or choose another --name."
-            ) from None
+            folder = outdir / str(self.config.name)
+            advice = f"Continue it with --resume {folder}, or choose"
+            if not _checkpoint(folder).is_file():
+                advice = "It holds no checkpoint to continue from: delete it, or choose"
+            raise ConfigError(f"{folder} exists already. {advice} another --name.") from None
         except OSError as error:
             raise ConfigError(
                 f"No run folder can be made in {outdir}: {error.strerror}. Choose another --outdir."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +46,25 @@ class _FitCommand(click.Command):
             context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
         )
         seen = peeking.make_context("fit", list(args), resilient_parsing=True)
-        resume, file = None, {}
+        resume = None
+        file = {} if seen.params["config"] is None else read_config(seen.params["config"])
+        first = _peek(file, given(seen, list(peek.values())))
         if seen.params["resume"] is not None:
-            resume = find_run(seen.params["resume"], Path(seen.params["outdir"]), seen.params["name"])
+            resume = find_run(seen.params["resume"], Path(first.outdir), first.name)
         if resume is not None:
-            file = read_config(resume / "config.json")
-        elif seen.params["config"] is not None:
-            file = read_config(seen.params["config"])
-        first = {**file, **given(seen, [peek["arch"], peek["preset"]])}
-        architecture = registry.get(str(first.get("arch", RunConfig().arch)))
-        preset = architecture.get_preset(first.get("preset"))
+            first = _peek(read_config(resume / "config.json"), given(seen, list(peek.values())))
+        architecture = registry.get(first.arch)
+        preset = architecture.get_preset(first.preset)
         self.params = [*run_options, *make_options(preset), *_CONTROL]
         self.epilog = f"Presets of {architecture.name}: {', '.join(architecture.presets)}."
         ctx.obj = (resume, file)
         return super().parse_args(ctx, args)
+
+
+def _peek(file: Mapping[str, Any], flags: Mapping[str, Any]) -> RunConfig:
+    """Return what decides about the options, checked; the rest has its default."""
+    named = {**file, **flags}
+    return RunConfig.from_dict({name: named[name] for name in ("arch", "preset", "outdir", "name") if name in named})
 
 
 @click.command(cls=_FitCommand)
@@ -75,8 +81,12 @@ def fit(context: click.Context, /, **_: Any) -> None:
     resume, file = context.obj
     options = [item for item in context.command.params if isinstance(item, click.Option)]
     flags = given(context, [item for item in options if item not in _CONTROL])
-    if resume is not None and context.params["config"] is not None:
-        raise click.UsageError("--config and --resume exclude each other: a resumed run has its options already.")
+    if resume is not None and file:
+        if context.params["resume"] != "auto":
+            raise click.UsageError("--config and --resume exclude each other: a resumed run has its options already.")
+        # A job that may be stopped types the same command each time: its file has to agree with the run.
+        length = {"steps", "kimg"}
+        flags = {name: value for name, value in file.items() if not (name in length and length & set(flags))} | flags
     run = Run(flags, file, resume=resume, say=_say)
     if context.params["dry_run"]:
         run.dry_run()

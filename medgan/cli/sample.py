@@ -9,6 +9,8 @@ import click
 
 __all__ = ["parse_seeds", "sample"]
 
+_LARGEST = 10_000_000  # images in a folder; beyond that it is a slip of the finger
+
 
 def parse_seeds(text: str) -> list[int]:
     """Read seeds such as ``0-35`` or ``1,5,7-9``.
@@ -27,13 +29,16 @@ def parse_seeds(text: str) -> list[int]:
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if not match or int(match[2] or match[1]) < int(match[1]):
             raise click.BadParameter(f"{text!r} is not a list of seeds. Type for example 0-35 or 1,5,7-9.")
-        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+        some = range(int(match[1]), int(match[2] or match[1]) + 1)
+        if some.stop - some.start > _LARGEST - len(seeds):
+            raise click.BadParameter(f"{text!r} is more than {_LARGEST:,} images. Sample them in several folders.")
+        seeds += some
     return seeds
 
 
 @click.command()
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="Run folder, or a saved model's folder.")
-@click.option("-n", "--num", type=click.IntRange(min=1), help="Number of images.  [default: 64, or one a seed]")
+@click.option("-n", "--num", type=click.IntRange(1, _LARGEST), help="Number of images.  [default: 64, or one a seed]")
 @click.option(
     "--label",
     "labels",
@@ -45,9 +50,7 @@ def parse_seeds(text: str) -> list[int]:
 @click.option(
     "--truncation", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Below 1: more typical."
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), default="samples", show_default=True, help="Folder to create."
-)
+@click.option("--out", type=click.Path(path_type=Path), default="samples", show_default=True, help="Folder to create.")
 @click.option("--format", "form", type=click.Choice(["png", "npz"]), default="png", show_default=True)
 @click.option("--grid", is_flag=True, help="Also write a labelled overview, grid.png.")
 @click.option(

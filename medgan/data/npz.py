@@ -190,7 +190,8 @@ def _images(path: Path, split: str) -> NDArray[Any]:
 def _array(path: Path, key: str, *, required: bool) -> NDArray[Any] | None:
     """Read one array of the file."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here, as numpy leaves a file open that is no archive.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             if key in arrays.files:
                 array: NDArray[Any] = arrays[key]
                 return array

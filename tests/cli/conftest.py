@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,9 +38,8 @@ class CommandLine:
         result = self(*arguments)
         assert result.exit_code == 2, result.output
         assert "Traceback" not in result.output
-        before, _, message = result.stderr.partition("Error: ")
-        assert message, result.stderr
-        assert "Error: " not in message
+        before, *messages = re.split(r"^Error: ", result.stderr, flags=re.MULTILINE)
+        (message,) = messages
         # Warnings, progress and click's two lines on usage may come before it, nothing after it.
         assert message.strip().count("\n") <= 1, message
         assert "Exception" not in before

@@ -136,6 +136,20 @@ def test_preempted_job_types_the_same_command_again(medgan, tmp_path):
     assert read_state(checkpoint(tmp_path / "job"))["trainer"]["step"] == 4
 
 
+def test_preempted_job_with_a_file(medgan, tmp_path):
+    file = tmp_path / "options.json"
+    options = {"data": "phantom://chest?n=40&seed=1", "size": 32, "preset": "tiny", "device": "cpu", "steps": 2}
+    file.write_text(json.dumps(options | {"outdir": str(tmp_path / "runs"), "name": "job"}))
+    command = ("fit", "--config", file, "--resume", "auto")
+    medgan.works(*command)
+    assert "has done 2 steps already" in medgan.fails(*command)
+    medgan.works(*command, "--kimg", 0.024)
+    assert read_state(checkpoint(tmp_path / "runs" / "job"))["trainer"]["step"] == 3
+
+    file.write_text(json.dumps(options | {"outdir": str(tmp_path / "runs"), "name": "job", "seed": 3}))
+    assert "was begun with seed 0; 3 cannot take its place" in medgan.fails(*command)
+
+
 def test_resume_extends_the_log(medgan, run):
     before = (run / "log.txt").read_text()
     medgan.works("fit", "--resume", run, "--steps", 8)

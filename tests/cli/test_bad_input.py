@@ -1,0 +1,349 @@
+"""Each mistake gives one message, exit code 2 and no traceback; nothing is lost and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.filterwarnings("default:.*is split image by image")
+
+
+def draw(path, *, constant=False):
+    """Write a small picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(sum(map(ord, path.name)))
+    pixels = np.full((40, 40), 7, np.uint8) if constant else rng.integers(0, 256, (40, 40), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+# ------------------------------------------------------------------------------ fit: options
+
+OPTIONS = {
+    "architecture": (("--arch", "acgann"), ["'acgann' is not installed", "Did you mean 'acgan'?"]),
+    "preset": (("--preset", "modrn"), ["'modrn' is unknown to acgan", "Did you mean 'modern'?"]),
+    "option": (("--batchsize", 4), ["--batchsize", "--batch-size"]),
+    "option of the run": (("--sampleevery", 4), ["--sampleevery", "--sample-every"]),
+    "no value": (("--outdir",), ["--outdir"]),
+    "no name": (("--arch",), ["--arch"]),
+    "extra word": (("word",), ["word"]),
+    "choice": (("--device", "tpu"), ["tpu", "cuda"]),
+    "number": (("--steps", "many"), ["--steps", "many"]),
+    "too few steps": (("--steps", 0), ["steps", "0", "at least 1"]),
+    "negative seed": (("--seed", -1), ["seed", "-1", "at least 0"]),
+    "infinite rate": (("--generator-lr", "inf"), ["generator_lr", "inf", "finite"]),
+    "NaN rate": (("--generator-lr", "nan"), ["generator_lr", "nan", "finite"]),
+    "both lengths": (("--steps", 4, "--kimg", 4), ["--steps", "--kimg"]),
+    "size": (("--size", 48), ["32, 64, 128 or 256", "48×48", "--size 64"]),
+    "size of the other networks": (("--size", 36, "--preset", "original"), ["divisible by 8", "36×36", "--size"]),
+    "size of nothing": (("--size", 1), ["size", "1"]),
+    "augmentation": (("--augment", "flip"), ["flip", "brightness"]),
+    "name": (("--name", "../elsewhere"), ["--name", "'../elsewhere'"]),
+    "hidden name": (("--name", ".hidden"), ["--name", "'.hidden'"]),
+    "precision": (("--precision", "fp16"), ["fp16", "CUDA", "fp32"]),
+    "held-out share": (("--validation", 0.95), ["validation", "0.95", "0.9"]),
+    "too much held out": (("--batch-size", -3), ["batch_size", "-3"]),
+    "resume": (("--resume", "missing"), ["missing cannot be resumed", "--resume auto"]),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options(medgan, here, name):
+    arguments, parts = OPTIONS[name]
+    message = medgan.fails("fit", *medgan.small, "--steps", 1, *arguments)
+    for part in parts:
+        assert part in message
+    assert list(here.iterdir()) == []
+
+
+def test_absent_device(medgan, here, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    message = medgan.fails("fit", *medgan.small, "--steps", 1, "--device", "cuda")
+    assert "'cuda'" in message
+    assert "Expected one of: auto, cpu" in message
+
+
+# ------------------------------------------------------------------------------ fit: configuration
+
+CONFIGURATIONS = {
+    "no JSON": ('{"size": 32', ["is not JSON"]),
+    "empty": ("", ["is not JSON"]),
+    "binary": (b"\xff\xfe\x00", ["is not JSON"]),
+    "no object": ("[1, 2]", ["list", "object"]),
+    "unknown option": ('{"batch_sise": 4}', ["'batch_sise' is unknown", "Did you mean 'batch_size'?"]),
+    "type": ('{"size": "32"}', ["'size'", "'32' (str)", "expected int"]),
+    "bool": ('{"steps": true}', ["'steps'", "True (bool)"]),
+    "null": ('{"size": null}', ["'size'", "None", "expected int"]),
+    "choice": ('{"device": "tpu"}', ["'device'", "'tpu'", "cuda"]),
+    "architecture": ('{"arch": "acgann"}', ["'acgann'", "Did you mean 'acgan'?"]),
+    "architecture's type": ('{"arch": 5}', ["5"]),
+    "preset": ('{"preset": "tinny"}', ["'tinny'", "Did you mean 'tiny'?"]),
+    "preset's type": ('{"preset": 5}', ["preset", "5"]),
+    "preset is a list": ('{"preset": ["tiny"]}', ["preset", "tiny"]),
+    "both lengths": ('{"steps": 4, "kimg": 5}', ["--steps", "--kimg"]),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_configuration(medgan, here, tmp_path, name):
+    text, parts = CONFIGURATIONS[name]
+    file = tmp_path / "options.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    message = medgan.fails("fit", "--data", "phantom://chest?n=40&seed=1", "--config", file)
+    for part in parts:
+        assert part in message
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["missing", "folder"])
+def test_no_configuration(medgan, here, tmp_path, what):
+    path = tmp_path if what == "folder" else tmp_path / "missing.json"
+    message = medgan.fails("fit", "--config", path)
+    assert f"The configuration {path} cannot be read" in message
+
+
+# ------------------------------------------------------------------------------ fit: data
+
+
+def no_data(root):
+    return root / "missing"
+
+
+def file_as_data(root):
+    draw(root / "scan.png")
+    return root / "scan.png"
+
+
+def empty_folder(root):
+    return root
+
+
+def no_images(root):
+    (root / "notes.txt").write_text("nothing here")
+    return root
+
+
+def mixed(root):
+    for name in ("A/1.png", "A/2.png", "B/1.png", "loose.png"):
+        draw(root / name)
+    return root
+
+
+def empty_class(root):
+    for name in ("A/1.png", "A/2.png"):
+        draw(root / name)
+    (root / "B").mkdir()
+    return root
+
+
+def splits(root):
+    for name in ("train/A/1.png", "test/A/2.png"):
+        draw(root / name)
+    return root
+
+
+def damaged(root):
+    for number in range(4):
+        draw(root / "A" / f"{number}.png")
+    draw(root / "A" / "constant.png", constant=True)
+    (root / "A" / "broken.png").write_bytes((root / "A" / "0.png").read_bytes()[:100])
+    return root
+
+
+def no_phantom(root):
+    return "phantom://chest?m=4"
+
+
+def unknown_phantom(root):
+    return "phantom://knee"
+
+
+def broken_npz(root):
+    (root / "set.npz").write_bytes(b"PK\x03\x04 not an archive")
+    return root / "set.npz"
+
+
+def single_images(root):
+    draw(root / "A" / "1.png")
+    return root
+
+
+DATA = [
+    (no_data, ["There is no", "phantom://chest"]),
+    (file_as_data, ["is a file", "folder"]),
+    (empty_folder, ["No images found"]),
+    (no_images, ["No images found", ".txt"]),
+    (mixed, ["1 images beside the class folders A, B", "loose.png"]),
+    (empty_class, ["No usable image in B", "A: 2 good"]),
+    (splits, ["are splits (test, train)"]),
+    (damaged, ["2 of 6 images cannot be used", "broken.png", "constant.png", "--max-bad"]),
+    (no_phantom, ["m=4"]),
+    (unknown_phantom, ["knee", "phantom://chest"]),
+    (broken_npz, ["set.npz"]),
+    (single_images, ["cannot be split"]),
+]
+
+
+@pytest.mark.parametrize(("make", "parts"), DATA, ids=[make.__name__ for make, _ in DATA])
+def test_data(medgan, here, tmp_path, make, parts):
+    root = tmp_path / "scans"
+    root.mkdir()
+    message = medgan.fails("fit", *medgan.small, "--steps", 1, "--data", make(root))
+    for part in parts:
+        assert part in message
+    assert list(here.iterdir()) == []
+
+
+def test_wrong_patients(medgan, here, tmp_path):
+    root = tmp_path / "scans"
+    draw(root / "A" / "1.png")
+    message = medgan.fails("fit", *medgan.small, "--steps", 1, "--data", root, "--patient-regex", "kermanny")
+    assert "Did you mean 'kermany'?" in message
+    assert "A/1.png" in message
+    message = medgan.fails("fit", *medgan.small, "--steps", 1, "--data", root, "--patient-regex", "(")
+    assert "'('" in message
+
+
+# ------------------------------------------------------------------------------ fit: where it writes
+
+
+def test_outdir_is_a_file(medgan, here):
+    (here / "runs").write_text("mine")
+    message = medgan.fails("fit", *medgan.small, "--steps", 1)
+    assert "runs is a file" in message
+    assert "--outdir" in message
+    assert (here / "runs").read_text() == "mine"
+
+
+def test_outdir_in_a_file(medgan, here):
+    (here / "file").write_text("mine")
+    message = medgan.fails("fit", *medgan.small, "--steps", 1, "--outdir", "file/runs")
+    assert "No run folder can be made in file/runs" in message
+    assert "--outdir" in message
+
+
+def test_outdir_that_may_not_be_written(medgan, here, monkeypatch):
+    def refuse(self, *_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    message = medgan.fails("fit", *medgan.small, "--steps", 1)
+    assert message == "No run folder can be made in runs: Permission denied. Choose another --outdir."
+
+
+def test_cache_that_is_a_file(medgan, here, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("mine")
+    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path / "cache"))
+    message = medgan.fails("fit", *medgan.small, "--steps", 1)
+    assert str(tmp_path / "cache") in message
+    assert list(here.iterdir()) == []
+
+
+def test_name_of_a_run_without_a_checkpoint(medgan, here):
+    """A process killed before the first checkpoint leaves a folder that cannot be continued."""
+    (here / "runs" / "job").mkdir(parents=True)
+    message = medgan.fails("fit", *medgan.small, "--steps", 1, "--name", "job", "--resume", "auto")
+    assert "runs/job exists already" in message
+    assert "--name" in message
+    assert "--resume runs/job" not in message  # which could not work
+
+
+# ------------------------------------------------------------------------------ sample
+
+SAMPLES = {
+    "no model": (("--model", "missing"), ["missing holds no saved model"]),
+    "label": (("--label", "PNEUMONA"), ["'PNEUMONA' is unknown", "Did you mean 'PNEUMONIA'?"]),
+    "seeds": (("--seeds", "1-"), ["'1-'", "0-35"]),
+    "no seeds": (("--seeds", ""), ["0-35"]),
+    "words for seeds": (("--seeds", "a,b"), ["'a,b'", "0-35"]),
+    "falling seeds": (("--seeds", "9-3"), ["'9-3'", "0-35"]),
+    "negative seeds": (("--seeds", "-3"), ["'-3'", "0-35"]),
+    "far too many seeds": (("--seeds", "0-99999999999"), ["0-99999999999", "10,000,000"]),
+    "large seed": (("--seed", 2**64), ["Seeds must be between"]),
+    "seeds and number": (("--seeds", "0-3", "-n", 4), ["--seeds", "-n"]),
+    "seeds and seed": (("--seeds", "0-3", "--seed", 4), ["--seeds", "--seed"]),
+    "number": (("-n", 0), ["-n", "0"]),
+    "far too large a number": (("-n", 10**12), ["-n", "10000000"]),
+    "truncation": (("--truncation", -1), ["--truncation", "-1"]),
+    "NaN truncation": (("--truncation", "nan"), ["nan"]),
+    "format": (("--format", "jpg"), ["jpg", "npz"]),
+    "option": (("--lable", "NORMAL"), ["--lable", "--label"]),
+    "device": (("--device", "tpu"), ["tpu"]),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_sample(medgan, fitted, here, name):
+    arguments, parts = SAMPLES[name]
+    message = medgan.fails("sample", "--model", fitted, "--out", "out", *arguments)
+    for part in parts:
+        assert part in message
+    assert list(here.iterdir()) == []
+
+
+def test_sample_asks_for_the_model(medgan, here):
+    assert "--model" in medgan.fails("sample", "--out", "out")
+
+
+def test_sample_does_not_mix_with_what_is_there(medgan, fitted, here):
+    (here / "out").mkdir()
+    (here / "out" / "mine.txt").write_text("mine")
+    message = medgan.fails("sample", "--model", fitted, "--out", "out")
+    assert "out exists and is not an empty folder" in message
+    assert "--out" in message
+    assert [path.name for path in (here / "out").iterdir()] == ["mine.txt"]
+    message = medgan.fails("sample", "--model", fitted, "--out", "out/mine.txt")
+    assert "is not an empty folder" in message
+    assert (here / "out" / "mine.txt").read_text() == "mine"
+
+
+def test_sample_into_a_file(medgan, fitted, here):
+    (here / "file").write_text("mine")
+    message = medgan.fails("sample", "--model", fitted, "--out", "file/out")
+    assert "could not be written to file/out" in message
+
+
+@pytest.mark.parametrize("damage", ["weights", "facts", "facts are a list", "no weights", "lacks", "architecture"])
+def test_damaged_model(medgan, fitted, here, damage):
+    model = here / "model"
+    model.mkdir()
+    for path in (fitted / "model").iterdir():
+        (model / path.name).write_bytes(path.read_bytes())
+    facts = json.loads((model / "model.json").read_text())
+    weights = model / "model.safetensors"
+    part = {
+        "weights": "is damaged",
+        "facts": "cannot be read",
+        "facts are a list": "model.json",
+        "no weights": "holds no saved model",
+        "lacks": "lacks config",
+        "architecture": "'dcgan' is not installed",
+    }[damage]
+    if damage == "weights":
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\x00\x01")
+    elif damage == "facts":
+        (model / "model.json").write_text("{")
+    elif damage == "facts are a list":
+        (model / "model.json").write_text("[]")
+    elif damage == "no weights":
+        weights.unlink()
+    elif damage == "lacks":
+        del facts["config"]
+        (model / "model.json").write_text(json.dumps(facts))
+    else:
+        (model / "model.json").write_text(json.dumps(facts | {"architecture": "dcgan"}))
+    assert part in medgan.fails("sample", "--model", model, "--out", "out")
+    assert not (here / "out").exists()
+
+
+# ------------------------------------------------------------------------------ everything else
+
+
+def test_unknown_command(medgan):
+    assert "simple" in medgan.fails("simple")
+
+
+def test_unknown_architecture_in_archs(medgan):
+    assert "Did you mean 'acgan'?" in medgan.fails("archs", "acgn")
