@@ -107,8 +107,6 @@ def write_samples(
 def _write_png(gan: GAN, folder: Path, batches: Iterator[Batch], seeds: Sequence[int]) -> None:
     """Write one PNG an image, and the table."""
     names = _folder_names(gan.data)
-    for name in names:
-        (folder / name).mkdir(exist_ok=True)
     note = PngInfo()
     note.add_text("Comment", f"Synthetic image made by medgan ({gan.name}); not for diagnosis.")
     with (folder / "samples.csv").open("w", newline="", encoding="utf-8") as stream:
@@ -122,6 +120,8 @@ def _write_png(gan: GAN, folder: Path, batches: Iterator[Batch], seeds: Sequence
                 # The position keeps two images of the same label and seed apart.
                 file = f"{place}{position:06d}-seed{seed}.png"
                 picture = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
+                # Only classes that have images: an empty class folder is no data set.
+                (folder / place).mkdir(exist_ok=True)
                 picture.save(folder / file, pnginfo=note)
                 table.writerow([file, label, seed])
                 position += 1
@@ -148,32 +148,22 @@ def _folder_names(data: DataSpec) -> list[str]:
 
 
 def _write_npz(data: DataSpec, folder: Path, batches: Iterator[Batch], seeds: Sequence[int]) -> None:
-    """Write arrays through the disk, then join them: 30,000 images need no memory."""
-    grey = data.channels == 1
-    images: Any = np.lib.format.open_memmap(
-        folder / "train_images.npy",
-        mode="w+",
-        dtype=np.uint8,
-        shape=(len(seeds), *data.size) if grey else (len(seeds), *data.size, data.channels),
-    )
+    """Write the images into the archive as they come: 30,000 of them need no memory."""
+    shape = (len(seeds), *data.size) if data.channels == 1 else (len(seeds), *data.size, data.channels)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     labels: list[Any] = []
-    position = 0
-    for batch in batches:
-        pixels = to_uint8(batch.images)
-        images[position : position + len(pixels)] = pixels[..., 0] if grey else pixels
-        position += len(pixels)
-        if batch.labels is not None:
-            labels.append(batch.labels.numpy())
-    images.flush()
-    del images
-    np.save(folder / "seeds.npy", np.asarray(seeds, dtype=np.int64))
-    if labels and data.labels is not None:
-        stacked = np.concatenate(labels)
-        np.save(folder / "train_labels.npy", stacked[:, None] if stacked.ndim == 1 else stacked)
-        np.save(folder / "label_names.npy", np.asarray(data.labels.names))
-    parts = sorted(folder.glob("*.npy"))
     with zipfile.ZipFile(folder / "samples.npz", "w", zipfile.ZIP_STORED) as archive:
-        for part in parts:
-            archive.write(part, part.name)
-    for part in parts:
-        part.unlink()
+        with archive.open("train_images.npy", "w", force_zip64=True) as stream:
+            np.lib.format.write_array_header_1_0(stream, header)
+            for batch in batches:
+                stream.write(np.ascontiguousarray(to_uint8(batch.images)))
+                if batch.labels is not None:
+                    labels.append(batch.labels.numpy())
+        arrays: dict[str, Any] = {"seeds": np.asarray(seeds, dtype=np.int64)}
+        if labels and data.labels is not None:
+            stacked = np.concatenate(labels)
+            arrays["train_labels"] = stacked[:, None] if stacked.ndim == 1 else stacked
+            arrays["label_names"] = np.asarray(data.labels.names)
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)

@@ -22,14 +22,14 @@ def archs(name: str | None) -> None:
 
     A plugin that cannot be imported is listed with its error.
     """
-    console = Console(soft_wrap=True)
     if name is not None:
-        _show(console, name)
+        _show(name)
         return
     broken = []
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "what it is", "presets", "from"):
-        table.add_column(column)
+    table.add_column("name", no_wrap=True)
+    for column in ("what it is", "presets", "from"):
+        table.add_column(column, overflow="fold")
     for plugin in registry.plugins().values():
         try:
             architecture = plugin.load()
@@ -38,14 +38,15 @@ def archs(name: str | None) -> None:
             table.add_row(plugin.name, "broken, see below", "", plugin.origin)
         else:
             table.add_row(plugin.name, architecture.summary, ", ".join(architecture.presets), plugin.origin)
-    console.print(table)
+    _print(table)
     for message in broken:
         click.echo(f"Broken: {message}", file=sys.stdout)
 
 
-def _show(console: Console, name: str) -> None:
+def _show(name: str) -> None:
     """Print one architecture's options with the values of each preset."""
     architecture = registry.get(name)
+    console = Console(soft_wrap=True)
     console.print(f"[bold]{architecture.name}[/bold]: {architecture.summary}")
     if architecture.reference:
         console.print(f"Reference: {architecture.reference}")
@@ -61,4 +62,9 @@ def _show(console: Console, name: str) -> None:
         values = [json.dumps(getattr(preset, item.name)).strip('"') for preset in architecture.presets.values()]
         choices = f" One of: {', '.join(map(str, item.choices))}." if item.choices else ""
         table.add_row("--" + item.name.replace("_", "-"), *values, item.help + choices)
-    Console(width=max(console.width, 120)).print(table)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Print a table that is not squeezed; a narrower terminal folds its lines."""
+    Console(width=max(Console().width, 120)).print(table)

@@ -52,7 +52,7 @@ def parse_seeds(text: str) -> list[int]:
 )
 @click.option("--out", type=click.Path(path_type=Path), default="samples", show_default=True, help="Folder to create.")
 @click.option("--format", "form", type=click.Choice(["png", "npz"]), default="png", show_default=True)
-@click.option("--grid", is_flag=True, help="Also write a labelled overview, grid.png.")
+@click.option("--grid", is_flag=True, help="Also write a labelled overview beside the folder, OUT-grid.png.")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
@@ -89,3 +89,5 @@ def sample(
         gan, out, seeds=chosen, labels=names, truncation=truncation, form=form, grid=grid, device=device
     )
     click.echo(f"{len(chosen):,} images: {written}")
+    if grid:
+        click.echo(f"Overview: {written.with_name(f'{written.name}-grid.png')}")
