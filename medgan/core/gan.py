@@ -27,6 +27,8 @@ __all__ = ["GAN", "TrainingData"]
 # and some matrix products round a row by its place in memory; a seed has to give the same image always.
 _BLOCK = 16
 
+_SEEDS = 2**32  # torch's generator on the CPU looks at no more than 32 bits of a seed
+
 _AnyTrainer = Trainer[Any]  # inside the class the name means its attribute
 
 
@@ -280,7 +282,7 @@ class GAN(ABC):
         """Make any number of images in constant memory.
 
         Args:
-            seeds: Seed of each image, at least 0.
+            seeds: Seed of each image, from 0 to 4,294,967,295.
             labels: As in `sample`; names are taken in turn along `seeds`.
             truncation: As in `sample`.
 
@@ -292,8 +294,8 @@ class GAN(ABC):
         """
         if not (math.isfinite(truncation) and truncation >= 0):
             raise ConfigError(f"Truncation must be a number of at least 0, got {truncation}.")
-        if len(seeds) and not 0 <= min(seeds) <= max(seeds) < 2**63:
-            raise ConfigError(f"Seeds must be between 0 and 2**63 - 1, got {min(seeds)} to {max(seeds)}.")
+        if len(seeds) and not 0 <= min(seeds) <= max(seeds) < _SEEDS:
+            raise ConfigError(f"Seeds must be between 0 and {_SEEDS - 1:,}, got {min(seeds):,} to {max(seeds):,}.")
         wanted = self.make_labels(len(seeds), labels)
         generator = self.generator
         device = next(generator.parameters()).device
@@ -335,9 +337,16 @@ class GAN(ABC):
         if isinstance(labels, Tensor):
             if len(labels) != n:
                 raise ConfigError(f"Got {len(labels)} labels for {n} images.")
-            if spec.kind in ("categorical", "ordinal") and n and not 0 <= labels.min() <= labels.max() < len(spec):
+            given = f"got {labels.dtype} of shape {tuple(labels.shape)}"
+            if spec.kind in ("multilabel", "continuous"):
+                if labels.shape != (n, len(spec)):
+                    raise ConfigError(f"{spec.kind} labels must be numbers of shape {(n, len(spec))}, {given}.")
+                return labels.float().cpu()
+            if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
+                raise ConfigError(f"{spec.kind} labels must be integers of shape {(n,)}, {given}.")
+            if n and not 0 <= labels.min() <= labels.max() < len(spec):
                 raise ConfigError(f"Labels must be 0 to {len(spec) - 1}, got {labels.min()} to {labels.max()}.")
-            return labels.cpu()
+            return labels.long().cpu()
         names = spec.names if labels is None else (labels,) if isinstance(labels, str) else labels
         indices = torch.tensor([spec.index(name) for name in names])
         if not len(indices):
