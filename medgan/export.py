@@ -142,7 +142,7 @@ def _folder_names(data: DataSpec) -> list[str]:
     if data.labels is None or data.labels.kind not in ("categorical", "ordinal"):
         return []
     safe = [re.sub(r"[^\w .+-]", "_", name).strip(" .") or "_" for name in data.labels.names]
-    if len({name.casefold() for name in safe}) < len(safe):
+    if len({name.casefold() for name in safe} | {"samples.csv"}) <= len(safe):
         safe = [f"{index}_{name}" for index, name in enumerate(safe)]
     return safe
 
@@ -156,7 +156,7 @@ def _write_npz(data: DataSpec, folder: Path, batches: Iterator[Batch], seeds: Se
         with archive.open("train_images.npy", "w", force_zip64=True) as stream:
             np.lib.format.write_array_header_1_0(stream, header)
             for batch in batches:
-                stream.write(np.ascontiguousarray(to_uint8(batch.images)))
+                stream.write(to_uint8(batch.images).tobytes())
                 if batch.labels is not None:
                     labels.append(batch.labels.numpy())
         arrays: dict[str, Any] = {"seeds": np.asarray(seeds, dtype=np.int64)}

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import csv
+import json
+import resource
+import weakref
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medgan.core import Batch, DataSpec, LabelSpec
+from medgan.data import open_dataset
+from medgan.errors import ConfigError
+from medgan.export import write_samples
+from medgan.models import ACGAN
+
+
+def make(names=("A", "B"), channels=1):
+    labels = None if names is None else LabelSpec(tuple(names))
+    return ACGAN(DataSpec(channels, (32, 32), labels), preset="tiny")
+
+
+def table(folder):
+    return list(csv.DictReader((folder / "samples.csv").read_text(encoding="utf-8").splitlines()))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("../outside", "/etc/passwd"),
+        ("..", "."),
+        ("a/b", "a\\b"),
+        ("A", "a"),
+        ("", " "),
+        ("C:\\x", "nul\0byte"),
+        ("é ü", "肺炎"),
+        (".hidden", "samples.csv"),
+    ],
+)
+@pytest.mark.parametrize("form", ["png", "npz"])
+def test_class_names_stay_in_the_folder(tmp_path, names, form):
+    """Class names come with the model, so from anybody."""
+    out = tmp_path / "a" / "out"
+    write_samples(make(names), out, seeds=range(4), form=form, grid=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["out", "out-grid.png"]
+    if form == "npz":
+        with np.load(out / "samples.npz", allow_pickle=False) as arrays:
+            assert len(arrays["label_names"]) == 2
+        return
+    rows = table(out)
+    assert [row["label"] for row in rows] == [*names, *names]
+    folders = {(out / row["file"]).resolve().parent for row in rows}
+    assert len(folders) == 2
+    assert {folder.parent for folder in folders} == {out.resolve()}
+    assert all((out / row["file"]).is_file() for row in rows)
+    assert open_dataset(out, size=32).spec.num_labels == 2
+
+
+def test_unlabelled(tmp_path):
+    write_samples(make(None), tmp_path / "out", seeds=[4, 2], grid=True)
+    rows = table(tmp_path / "out")
+    assert [(row["label"], row["seed"]) for row in rows] == [("", "4"), ("", "2")]
+    assert open_dataset(tmp_path / "out", size=32).labels is None
+    assert (tmp_path / "out-grid.png").is_file()
+    write_samples(make(None), tmp_path / "npz", seeds=[4, 2], form="npz")
+    with np.load(tmp_path / "npz" / "samples.npz", allow_pickle=False) as arrays:
+        assert sorted(arrays.files) == ["seeds", "train_images"]
+
+
+@pytest.mark.parametrize("form", ["png", "npz"])
+def test_colour(tmp_path, form):
+    gan = make(channels=3)
+    write_samples(gan, tmp_path / "out", seeds=range(3), form=form)
+    expected = (gan.sample(3).images.permute(0, 2, 3, 1) + 1) * 127.5
+    if form == "npz":
+        with np.load(tmp_path / "out" / "samples.npz", allow_pickle=False) as arrays:
+            written = arrays["train_images"]
+    else:
+        written = np.stack([np.asarray(Image.open(tmp_path / "out" / row["file"])) for row in table(tmp_path / "out")])
+    assert written.shape == (3, 32, 32, 3)
+    assert np.abs(written - expected.numpy()).max() <= 0.5001
+
+
+def test_same_label_and_seed_twice(tmp_path):
+    write_samples(make(), tmp_path / "out", seeds=[7, 7], labels=["A"])
+    rows = table(tmp_path / "out")
+    assert len({row["file"] for row in rows}) == 2
+    first, second = ((tmp_path / "out" / row["file"]).read_bytes() for row in rows)
+    assert first == second
+
+
+class Factory:
+    """Takes the place of a model's sampling: makes batches of nothing, and counts those that are alive."""
+
+    def __init__(self, gan):
+        self.alive = 0
+        self.most = 0
+        gan.sample_batches = self.sample_batches
+
+    def sample_batches(self, seeds, *, labels, truncation):
+        for _ in range(0, len(seeds), 16):
+            images = torch.zeros(16, 1, 32, 32)
+            self.alive += 1
+            self.most = max(self.most, self.alive)
+            weakref.finalize(images, self.forget)
+            yield Batch(images, torch.zeros(16, dtype=torch.int64))
+
+    def forget(self):
+        self.alive -= 1
+
+
+@pytest.mark.parametrize("form", ["png", "npz"])
+@pytest.mark.parametrize("grid", [False, True])
+def test_memory_does_not_grow_with_the_number(tmp_path, form, grid):
+    most = []
+    for count in (160, 800):
+        gan = make()
+        factory = Factory(gan)
+        write_samples(gan, tmp_path / f"{count}", seeds=range(count), form=form, grid=grid)
+        most.append(factory.most)
+    assert most[0] == most[1]
+    assert most[0] <= 4 + 3  # 64 images for the overview, and a few in work
+
+
+@contextmanager
+def disk_of(size):
+    """Let this process write no file that is larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("form", ["png", "npz"])
+def test_full_disk(tmp_path, form):
+    (tmp_path / "out").mkdir()
+    with disk_of(500), pytest.raises(ConfigError, match="could not be written to .*out"):
+        write_samples(make(), tmp_path / "out", seeds=range(4), form=form)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["png", "npz"])
+def test_failure_leaves_nothing(tmp_path, form, monkeypatch):
+    gan = make()
+
+    def fail(seeds, **_):
+        yield Batch(torch.zeros(1, 1, 32, 32), torch.zeros(1, dtype=torch.int64))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gan, "sample_batches", fail)
+    with pytest.raises(KeyboardInterrupt):
+        write_samples(gan, tmp_path / "out", seeds=range(4), form=form)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_labels_and_seeds(tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean 'A'"):
+        write_samples(make(), tmp_path / "out", seeds=range(4), labels=["AA"])
+    with pytest.raises(ConfigError, match="Seeds must be between 0"):
+        write_samples(make(), tmp_path / "out", seeds=[-1])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_that_a_png_cannot_hold(tmp_path):
+    gan = make(channels=2)
+    with pytest.raises(ConfigError, match="--format npz"):
+        write_samples(gan, tmp_path / "out", seeds=range(4))
+    write_samples(gan, tmp_path / "out", seeds=range(4), form="npz", grid=True)
+    with np.load(tmp_path / "out" / "samples.npz", allow_pickle=False) as arrays:
+        assert arrays["train_images"].shape == (4, 32, 32, 2)
+
+
+def test_findings(tmp_path, monkeypatch):
+    """Labels of several findings an image are written as a table, not as folders."""
+    gan = make()
+    gan.data = DataSpec(1, (32, 32), LabelSpec(("mass", "cyst"), "multilabel"))
+
+    def batches(seeds, **_):
+        yield Batch(torch.zeros(2, 1, 32, 32), torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+
+    monkeypatch.setattr(gan, "sample_batches", batches)
+    write_samples(gan, tmp_path / "png", seeds=range(2))
+    assert [json.loads(row["label"]) for row in table(tmp_path / "png")] == [
+        {"mass": 1.0, "cyst": 0.0},
+        {"mass": 1.0, "cyst": 1.0},
+    ]
+    write_samples(gan, tmp_path / "npz", seeds=range(2), form="npz")
+    with np.load(tmp_path / "npz" / "samples.npz", allow_pickle=False) as arrays:
+        assert arrays["train_labels"].tolist() == [[1, 0], [1, 1]]
