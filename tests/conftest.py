@@ -13,9 +13,14 @@ import torch
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each of several test processes one thread; more only get into each other's way."""
+    """Give each of several test processes one thread; more only get into each other's way.
+
+    The processes that tests start get one too: weights are compared bit for bit, and another number of threads adds
+    up in another order.
+    """
     if hasattr(config, "workerinput"):
         torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)
