@@ -140,7 +140,7 @@ def disk_of(size):
 @pytest.mark.parametrize("form", ["png", "npz"])
 def test_full_disk(tmp_path, form):
     (tmp_path / "out").mkdir()
-    with disk_of(500), pytest.raises(ConfigError, match="could not be written to .*out"):
+    with disk_of(500), pytest.raises(ConfigError, match="could not be written to"):
         write_samples(make(), tmp_path / "out", seeds=range(4), form=form)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert list((tmp_path / "out").iterdir()) == []

@@ -6,7 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -48,10 +48,7 @@ class MetricsLog(Callback):
     def on_start(self, trainer: Trainer[Any]) -> None:
         """Read what is there already, and start the clock."""
         if self.path.is_file():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            # A process killed while writing leaves half a line; it counts for nothing.
-            rows = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-            self.rows = [row for row in rows if row["step"] <= trainer.step]
+            self.rows = [row for row in _read_rows(self.path) if row["step"] <= trainer.step]
             with write_aside(self.path) as temporary:
                 temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
         self._restart(trainer)
@@ -100,6 +97,17 @@ class MetricsLog(Callback):
         self._count = 0
         self._images = trainer.images_seen
         self._time = time.perf_counter()
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log; half a line, as a killed process leaves it, counts for nothing."""
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and "step" in row:
+                rows.append(row)
+    return rows
 
 
 class SampleGrid(Callback):

@@ -16,6 +16,8 @@ from medgan.core.spec import Batch, DataSpec
 
 __all__ = ["make_grid", "plot_losses", "save_image", "to_uint8"]
 
+_COLOURS = {"discriminator": "#c44e52", "generator": "#4c72b0"}
+
 
 def to_uint8(images: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Turn images into bytes.
@@ -24,9 +26,11 @@ def to_uint8(images: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
         images: Shape ``(N, C, *size)``, in [-1, 1]; values outside are clipped.
 
     Returns:
-        Shape ``(N, *size, C)``, uint8; -1 becomes 0 and 1 becomes 255, rounded to the nearest.
+        Shape ``(N, *size, C)``, uint8; -1 becomes 0 and 1 becomes 255, rounded to the nearest;
+        NaN becomes 0.
     """
-    scaled = (images.detach().float().cpu() + 1) * 127.5
+    # NaN as a byte is whatever the machine makes of it; here it is black.
+    scaled = torch.nan_to_num((images.detach().float().cpu() + 1) * 127.5)
     array: np.ndarray[Any, np.dtype[np.uint8]] = scaled.round().clamp(0, 255).to(torch.uint8).movedim(1, -1).numpy()
     return array
 
@@ -108,11 +112,10 @@ def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(max(1, len(kinds)), 1, sharex=True, squeeze=False)[:, 0]
     for panel, kind in zip(panels, kinds, strict=False):
-        for network, colour in (("discriminator", "#c44e52"), ("generator", "#4c72b0")):
-            key = f"{network}/{kind}"
+        for key in (key for key in terms if key.split("/", 1)[1] == kind):
+            network = key.split("/", 1)[0]
             points = [(row["images"] / 1000, row[key]) for row in rows if key in row]
-            if points:
-                panel.plot(*zip(*points, strict=True), color=colour, label=network, linewidth=1.2)
+            panel.plot(*zip(*points, strict=True), color=_COLOURS.get(network), label=network, linewidth=1.2)
         panel.set_ylabel(kind)
         panel.grid(alpha=0.3)
         panel.legend(loc="upper right", frameon=False)
