@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from medgan.core import DataSpec, LabelSpec
+from medgan.errors import CheckpointError, PluginError, UnknownArchitectureError
+from medgan.models import ACGAN, load_model
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    gan = ACGAN(DataSpec(1, (32, 32), LabelSpec(("a", "b"))), preset="tiny", seed=3)
+    return gan.save(tmp_path_factory.mktemp("run") / "model")
+
+
+def test_any_model_by_its_folder_or_its_runs(saved: Path) -> None:
+    reference = ACGAN.load(saved).sample(2).images
+    for folder in (saved, str(saved), saved.parent):
+        model = load_model(folder)
+        assert type(model) is ACGAN
+        assert torch.equal(model.sample(2).images, reference)
+
+
+def test_missing_model(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no saved model"):
+        load_model(tmp_path)
+    with pytest.raises(CheckpointError, match="holds no saved model"):
+        load_model(tmp_path / "nowhere")
+
+
+def test_architecture_that_is_not_installed(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shutil.copytree(saved, tmp_path / "model")
+    facts = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**facts, "architecture": "acgam"}))
+    with pytest.raises(UnknownArchitectureError, match="'acgam' is not installed"):
+        load_model(folder)
+    monkeypatch.setenv("MEDGAN_PLUGINS", "acgam=nowhere_to_be_found:ACGAM")
+    with pytest.raises(PluginError, match=r"'acgam' .*cannot be imported"):
+        load_model(folder)
