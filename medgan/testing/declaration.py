@@ -37,9 +37,9 @@ __all__ = [
 
 RESERVED = frozenset(
     {
-        *("arch", "channels", "checkpoint_every", "config", "data", "device", "dry_run", "help", "kimg", "max_bad"),
-        *("name", "outdir", "patient_regex", "precision", "preset", "resume", "sample_every", "size", "steps"),
-        *("validation", "workers"),
+        *("arch", "aspect", "channels", "checkpoint_every", "config", "data", "device", "dry_run", "help", "kimg"),
+        *("log_every", "max_bad", "name", "outdir", "patient_regex", "precision", "preset", "resume", "sample_every"),
+        *("size", "steps", "validation", "workers"),
     }
 )
 """Names of options that belong to a run (``medgan fit``); an architecture's own must differ from them."""

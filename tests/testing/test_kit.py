@@ -32,6 +32,7 @@ from medgan.core import (
 )
 from medgan.errors import ConfigError
 from medgan.models import ACGAN
+from medgan.runs import RunConfig
 from medgan.testing import (
     RESERVED,
     ComplianceError,
@@ -931,9 +932,10 @@ def test_kit_does_not_import_pytest() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_reserved_names_are_no_options_of_every_gan() -> None:
+def test_reserved_names_are_those_of_a_run() -> None:
+    of_a_run = {item.name for item in RunConfig.options()}
+    assert of_a_run | {"config", "resume", "dry_run", "help"} == RESERVED
     assert not RESERVED & {item.name for item in GANConfig.options()}
-    assert {"steps", "kimg", "resume", "device", "precision", "dry_run"} <= RESERVED
 
 
 @parametrize_with_checks([ACGAN])
