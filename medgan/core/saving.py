@@ -111,6 +111,8 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str,
     Raises:
         CheckpointError: If the folder holds something else, or cannot be written.
     """
+    if folder.name in ("", ".."):  # replaced whole, which the current folder cannot be
+        raise CheckpointError(f"A model needs a folder of its own, got {folder}. Name one, such as {folder / 'model'}.")
     if folder.exists() and not (
         folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {*_FILES, ".DS_Store"}
     ):

@@ -170,6 +170,14 @@ def test_foreign_things_are_not_overwritten(tmp_path: Path, kind: str) -> None:
     assert precious.read_text() == "years of work"
 
 
+@pytest.mark.parametrize("folder", [".", "..", "/"])
+def test_folder_without_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r"folder of its own.*such as .*model"):
+        write_model(Path(folder), WEIGHTS, FACTS)
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize("broken", ["write", "flush", "first rename", "second rename"])
 def test_failed_write_keeps_the_previous_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     folder = write_model(tmp_path / "model", WEIGHTS, FACTS)
