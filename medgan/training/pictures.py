@@ -79,7 +79,7 @@ def make_grid(batch: Batch, data: DataSpec, *, columns: int = 8, scale: int | No
     return picture
 
 
-def save_image(picture: Image.Image, path: Path) -> None:
+def save_image(picture: Image.Image, path: str | Path) -> None:
     """Write a PNG, aside first.
 
     Args:
@@ -89,7 +89,7 @@ def save_image(picture: Image.Image, path: Path) -> None:
     Raises:
         CheckpointError: If it cannot be written.
     """
-    with write_aside(path) as temporary:
+    with write_aside(Path(path)) as temporary:
         picture.save(temporary, format="PNG")
 
 

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medgan.models import load_model
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+
+
+def run(path: Path, folder: Path) -> str:
+    """Run an example as its reader would; all of them take --steps."""
+    process = subprocess.run(
+        [sys.executable, str(path), "--steps", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.returncode == 0, process.stderr
+    assert "Traceback" not in process.stderr
+    return process.stdout
+
+
+def check_quickstart(folder: Path, output: str) -> None:
+    assert "32 images in quickstart.png" in output
+    with Image.open(folder / "quickstart.png") as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape[0] == 2 * 2 * 98 + 2  # 16 images of each class, eight in a row
+    assert pixels[:, -8 * 98 :].std() > 5
+    assert load_model(folder / "quickstart-model").data.num_labels == 2
+
+
+# What an example leaves behind; those that are not here have to print something at least.
+CHECKS = {"quickstart": check_quickstart}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example(path, tmp_path):
+    output = run(path, tmp_path)
+    assert output.strip()
+    if path.stem in CHECKS:
+        CHECKS[path.stem](tmp_path, output)
+
+
+def test_every_check_has_its_example():
+    assert set(CHECKS) <= {path.stem for path in EXAMPLES}
