@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import click
+import pytest
+
+import medgan as package
+from medgan.cli.main import main
+from medgan.cli.options import given, make_options
+from medgan.core.config import Config, option
+from medgan.data import DataWarning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Config):
+    number: int = option(3, "A number.", ge=1, le=9)
+    rate: float | None = option(None, "A rate.")
+    kind: Literal["a", "b"] = option("a", "A kind.")
+    fast: bool = option(True, "Whether it is fast.")
+
+
+@pytest.fixture
+def parse():
+    options = make_options(Options(number=5), short={"number": "-n"})
+
+    def run(*arguments):
+        context = click.Command("x", params=list(options)).make_context("x", list(arguments))
+        return context.params, given(context, options), context.get_help()
+
+    return run
+
+
+def test_only_what_was_typed_is_given(parse):
+    values, typed, _ = parse()
+    assert values == {"number": 5, "rate": None, "kind": "a", "fast": True}
+    assert typed == {}
+    assert parse("-n", "5", "--no-fast")[1] == {"number": 5, "fast": False}
+    assert parse("--rate", "1e-4", "--kind", "b")[1] == {"rate": 1e-4, "kind": "b"}
+
+
+def test_help_of_options(parse):
+    text = " ".join(parse()[2].split())
+    assert "-n, --number INTEGER A number. (at least 1, at most 9) [default: 5]" in text
+    assert "--kind [a|b] A kind. [default: a]" in text
+    assert "--fast / --no-fast" in text
+    assert "--rate FLOAT A rate." in text
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help(medgan, flag):
+    text = medgan.works(flag).stdout
+    for command in ("archs", "fit", "sample"):
+        assert command in text
+        assert medgan.works(command, flag).stdout.startswith(f"Usage: medgan {command}")
+
+
+def test_version(medgan):
+    assert medgan.works("--version").stdout == f"medgan, version {package.__version__}\n"
+
+
+def test_warnings_are_lines(medgan, monkeypatch):
+    """Those of medgan without the code that raised them; those of libraries not at all."""
+
+    @click.command()
+    def warn():
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("Look here.", DataWarning, stacklevel=1)
+            warnings.warn("Nobody can mend this.", FutureWarning, stacklevel=1)
+
+    monkeypatch.setattr(type(main), "get_command", lambda *_: warn)
+    result = medgan.works("warn")
+    assert result.stderr == "Warning: Look here.\n"
+
+
+def test_mistake_in_a_process_of_its_own(tmp_path):
+    process = subprocess.run(
+        [sys.executable, "-m", "medgan", "fit", "--data", "missing"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=tmp_path,
+    )
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert process.stderr.startswith("Error: There is no missing (looked in ")
+    assert process.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

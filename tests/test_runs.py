@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+
+import pytest
+import torch
+
+from medgan.core.trainer import Callback
+from medgan.errors import CheckpointError, ConfigError, UnknownArchitectureError
+from medgan.models import ACGAN
+from medgan.runs import Run, RunConfig, find_run, read_config, resolve
+
+FLAGS = {"data": "phantom://chest?n=40&seed=1", "size": 32, "preset": "tiny", "device": "cpu", "steps": 2}
+
+
+# ------------------------------------------------------------------------------ options
+
+
+def test_resolve():
+    run, architecture, config = resolve({"preset": "tiny", "size": 32}, {"size": 64, "latent_dim": 5})
+    assert architecture is ACGAN
+    assert (run.size, run.preset, config.latent_dim) == (32, "tiny", 5)
+    assert config == ACGAN.get_preset("tiny").replace(latent_dim=5)
+    assert resolve({})[2] == ACGAN.get_preset()
+
+
+@pytest.mark.parametrize(
+    ("flags", "file", "length"),
+    [
+        ({}, {"steps": 3}, (3, None)),
+        ({"kimg": 1.0}, {"steps": 3}, (None, 1.0)),
+        ({"steps": 3}, {"kimg": 1.0}, (3, None)),
+        ({"steps": 3}, {"steps": 4}, (3, None)),
+    ],
+)
+def test_length_of_flags_and_file(flags, file, length):
+    run, _, _ = resolve(flags, file)
+    assert (run.steps, run.kimg) == length
+
+
+def test_resolve_refuses():
+    with pytest.raises(ConfigError, match="Did you mean 'batch_size'"):
+        resolve({"batch_sizes": 4})
+    with pytest.raises(ConfigError, match="Both --steps and --kimg"):
+        resolve({"steps": 1, "kimg": 1})
+    with pytest.raises(UnknownArchitectureError):
+        resolve({"arch": "nothing"})
+
+
+def test_no_option_has_two_meanings():
+    """An option of the run and one of an architecture of the same name could not be told apart."""
+    ours = {item.name for item in RunConfig.options()}
+    assert ours.isdisjoint(item.name for item in ACGAN.Config.options())
+
+
+@pytest.mark.parametrize(
+    ("options", "images", "steps"),
+    [
+        ({"steps": 7}, 32, 7),
+        ({"kimg": 1}, 32, 32),  # 31.25
+        ({"kimg": 0}, 32, 1),
+        ({}, 32, 250),  # the embedded set is small
+        ({"data": "scans"}, 32, 3125),
+    ],
+)
+def test_total_steps(options, images, steps):
+    assert RunConfig(**options).total_steps(images) == steps
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".a", "-a", "a b", "a\n", "a\0"])
+def test_names_that_are_refused(name):
+    with pytest.raises(ConfigError, match="is not usable"):
+        RunConfig(name=name)
+
+
+def test_read_config(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"size": 32, "provenance": {"versions": {}}}))
+    assert read_config(path) == {"size": 32}
+
+
+# ------------------------------------------------------------------------------ which run
+
+
+def make_run(folder, age):
+    path = folder / "checkpoints" / "latest" / "trainer.pt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    (folder / "config.json").write_text("{}")
+    os.utime(path, (10_000 - age, 10_000 - age))
+    return folder
+
+
+def test_find_run(tmp_path):
+    assert find_run("auto", tmp_path / "missing") is None
+    assert find_run("auto", tmp_path) is None
+    old, new = make_run(tmp_path / "b", 5), make_run(tmp_path / "a", 1)
+    (tmp_path / "c" / "checkpoints" / "latest").mkdir(parents=True)
+    assert find_run("auto", tmp_path) == new
+    assert find_run("auto", tmp_path, "b") == old
+    assert find_run("auto", tmp_path, "c") is None
+    assert find_run(str(old), tmp_path) == old
+    with pytest.raises(CheckpointError, match="cannot be resumed"):
+        find_run(str(tmp_path / "c"), tmp_path)
+
+
+# ------------------------------------------------------------------------------ from Python
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    said: list[str] = []
+    run = Run({**FLAGS, "outdir": str(tmp_path_factory.mktemp("runs"))}, say=said.append)
+    assert run.folder is None
+    return run, run.fit(), said
+
+
+def test_result(result):
+    run, made, said = result
+    assert made.folder == run.folder
+    assert made.samples == made.folder / "samples" / "000002.png"
+    assert made.samples.is_file()
+    assert torch.equal(ACGAN.load(made.model).sample(3).images, made.gan.sample(3).images)
+    assert any("Run folder" in line for line in said)
+
+
+def test_resume_from_python(result, tmp_path):
+    _, made, _ = result
+    run = Run({"steps": 3}, resume=made.folder, say=lambda line: None)
+    assert run.config.data == FLAGS["data"]
+    assert run.fit().gan.trainer.step == 3
+
+
+def test_two_runs_that_start_at_once(tmp_path, monkeypatch):
+    """The number that both found free belongs to the first."""
+    run = Run({**FLAGS, "outdir": str(tmp_path)}, say=lambda line: None)
+    mkdir = type(tmp_path).mkdir
+    beaten = []
+
+    def race(self, *arguments, **options):
+        if self.name.startswith("00000-") and not beaten:
+            beaten.append(self)
+            mkdir(self)
+        return mkdir(self, *arguments, **options)
+
+    monkeypatch.setattr(type(tmp_path), "mkdir", race)
+    assert run._make_folder("data").name == "00001-acgan-data"
+
+
+def test_the_log_is_given_back(tmp_path, monkeypatch):
+    logger = logging.getLogger("medgan")
+    before = (list(logger.handlers), logger.level)
+
+    class Fail(Callback):
+        def on_start(self, trainer):
+            raise ConfigError("no")
+
+    monkeypatch.setattr("medgan.training.SampleGrid", lambda *arguments, **options: Fail())
+    with pytest.raises(ConfigError, match="no"):
+        Run({**FLAGS, "outdir": str(tmp_path)}, say=lambda line: None).fit()
+    assert (list(logger.handlers), logger.level) == before
+
+
+def test_randomness_of_the_caller_is_left_alone(tmp_path):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    Run({**FLAGS, "outdir": str(tmp_path)}, say=lambda line: None).fit()
+    assert torch.equal(torch.get_rng_state(), before)
