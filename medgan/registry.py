@@ -27,7 +27,7 @@ GROUP = "medgan.architectures"
 """Entry-point group."""
 
 VARIABLE = "MEDGAN_PLUGINS"
-"""Environment variable that adds architectures without installing: ``name=module:Class``, joined by commas."""
+"""Environment variable that adds architectures without installing, as ``name=module:Class``, joined by commas."""
 
 _registered: dict[str, type[GAN]] = {}
 
@@ -148,8 +148,12 @@ def register(architecture: type[GAN]) -> type[GAN]:
     name = getattr(architecture, "name", None)
     _check(architecture, name, repr(architecture))
     known = plugins()
-    if name not in _registered and name in known:
-        raise PluginError(f"Architecture {name!r} is declared by {known[name].origin} already. Choose another name.")
+    place = f"{architecture.__module__}:{architecture.__qualname__}"
+    if name in known and (name not in _registered or known[name].value != place):
+        raise PluginError(
+            f"Architecture {name!r} is declared already: {known[name].value}, by {known[name].origin}. "
+            "Choose another name."
+        )
     _registered[architecture.name] = architecture
     return architecture
 

@@ -18,8 +18,8 @@ __all__ = ["ClassSampling", "Config", "GANConfig", "Option", "option"]
 
 _MISSING = dataclasses.MISSING
 
+# How often each class is drawn: as it is, in proportion to the root of its size, or equally often.
 ClassSampling = Literal["natural", "sqrt", "uniform"]
-"""How often each class is drawn: as it is, in proportion to the root of its size, or equally often."""
 
 
 @dataclass(frozen=True)
@@ -218,15 +218,19 @@ class GANConfig(Config):
     An architecture that wants another default redeclares the field.
     """
 
-    seed: int = option(0, "Seed of the weights, the latents, the order of the images and the augmentation.", ge=0)
+    seed: int = option(
+        0, "Seed of the weights, the latents, the order of the images and the augmentation.", ge=0, le=2**32 - 1
+    )
     batch_size: int = option(32, "Images in a training step (per process).", ge=1)
     latent_dim: int = option(128, "Length of a latent vector.", ge=1)
     generator_lr: float = option(2e-4, "Learning rate of the generator.", ge=0)
     discriminator_lr: float = option(2e-4, "Learning rate of the discriminator.", ge=0)
-    beta1: float = option(0.0, "Adam's decay of the first moment.", ge=0, le=1)
-    beta2: float = option(0.99, "Adam's decay of the second moment.", ge=0, le=1)
+    beta1: float = option(0.0, "Adam's decay of the first moment.", ge=0, le=0.9999)
+    beta2: float = option(0.99, "Adam's decay of the second moment.", ge=0, le=0.99999)
     discriminator_steps: int = option(1, "Discriminator steps for each generator step, each on fresh images.", ge=1)
-    clip_norm: float | None = option(None, "Largest norm of a network's gradient; larger ones are scaled down.", ge=0)
+    clip_norm: float | None = option(
+        None, "Largest norm of a network's gradient; larger ones are scaled down.", ge=1e-6
+    )
     ema_halflife: int = option(
         10_000, "Images after which a weight counts half in the averaged generator; 0 turns averaging off.", ge=0
     )

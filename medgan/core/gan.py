@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
+from medgan.augment import DiffAugment
 from medgan.core.config import ClassSampling, GANConfig
 from medgan.core.networks import Discriminator, Generator
 from medgan.core.randomness import seeded
@@ -154,6 +155,7 @@ class GAN(ABC):
         if len(data.size) not in cls.spatial_dims:
             wanted = " or ".join(str(number) for number in cls.spatial_dims)
             raise ConfigError(f"{cls.name} makes images of {wanted} dimensions, but the data's size is {data.size}.")
+        DiffAugment(config.augment)
         if data.labels is None and cls.needs_labels:
             raise ConfigError(f"{cls.name} needs labels, but the data has none. Sort the images into class folders.")
         if data.labels is not None and data.labels.kind not in cls.label_kinds:

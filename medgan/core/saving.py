@@ -149,6 +149,9 @@ def read_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: If it is missing or damaged.
     """
+    if not folder.exists():
+        with contextlib.suppress(OSError):  # a process killed between the two renames of `_swap`
+            folder.with_name(f".{folder.name}.previous").replace(folder)
     weights_file, facts_file = folder / _FILES[0], folder / _FILES[1]
     if not facts_file.is_file() or not weights_file.is_file():
         raise CheckpointError(f"{folder} holds no saved model: {_FILES[0]} and {_FILES[1]} are expected.")

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["AdversarialTrainer", "Callback", "Metrics", "Trainer", "make_accelerator"]
 
 C = TypeVar("C", bound=GANConfig)
+# Named values of one step, 0-d tensors on the training device, detached.
 Metrics = dict[str, Tensor]
-"""Named values of one step: 0-d tensors on the training device, detached."""
 
 
 class Callback:
@@ -243,7 +243,8 @@ class Trainer(ABC, Generic[C]):
             for name in ("generator", "discriminator", "averaged_generator", "augment"):
                 getattr(self, name).load_state_dict(state[name])
             for name, optimizer in self.optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][name])
+                # torch's optimizers keep the tensors that they load, and would train the caller's.
+                optimizer.load_state_dict(copy.deepcopy(state["optimizers"][name]))
         except (KeyError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"This checkpoint does not fit these networks: {reason}") from error
@@ -317,7 +318,7 @@ class AdversarialTrainer(Trainer[C]):
             fake: Generated images, augmented and detached, and the labels that they were made from.
 
         Returns:
-            Named, already weighted scalars. Pure: call `self.discriminator`, change nothing.
+            Named scalars, weighted already. Call `self.discriminator`, and change nothing.
         """
 
     @abstractmethod
@@ -329,7 +330,7 @@ class AdversarialTrainer(Trainer[C]):
             fake: Generated images, augmented, and the labels that they were made from.
 
         Returns:
-            Named, already weighted scalars. Pure: call `self.discriminator`, change nothing.
+            Named scalars, weighted already. Call `self.discriminator`, and change nothing.
         """
 
     def make_labels(self, real: Batch) -> Tensor | None:
@@ -392,7 +393,7 @@ def make_accelerator(device: str = "auto", precision: str = "fp32") -> Accelerat
         ConfigError: If the device is absent, or the precision unknown or not possible there.
     """
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.state import AcceleratorState
 
     present = {
         "auto": True,

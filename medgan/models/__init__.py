@@ -31,7 +31,7 @@ def load_model(folder: str | Path) -> GAN:
     from medgan.core.saving import read_model
 
     path = Path(folder)
-    if (path / "model").is_dir():
+    if (path / "config.json").is_file() or (path / "model").is_dir():
         path = path / "model"
     _, facts = read_model(path)
     return registry.get(facts["architecture"]).load(path)
