@@ -27,19 +27,25 @@ class DiffAugment(nn.Module):
 
     Args:
         policy: ``"none"``, or names joined by commas, applied in that order.
+        probability: Chance of each augmentation to be applied to an image. Below 1 the discriminator
+            also sees images as they are, and notices when the generator's poses and exposures vary
+            less than the real ones.
 
     Raises:
-        ConfigError: If a name is unknown.
+        ConfigError: If a name is unknown, or the probability is not between 0 and 1.
 
     Example:
         >>> DiffAugment("translation,cutout")(torch.zeros(2, 1, 8, 8)).shape
         torch.Size([2, 1, 8, 8])
     """
 
-    def __init__(self, policy: str = "none") -> None:
+    def __init__(self, policy: str = "none", probability: float = 1.0) -> None:
         """Look the names up."""
         super().__init__()
+        if not 0 <= probability <= 1:
+            raise ConfigError(f"The probability of an augmentation must be between 0 and 1, got {probability}.")
         self.policy = policy
+        self.probability = probability
         self._steps = [_get(name.strip()) for name in policy.split(",")] if policy != "none" else []
 
     def forward(self, images: Tensor) -> Tensor:
@@ -52,12 +58,12 @@ class DiffAugment(nn.Module):
             Images of the same shape; brightness and contrast may leave [-1, 1].
         """
         for step in self._steps:
-            images = step(images)
+            images = torch.where(_random(images) < self.probability, step(images), images)
         return images
 
     def extra_repr(self) -> str:
         """Return the policy, for printing."""
-        return self.policy
+        return f"{self.policy}, probability={self.probability:g}"
 
 
 def _random(images: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ _logger = logging.getLogger("medgan")
 PHANTOM = "phantom://chest"
 """The embedded data set, used when none is named."""
 
-_DEFAULT_KIMG = 100.0
+_DEFAULT_KIMG = 150.0
 _PHANTOM_KIMG = 8.0
 
 # What may differ when a run is continued: where and how fast, not what is learnt.
@@ -331,7 +331,7 @@ class Run:
         gan = self.architecture(dataset.spec, self.model_config)
         trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
         if self.resume is not None:
-            self._restore(gan)
+            self._restore(gan, dataset)
         per_step = self.model_config.batch_size * self.model_config.discriminator_steps
         steps = self.config.total_steps(per_step * accelerator.num_processes)
         if steps <= trainer.step:
@@ -378,8 +378,8 @@ class Run:
             self.say(f"More:   medgan sample --model {folder} -n 64 --out samples --grid")
         return RunResult(folder, grid.latest or folder / "samples", folder / "model", gan)
 
-    def _restore(self, gan: GAN) -> None:
-        """Load the run's checkpoint into the training, if it is of this architecture and data."""
+    def _restore(self, gan: GAN, dataset: ImageDataset) -> None:
+        """Load the run's checkpoint into the training, if it is of this architecture and these very images."""
         from medgan.core.saving import read_state
 
         assert self.folder is not None and gan.trainer is not None  # noqa: PT018 - for the type checker
@@ -391,6 +391,11 @@ class Run:
                 raise CheckpointError(
                     f"{path} is of {key} {state.get(key)!r}, but this run is of {value!r}. Start a new run instead."
                 )
+        if state.get("fingerprint") != dataset.fingerprint:
+            raise CheckpointError(
+                f"The images in {self.config.data} are not those that {self.folder} was begun with; its "
+                "data/index.csv lists them. Put them back, or start a new run."
+            )
         try:
             gan.trainer.load_state_dict(state["trainer"])
         except KeyError as error:

@@ -26,7 +26,7 @@ def _seed() -> None:
 def test_none_changes_nothing() -> None:
     images = noise(2, 1, 8, 8)
     assert DiffAugment()(images) is images
-    assert repr(DiffAugment(ALL)) == f"DiffAugment({ALL})"
+    assert repr(DiffAugment(ALL)) == f"DiffAugment({ALL}, probability=1)"
 
 
 @pytest.mark.parametrize("policy", ["flip", "", "brightness,", "Brightness", "none,cutout"])
@@ -188,3 +188,28 @@ def test_randomness_is_torchs_alone() -> None:
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
     assert not augment.state_dict()
+
+
+def test_probability_leaves_some_images_alone() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(400, 1, 8, 8)
+    moved = DiffAugment("brightness", probability=0.3)(images)
+    touched = (moved != images).flatten(1).any(dim=1)
+    assert 0.2 < touched.float().mean() < 0.4
+    assert torch.equal(DiffAugment("brightness,translation,cutout", probability=0.0)(images), images)
+
+
+def test_probability_of_each_policy_is_drawn_by_itself() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(2000, 1, 8, 8) + 2  # far from what cutout leaves
+    out = DiffAugment("cutout,brightness", probability=0.5)(images)
+    cut = (out < 0).flatten(1).any(dim=1)
+    assert 0.44 < cut.float().mean() < 0.56
+    brighter = (out[:, :, 4, 4] != images[:, :, 4, 4]).squeeze(1)[~cut]
+    assert 0.4 < brighter.float().mean() < 0.6
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
+def test_probability_out_of_range(probability: float) -> None:
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        DiffAugment("cutout", probability=probability)

@@ -198,7 +198,7 @@ def test_register_as_a_decorator() -> None:
         (dict, "is not a subclass of medgan.core.GAN"),
         (3, "is not a subclass of medgan.core.GAN"),
         (type("Abstract", (GAN,), {}), "does not define name"),
-        (make("acgan"), r"'acgan' is declared by medgan .* already. Choose another name"),
+        (make("acgan"), r"'acgan' is declared already: .* by medgan .*. Choose another name"),
     ],
 )
 def test_register_refuses(architecture: type[GAN], message: str) -> None:

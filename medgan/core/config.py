@@ -240,6 +240,9 @@ class GANConfig(Config):
     augment: str = option(
         "none", "Differentiable augmentation of real and fake images: none, or policies joined by commas."
     )
+    augment_probability: float = option(
+        1.0, "Chance of each augmentation to be applied to an image; lower keeps more variety.", ge=0, le=1
+    )
     class_sampling: ClassSampling = option(
         "natural", "How often each class is drawn: as it is, in proportion to the root of its size, or equally often."
     )

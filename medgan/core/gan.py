@@ -155,7 +155,7 @@ class GAN(ABC):
         if len(data.size) not in cls.spatial_dims:
             wanted = " or ".join(str(number) for number in cls.spatial_dims)
             raise ConfigError(f"{cls.name} makes images of {wanted} dimensions, but the data's size is {data.size}.")
-        DiffAugment(config.augment)
+        DiffAugment(config.augment, config.augment_probability)
         if data.labels is None and cls.needs_labels:
             raise ConfigError(f"{cls.name} needs labels, but the data has none. Sort the images into class folders.")
         if data.labels is not None and data.labels.kind not in cls.label_kinds:

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -44,7 +43,8 @@ def write_aside(path: Path) -> Iterator[Path]:
     Raises:
         CheckpointError: If the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Always the same name: what a killed process left is overwritten by the next one.
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -121,9 +121,10 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str,
     facts = {**facts, "versions": versions(), "sha256": hashlib.sha256(payload).hexdigest()}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        fresh = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
         try:
-            fresh.chmod(0o755)
             (fresh / _FILES[0]).write_bytes(payload)
             (fresh / _FILES[1]).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             (fresh / _FILES[2]).write_text(_model_card(facts), encoding="utf-8")

@@ -118,7 +118,7 @@ class Trainer(ABC, Generic[C]):
 
     def make_augmentation(self) -> nn.Module:
         """Return what distorts real and fake images before the discriminator sees them."""
-        return DiffAugment(self.config.augment)
+        return DiffAugment(self.config.augment, self.config.augment_probability)
 
     def fit(self, batches: Iterable[Batch], steps: int, callbacks: Sequence[Callback] = ()) -> None:
         """Train.

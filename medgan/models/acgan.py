@@ -34,6 +34,9 @@ class ACGANConfig(GANConfig):
         "brightness,contrast,translation,cutout",
         "Differentiable augmentation of real and fake images: none, or policies joined by commas.",
     )
+    augment_probability: float = option(
+        0.3, "Chance of each augmentation to be applied to an image; lower keeps more variety.", ge=0, le=1
+    )
     class_sampling: ClassSampling = option(
         "sqrt", "How often each class is drawn: as it is, in proportion to the root of its size, or equally often."
     )

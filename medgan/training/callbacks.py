@@ -192,7 +192,11 @@ class Checkpoint(Callback):
         trainer.check_finite()
         state = trainer.state_dict()
         if trainer.accelerator.is_main_process:
-            facts = {"architecture": self.gan.name, "data": self.gan.data.to_dict()}
+            facts = {
+                "architecture": self.gan.name,
+                "data": self.gan.data.to_dict(),
+                "fingerprint": self.gan.provenance.get("fingerprint"),
+            }
             write_state(self.path, facts | {"trainer": state})
             self.gan.save(self.model)
         self._written = trainer.step

@@ -228,6 +228,13 @@ def test_data_of_another_spec(medgan, run, contents):
     assert contents(run) == before
 
 
+def test_other_images(medgan, run, contents):
+    before = contents(run)
+    message = medgan.fails("fit", "--resume", run, "--steps", 8, "--data", "phantom://chest?n=40&seed=2")
+    assert "The images in phantom://chest?n=40&seed=2 are not those that" in message
+    assert contents(run) == before
+
+
 @pytest.mark.parametrize("key", ["trainer", "architecture"])
 def test_checkpoint_that_lacks_something(medgan, run, key):
     state = read_state(checkpoint(run))
