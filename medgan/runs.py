@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medgan import registry
 from medgan.core.config import Config, GANConfig, option
+from medgan.core.spec import DataSpec, LabelSpec
 from medgan.errors import CheckpointError, ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class RunConfig(Config):
     data: str = option(PHANTOM, "Images: a class folder, a MedMNIST .npz, or the embedded phantom://chest.")
     arch: str = option("acgan", "Architecture; `medgan archs` lists them.")
     preset: str | None = option(None, "Named settings of the architecture; its own default if not given.")
-    size: int = option(64, "Height and width of the images, in pixels.", ge=1)
+    size: int = option(64, "Height and width of the images, in pixels.", ge=1, le=4096)
     channels: Literal["auto", "1", "3"] = option("auto", "1 for grey, 3 for RGB, auto for what the images are.")
     aspect: Literal["stretch", "pad", "crop"] = option("stretch", "How images that are not square become so.")
     patient_regex: str | None = option(
@@ -250,6 +251,7 @@ class Run:
         from medgan.training import reading_progress
 
         config = self.config
+        self._check_size()
         with reading_progress() as progress:
             dataset = open_dataset(
                 config.data,
@@ -264,6 +266,14 @@ class Run:
         if config.validation == 0:
             return dataset, None
         return dataset.split(config.validation, seed=self.model_config.seed)
+
+    def _check_size(self) -> None:
+        """Raise if the architecture cannot make images of this size, before any image is read."""
+        channels = 1 if self.config.channels == "auto" else int(self.config.channels)
+        labels = (
+            LabelSpec(("first", "second"), self.architecture.label_kinds[0]) if self.architecture.needs_labels else None
+        )
+        self.architecture.check(self.model_config, DataSpec(channels, (self.config.size, self.config.size), labels))
 
     def describe(self, dataset: ImageDataset, validation: ImageDataset | None) -> dict[str, Any]:
         """Return the resolved configuration with its provenance, as written to ``config.json``."""

@@ -88,8 +88,8 @@ class Discriminator(nn.Module, ABC):
 
         Args:
             images: Shape ``(N, channels, *size)``, in [-1, 1].
-            labels: Labels as in `medgan.core.Batch`, or None. A network with an auxiliary head
-                must not look at them: they would tell it what it has to say.
+            labels: Labels as in `medgan.core.Batch`, or None. The realness may depend on them, an
+                auxiliary head must not: they would tell it what it has to say.
 
         Returns:
             The judgement of each image.

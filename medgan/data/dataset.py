@@ -161,7 +161,7 @@ class ImageDataset:
         regard to patients, as the validation then meets patients of the training.
 
         Args:
-            validation: Share of images for validation, between 0 and 1.
+            validation: Share of the patients (or images) for validation, between 0 and 1.
             seed: Same seed, same split, on every machine.
             by: ``patient``, ``image``, or ``auto``: by patient where patients are known.
 

@@ -65,16 +65,16 @@ def _patient(match: re.Match[str] | None) -> str:
 def split_groups(
     groups: NDArray[np.int64], strata: NDArray[np.int64], validation: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw about a share of the images of each stratum for validation, whole groups at a time.
+    """Draw a share of the groups (patients) of each stratum for validation, all their images with them.
 
-    Groups (patients) are visited in a seeded order. A group with images of several strata counts as of the rarest. Each
-    stratum with at least two groups has at least one on either side.
+    A group with images of several strata counts as of the rarest. Each stratum with at least two groups has at least
+    one on either side.
 
     Args:
         groups: Shape ``(N,)``, the group of each image.
         strata: Shape ``(N,)``, the class of each image.
         validation: Share for validation, between 0 and 1.
-        seed: Same seed, same split, on every machine.
+        seed: Same seed, same split, on every machine; below 2**32.
 
     Returns:
         Sorted positions of the training and of the validation images.
@@ -83,6 +83,8 @@ def split_groups(
         ConfigError: If `validation` is not between 0 and 1.
         DataError: If there are too few groups to fill both sides.
     """
+    from sklearn.model_selection import train_test_split  # slow to import
+
     if not 0 < validation < 1:
         raise ConfigError(f"validation must lie between 0 and 1, for example 0.1, got {validation}.")
     _, groups = np.unique(groups, return_inverse=True)
@@ -92,19 +94,13 @@ def split_groups(
     by_frequency = np.argsort(-counts[strata], kind="stable")  # the rarest is written last
     stratum_of_group[groups[by_frequency]] = strata[by_frequency]
 
-    rng = np.random.default_rng(seed)
     chosen = np.zeros(len(sizes), dtype=bool)
     for stratum in range(len(counts)):
-        members = rng.permutation(np.flatnonzero(stratum_of_group == stratum))
+        members = np.flatnonzero(stratum_of_group == stratum)
         if len(members) < 2:
             continue
-        target, taken = max(1, round(validation * int(sizes[members].sum()))), 0
-        for group in members[:-1]:  # the last one stays for training
-            if taken == 0 or taken + sizes[group] <= target:
-                chosen[group] = True
-                taken += int(sizes[group])
-            if taken >= target:
-                break
+        held_out = min(max(1, round(validation * len(members))), len(members) - 1)
+        chosen[train_test_split(members, test_size=held_out, random_state=seed)[1]] = True
     in_validation = chosen[groups]
     if not in_validation.any():
         raise DataError(

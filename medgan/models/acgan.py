@@ -49,6 +49,9 @@ class ACGANConfig(GANConfig):
     minibatch_std: int = option(
         4, "Images in a group whose spread the residual discriminator sees; 0 turns it off.", ge=0
     )
+    projection: bool = option(
+        True, "Let the residual discriminator judge how real an image is as one of its class (projection)."
+    )
     adversarial: Literal["hinge", "lsgan", "bce"] = option("hinge", "Loss on the realness.")
     label_weight: float = option(0.5, "Weight of the auxiliary head's loss on the label; 0 turns it off.", ge=0)
     label_on_fakes: bool = option(False, "Train the auxiliary head on generated images too.")
@@ -229,11 +232,17 @@ class ResidualDiscriminator(Discriminator):
         data: Facts of the data; each length a power of two.
         width: Channels after the first layer; doubled at each halving, up to 256.
         minibatch_std: Images in a group of `MinibatchStdDev`; 0 for none.
+        projection: Whether the realness depends on the label, through an inner product of features and
+            the label's embedding (Miyato and Koyama, 2018, arXiv:1802.05637). Without it nothing but
+            the label head ties an image to its class, and a class may collapse to whatever that head
+            likes best while the other classes look real.
         spectral: Whether each layer but the label head is divided by its spectral norm. The label
             head is free: bounded like the rest it could not say anything with confidence.
     """
 
-    def __init__(self, data: DataSpec, width: int, minibatch_std: int, spectral: bool) -> None:
+    def __init__(
+        self, data: DataSpec, width: int, minibatch_std: int, *, projection: bool = True, spectral: bool = True
+    ) -> None:
         """Create the layers."""
         super().__init__()
         bounded = spectral_norm if spectral else nn.Identity()
@@ -247,18 +256,22 @@ class ResidualDiscriminator(Discriminator):
         flat = widths[-1] * math.prod(length >> levels for length in data.size)
         self.dense = bounded(nn.Linear(flat, 128))
         self.realness = bounded(nn.Linear(128, 1))
+        self.embed = bounded(nn.Embedding(data.num_labels, 128)) if data.labels and projection else None
         self.label = nn.Linear(128, data.num_labels) if data.labels else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
-        """Judge images; the labels are not looked at."""
+        """Judge images; the label head does not look at the labels."""
         hidden = images
         for block in self.blocks:
             hidden = block(hidden)
         if self.minibatch_std is not None:
             hidden = self.minibatch_std(hidden)
         features = _active(self.dense(_active(self.conv(hidden)).flatten(1)))
+        realness = self.realness(features).squeeze(1)
+        if self.embed is not None and labels is not None:
+            realness = realness + (self.embed(labels) * features).sum(dim=1)
         logits = None if self.label is None else self.label(features)
-        return DiscriminatorOutput(self.realness(features).squeeze(1), logits, features)
+        return DiscriminatorOutput(realness, logits, features)
 
 
 class _DownBlock(nn.Module):
@@ -309,7 +322,7 @@ class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
 
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Realness of both kinds of images, label of the real ones (and of the fakes, if asked)."""
-        on_real, on_fake = self.discriminator(real.images), self.discriminator(fake.images)
+        on_real, on_fake = self.discriminator(*real), self.discriminator(*fake)
         if self.config.adversarial == "hinge":
             adversarial = losses.hinge_discriminator(on_real.realness, on_fake.realness)
         elif self.config.adversarial == "bce":
@@ -326,7 +339,7 @@ class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
 
     def generator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Pass as real, and as an image of the label that was asked for."""
-        output = self.discriminator(fake.images)
+        output = self.discriminator(*fake)
         if self.config.adversarial == "hinge":
             adversarial = losses.hinge_generator(output.realness)
         elif self.config.adversarial == "bce":
@@ -422,7 +435,13 @@ class ACGAN(GAN):
         """Return the discriminator of the backbone."""
         if config.backbone == "report":
             return ReportDiscriminator(data)
-        return ResidualDiscriminator(data, config.discriminator_width, config.minibatch_std, config.spectral_norm)
+        return ResidualDiscriminator(
+            data,
+            config.discriminator_width,
+            config.minibatch_std,
+            projection=config.projection,
+            spectral=config.spectral_norm,
+        )
 
 
 def _by(size: tuple[int, ...]) -> str:

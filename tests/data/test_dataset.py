@@ -251,7 +251,7 @@ def test_images_of_unknown_patients_are_not_one_patient(numbered: Numbered) -> N
     dataset = numbered(40, patient_ids=["a"] * 10 + [""] * 30)
     training, validation = dataset.split(0.25)
     assert {"", "a"} >= set(validation.index["patient_id"])
-    assert len(validation) == 10
+    assert len(validation) in {8, 17}  # 8 of 31 patients, one of whom has ten images
     assert "" in set(training.index["patient_id"])
 
 

@@ -411,11 +411,12 @@ def test_modern_does_other_aspect_ratios() -> None:
 def test_modern_bounds_each_layer_by_its_spectral_norm() -> None:
     data = DataSpec(1, (32, 32), CLASSES)
     discriminator = ACGAN(data, **SMALL).make_trainer(device="cpu").discriminator
-    images = make_batch(data, 4).images
+    batch = make_batch(data, 4)
     for _ in range(60):
-        discriminator(images)
+        discriminator(*batch)
     bounded = {name: part for name, part in discriminator.named_modules() if hasattr(part, "parametrizations")}
-    layered = {name for name, part in discriminator.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)}
+    kinds = nn.Linear | nn.Conv2d | nn.Embedding
+    layered = {name for name, part in discriminator.named_modules() if isinstance(part, kinds)}
     assert set(bounded) == layered - {"label"}
     assert len(bounded) > 3
     discriminator.eval()
@@ -423,6 +424,27 @@ def test_modern_bounds_each_layer_by_its_spectral_norm() -> None:
         weight: Any = part.weight
         largest = np.linalg.svd(weight.detach().flatten(1).numpy(), compute_uv=False)[0]
         assert largest == pytest.approx(1, rel=0.03), name
+
+
+@pytest.mark.parametrize("projection", [True, False])
+def test_projection_judges_images_as_of_their_class(projection: bool) -> None:
+    data = DataSpec(1, (32, 32), CLASSES)
+    network: Any = ACGAN(data, **SMALL, projection=projection).make_trainer(device="cpu").discriminator
+    network.eval()
+    images = make_batch(data, 4).images
+    with torch.no_grad():
+        plain, first, second = (
+            network(images, labels) for labels in (None, *torch.arange(2).repeat_interleave(4).view(2, 4))
+        )
+        if projection:
+            for index, output in enumerate((first, second)):
+                inner = plain.features.double().numpy() @ network.embed.weight[index].double().numpy()
+                added = (output.realness - plain.realness).numpy()
+                np.testing.assert_allclose(added, inner, rtol=1e-4, atol=1e-5)
+        else:
+            torch.testing.assert_close(first.realness, plain.realness, rtol=0, atol=0)
+            torch.testing.assert_close(second.realness, plain.realness, rtol=0, atol=0)
+    torch.testing.assert_close(first.label_logits, second.label_logits, rtol=0, atol=0)
 
 
 def test_spectral_norm_and_minibatch_std_can_be_turned_off() -> None:
@@ -455,7 +477,7 @@ def test_losses_against_numpy(adversarial: str, label_on_fakes: bool, label_weig
     real, fake = make_batch(data, 6, seed=1), make_batch(data, 6, seed=2)
     with torch.no_grad():
         found = trainer.discriminator_loss(real, fake), trainer.generator_loss(real, fake)
-        on_real, on_fake = trainer.discriminator(real.images), trainer.discriminator(fake.images)
+        on_real, on_fake = trainer.discriminator(*real), trainer.discriminator(*fake)
     r, f = (output.realness.double().numpy() for output in (on_real, on_fake))
     assert on_real.label_logits is not None
     assert on_fake.label_logits is not None
