@@ -12,7 +12,7 @@ stops nothing else. Nothing here imports torch.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -40,18 +40,23 @@ class Plugin:
         name: Name on the command line.
         value: Where the class is, ``module:Class``.
         origin: What declares it: a distribution with its version, the variable, or `register`.
+        clash: What is wrong if several declare the name, else "".
     """
 
     name: str
     value: str
     origin: str
+    clash: str = ""
 
     def load(self) -> type[GAN]:
         """Import the class and check that it is what it says.
 
         Raises:
-            PluginError: If the import fails, or the object is no `GAN` subclass of that name.
+            PluginError: If several declare the name, the import fails, or the object is no `GAN`
+                subclass of that name.
         """
+        if self.clash:
+            raise PluginError(self.clash)
         if self.name in _registered:
             return _registered[self.name]
         try:
@@ -76,7 +81,7 @@ def plugins() -> dict[str, Plugin]:
         Name to plugin.
 
     Raises:
-        PluginError: If two distributions declare the same name, or `VARIABLE` cannot be read.
+        PluginError: If `VARIABLE` cannot be read.
     """
     found: dict[str, list[Plugin]] = {}
     for point in entry_points(group=GROUP):
@@ -93,11 +98,21 @@ def plugins() -> dict[str, Plugin]:
     for name, architecture in _registered.items():
         value = f"{architecture.__module__}:{architecture.__qualname__}"
         found[name] = [Plugin(name, value, "medgan.registry.register")]
-    for name, declared in found.items():
-        if len(declared) > 1:
-            places = " and ".join(f"{plugin.origin} ({plugin.value})" for plugin in declared)
-            raise PluginError(f"Architecture {name!r} is declared twice: by {places}. Uninstall one of them.")
-    return {name: found[name][0] for name in sorted(found)}
+    return {name: _single(found[name]) for name in sorted(found)}
+
+
+def _single(declared: list[Plugin]) -> Plugin:
+    """Return the plugin of a name; a clash makes that name unusable, and no other."""
+    if len(declared) == 1:
+        return declared[0]
+    places = " and ".join(f"{plugin.origin} ({plugin.value})" for plugin in declared)
+    clash = f"Architecture {declared[0].name!r} is declared twice: by {places}. Uninstall one of them."
+    return replace(
+        declared[0],
+        value=", ".join(plugin.value for plugin in declared),
+        origin=", ".join(plugin.origin for plugin in declared),
+        clash=clash,
+    )
 
 
 def names() -> list[str]:

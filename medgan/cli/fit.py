@@ -28,7 +28,7 @@ _CONTROL = (
         metavar="auto|PATH",
         help="Continue a run folder; auto: the newest one in --outdir, or a new run if there is none.",
     ),
-    click.Option(["dry_run", "-n", "--dry-run"], is_flag=True, help="Say what would be done, and stop."),
+    click.Option(["dry_run", "--dry-run"], is_flag=True, help="Say what would be done, and stop."),
 )
 
 

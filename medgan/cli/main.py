@@ -51,6 +51,8 @@ class _Group(click.Group):
                 return super().invoke(ctx)
             except MedganError as error:
                 raise _UserError(str(error)) from error
+            except MemoryError as error:
+                raise _UserError("There is not enough memory. Try a smaller --size or --batch-size.") from error
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

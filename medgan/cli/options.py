@@ -40,6 +40,19 @@ def given(context: click.Context, options: Sequence[click.Option]) -> dict[str, 
     return {name: context.params[name] for name in names if context.get_parameter_source(name) in typed}
 
 
+class _Optional(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
+    """A value of another type, or ``none``."""
+
+    def __init__(self, kind: Any) -> None:
+        """Take the other type."""
+        self.kind = click.types.convert_type(kind)
+        self.name = f"{self.kind.name}|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn ``none`` into None, and leave the rest to the other type."""
+        return None if value == "none" else self.kind.convert(value, param, ctx)
+
+
 def _make(item: Option, default: Any, short: str | None) -> click.Option:
     """Return the click option of a declaration; bounds are left to `Config`, the one validator."""
     flag = "--" + item.name.replace("_", "-")
@@ -52,4 +65,6 @@ def _make(item: Option, default: Any, short: str | None) -> click.Option:
         text for text, bound in ((f"at least {item.ge}", item.ge), (f"at most {item.le}", item.le)) if bound is not None
     ]
     help_text = f"{item.help} ({', '.join(bounds)})" if bounds else item.help
+    if item.optional:
+        kind = _Optional(kind)
     return click.Option(names, type=kind, default=default, help=help_text, show_default=default is not None)

@@ -6,6 +6,8 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
+from operator import index
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -18,7 +20,7 @@ from medgan.core.networks import Discriminator, Generator
 from medgan.core.randomness import seeded
 from medgan.core.saving import read_model, write_model
 from medgan.core.spec import Batch, DataSpec, LabelKind
-from medgan.core.trainer import Callback, Trainer, make_accelerator
+from medgan.core.trainer import Callback, Trainer, make_accelerator, memory_format
 from medgan.errors import CheckpointError, ConfigError, DataError, nearest
 
 __all__ = ["GAN", "TrainingData"]
@@ -29,6 +31,9 @@ __all__ = ["GAN", "TrainingData"]
 _BLOCK = 16
 
 _SEEDS = 2**32  # torch's generator on the CPU looks at no more than 32 bits of a seed
+
+# Class names or indices, or a tensor of labels; None for all classes in turn.
+Labels = str | int | Sequence[str] | Sequence[int] | Tensor | None
 
 _AnyTrainer = Trainer[Any]  # inside the class the name means its attribute
 
@@ -111,6 +116,10 @@ class GAN(ABC):
         self, data: DataSpec, config: GANConfig | None = None, *, preset: str | None = None, **options: Any
     ) -> None:
         """Resolve the options, check the data and create the generator."""
+        if not isinstance(data, DataSpec):
+            raise ConfigError(
+                f"{self.name} needs a DataSpec, got {type(data).__name__}. Pass dataset.spec, for example."
+            )
         if config is not None and preset is not None:
             raise ConfigError("Both config and preset were given. Pass one of them.")
         base = config or self.get_preset(preset)
@@ -121,6 +130,7 @@ class GAN(ABC):
         self.check(self.config, data)
         with seeded(self.config.seed):
             self.generator = self.make_generator(self.config, data)
+        self.generator.to(memory_format=memory_format(data))
         self.generator.requires_grad_(False).eval()
         self.trainer: _AnyTrainer | None = None
         self.provenance: dict[str, Any] = {}
@@ -248,7 +258,7 @@ class GAN(ABC):
         self,
         n: int,
         *,
-        labels: str | Sequence[str] | Tensor | None = None,
+        labels: Labels = None,
         seed: int = 0,
         truncation: float = 1.0,
     ) -> Batch:
@@ -256,8 +266,8 @@ class GAN(ABC):
 
         Args:
             n: Number of images.
-            labels: A class name for all, several names taken in turn, a tensor of labels as in
-                `Batch`, or None for all classes in turn.
+            labels: A class name or index for all, several names taken in turn, one index for each
+                image, a tensor of labels as in `Batch`, or None for all classes in turn.
             seed: Seed of the first image; the next ones have the seeds after it. A seed and a label
                 make the same image whatever else is sampled.
             truncation: Below 1 for more typical and less varied images; see `Generator.truncate`.
@@ -268,6 +278,10 @@ class GAN(ABC):
         Raises:
             ConfigError: If a label is unknown, or labels do not fit the data or the number.
         """
+        try:
+            n, seed = index(n), index(seed)
+        except TypeError:
+            raise ConfigError(f"n and seed must be whole numbers, got {n!r} and {seed!r}.") from None
         parts = list(self.sample_batches(range(seed, seed + n), labels=labels, truncation=truncation))
         if not parts:
             raise ConfigError(f"n must be at least 1, got {n}.")
@@ -278,7 +292,7 @@ class GAN(ABC):
         self,
         seeds: Sequence[int],
         *,
-        labels: str | Sequence[str] | Tensor | None = None,
+        labels: Labels = None,
         truncation: float = 1.0,
     ) -> Iterator[Batch]:
         """Make any number of images in constant memory.
@@ -321,7 +335,7 @@ class GAN(ABC):
         finally:
             generator.train(training)
 
-    def make_labels(self, n: int, labels: str | Sequence[str] | Tensor | None = None) -> Tensor | None:
+    def make_labels(self, n: int, labels: Labels = None) -> Tensor | None:
         """Return the labels to sample n images from; see `sample`.
 
         Args:
@@ -336,6 +350,19 @@ class GAN(ABC):
             if labels is not None:
                 raise ConfigError(f"This model was trained without labels, but labels={labels!r} was given.")
             return None
+        names: list[str] = list(spec.names)
+        if isinstance(labels, str):
+            names = [labels]
+        elif isinstance(labels, int):
+            labels = torch.full((n,), labels)
+        elif labels is not None and not isinstance(labels, Tensor):
+            items: list[Any] = list(labels)
+            if items and all(isinstance(item, Integral) for item in items):
+                labels = torch.tensor([int(item) for item in items])
+            elif all(isinstance(item, str) for item in items):
+                names = items
+            else:
+                raise ConfigError(f"Labels must be names, or an integer for each image, got {labels!r}.")
         if isinstance(labels, Tensor):
             if len(labels) != n:
                 raise ConfigError(f"Got {len(labels)} labels for {n} images.")
@@ -349,7 +376,6 @@ class GAN(ABC):
             if n and not 0 <= labels.min() <= labels.max() < len(spec):
                 raise ConfigError(f"Labels must be 0 to {len(spec) - 1}, got {labels.min()} to {labels.max()}.")
             return labels.long().cpu()
-        names = spec.names if labels is None else (labels,) if isinstance(labels, str) else labels
         indices = torch.tensor([spec.index(name) for name in names])
         if not len(indices):
             raise ConfigError(f"No label was given. Known: {', '.join(spec.names)}.")

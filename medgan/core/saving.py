@@ -154,6 +154,8 @@ def read_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with contextlib.suppress(OSError):  # a process killed between the two renames of `_swap`
             folder.with_name(f".{folder.name}.previous").replace(folder)
     weights_file, facts_file = folder / _FILES[0], folder / _FILES[1]
+    if not folder.is_dir():
+        raise CheckpointError(f"There is no folder {folder}. Pass a run folder or a saved model's folder.")
     if not facts_file.is_file() or not weights_file.is_file():
         raise CheckpointError(f"{folder} holds no saved model: {_FILES[0]} and {_FILES[1]} are expected.")
     try:

@@ -129,9 +129,12 @@ class Trainer(ABC, Generic[C]):
             callbacks: Told of the start, of every step and of the end, in this order.
 
         Raises:
+            ConfigError: If `steps` is negative.
             DataError: If the batches run out.
             TrainingDivergedError: If a loss is NaN or infinite.
         """
+        if steps < 0:
+            raise ConfigError(f"The number of steps must be at least 0, got {steps}.")
         final = self.step + steps
         for callback in callbacks:
             callback.on_start(self)
@@ -256,8 +259,7 @@ class Trainer(ABC, Generic[C]):
 
     def _place(self, module: Any) -> Any:
         """Move a module to the device, in the memory format that convolutions prefer."""
-        formats = {2: torch.channels_last, 3: torch.channels_last_3d}
-        return module.to(device=self.device, memory_format=formats.get(len(self.data.size)))
+        return module.to(device=self.device, memory_format=memory_format(self.data))
 
     @contextmanager
     def _own_randomness(self) -> Iterator[None]:
@@ -377,6 +379,15 @@ def _frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def memory_format(data: DataSpec) -> torch.memory_format:
+    """Return the memory format that convolutions of such images are fastest in.
+
+    A network rounds differently in another one, so that training and sampling share it.
+    """
+    formats = {2: torch.channels_last, 3: torch.channels_last_3d}
+    return formats.get(len(data.size), torch.preserve_format)
 
 
 def make_accelerator(device: str = "auto", precision: str = "fp32") -> Accelerator:

@@ -144,7 +144,7 @@ def open_npz(source: str) -> NpzSource:
             f"{path}: {split}_labels has the shape {labels.shape} and type {labels.dtype} for {len(images)} images. "
             "Expected class indices of shape (N, 1), or 0 and 1 of shape (N, findings)."
         )
-    spec = _label_spec(path, labels)
+    spec = _label_spec(path, labels, _names(path))
     if spec.kind == "multilabel":
         entries = tuple(
             Entry(f"{split}/{position:06d}", values=tuple(map(float, row))) for position, row in enumerate(labels)
@@ -156,9 +156,16 @@ def open_npz(source: str) -> NpzSource:
     return NpzSource(path, split, name, spec, entries)
 
 
-def _label_spec(path: Path, labels: NDArray[Any]) -> LabelSpec:
+def _names(path: Path) -> tuple[str, ...] | None:
+    """Return the classes' names: those in the file, as `medgan sample` writes them, or MedMNIST's."""
+    written = _array(path, "label_names", required=False)
+    if written is not None:
+        return tuple(str(name) for name in written.reshape(-1))
+    return CLASS_NAMES.get(re.sub(r"_\d+$", "", path.stem.lower()))
+
+
+def _label_spec(path: Path, labels: NDArray[Any], known: tuple[str, ...] | None) -> LabelSpec:
     """Name the classes."""
-    known = CLASS_NAMES.get(re.sub(r"_\d+$", "", path.stem.lower()))
     if labels.shape[1] > 1:
         if labels.max(initial=0) > 1:
             raise DataError(f"{path}: labels of several columns must be 0 or 1, got values up to {labels.max()}.")

@@ -156,7 +156,10 @@ def list_folder(root: Path, name: str) -> FolderSource:
 
 def _visible(folder: Path) -> list[Path]:
     """Entries of a folder in order, less the hidden ones and what operating systems leave behind."""
-    names = sorted(os.listdir(folder))  # noqa: PTH208 - names that are not UTF-8 survive as well
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - names that are not UTF-8 survive as well
+    except OSError as error:
+        raise DataError(f"The folder {folder} cannot be read: {error.strerror}. Allow it, or move it away.") from error
     return [folder / name for name in names if not name.startswith(".") and name.lower() not in _IGNORED_NAMES]
 
 

@@ -105,6 +105,6 @@ def split_groups(
     if not in_validation.any():
         raise DataError(
             f"{len(groups)} images of {len(sizes)} patients cannot be split: every class has a single patient, who "
-            'cannot be on both sides. Add patients, or type by="image" to accept patients on both sides.'
+            "cannot be on both sides. Add patients, or hold none out (--validation 0)."
         )
     return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)

@@ -53,7 +53,7 @@ class ACGANConfig(GANConfig):
         True, "Let the residual discriminator judge how real an image is as one of its class (projection)."
     )
     adversarial: Literal["hinge", "lsgan", "bce"] = option("hinge", "Loss on the realness.")
-    label_weight: float = option(0.5, "Weight of the auxiliary head's loss on the label; 0 turns it off.", ge=0)
+    label_weight: float = option(0.2, "Weight of the auxiliary head's loss on the label; 0 turns it off.", ge=0)
     label_on_fakes: bool = option(False, "Train the auxiliary head on generated images too.")
     fake_labels: Literal["real", "uniform"] = option(
         "real", "Labels to generate from: those of the real batch, or uniform over the classes."

@@ -171,7 +171,10 @@ def test_model_whose_architecture_is_gone(medgan, tmp_path, monkeypatch):
 
 def test_two_architectures_of_one_name(medgan, monkeypatch):
     monkeypatch.setenv("MEDGAN_PLUGINS", "acgan=margingan:MarginGAN")
-    message = medgan.fails("archs")
+    listed = medgan.works("archs").stdout
+    assert "broken, see below" in listed
+    message = medgan.fails("fit")
+    assert message in listed
     assert "'acgan' is declared twice" in message
     assert "medgan.models.acgan:ACGAN" in message
     assert "margingan:MarginGAN" in message
