@@ -120,7 +120,7 @@ def resolve(flags: Mapping[str, Any], file: Mapping[str, Any] | None = None) -> 
     defaults = dict(_PHANTOM_DEFAULTS) if str(given.get("data", PHANTOM)).startswith("phantom:") else {"kimg": _KIMG}
     if given.get("steps") is not None or given.get("kimg") is not None:
         del defaults["kimg"]
-    given = {**defaults, **{name: value for name, value in given.items() if value is not None or name not in defaults}}
+    given = {**defaults, **{name: value for name, value in given.items() if (name, value) != ("kimg", None)}}
     run_names = {item.name for item in RunConfig.options()}
     run = RunConfig.from_dict({name: value for name, value in given.items() if name in run_names})
     architecture = registry.get(run.arch)
@@ -526,6 +526,8 @@ def _plot(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
 @contextlib.contextmanager
 def _log_file(path: Path | None) -> Iterator[None]:
     """Append medgan's log to a file for the duration of a block."""
+    from medgan.training.callbacks import TrainingStopped
+
     if path is None:
         yield
         return
@@ -537,6 +539,8 @@ def _log_file(path: Path | None) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        if isinstance(error, TrainingStopped):
+            raise
         _logger.error("%s: %s", type(error).__name__, error)
         raise
     finally:

@@ -194,3 +194,10 @@ def test_findings(tmp_path, monkeypatch):
     write_samples(gan, tmp_path / "npz", seeds=range(2), form="npz")
     with np.load(tmp_path / "npz" / "samples.npz", allow_pickle=False) as arrays:
         assert arrays["train_labels"].tolist() == [[1, 0], [1, 1]]
+
+
+def test_an_array_file_keeps_the_names_of_its_classes(tmp_path):
+    gan = ACGAN(DataSpec(1, (32, 32), LabelSpec(("A", "B"))), preset="tiny")
+    out = write_samples(gan, tmp_path / "out", seeds=range(4), labels=["A", "B"], form="npz", device="cpu")
+    dataset = open_dataset(out / "samples.npz", size=32)
+    assert dataset.class_counts() == {"A": 2, "B": 2}

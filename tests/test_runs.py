@@ -61,12 +61,25 @@ def test_no_option_has_two_meanings():
         ({"steps": 7}, 32, 7),
         ({"kimg": 1}, 32, 32),  # 31.25
         ({"kimg": 0}, 32, 1),
-        ({}, 32, 250),  # the embedded set is small
-        ({"data": "scans"}, 32, 3125),
+        ({"data": "scans"}, 32, 4688),
     ],
 )
 def test_total_steps(options, images, steps):
     assert RunConfig(**options).total_steps(images) == steps
+
+
+def test_the_phantom_has_defaults_of_its_own():
+    lengths = {
+        (): (32, 40.0, None),
+        (("size", 64),): (64, 40.0, None),
+        (("steps", 5),): (32, None, 5),
+        (("kimg", 1.0),): (32, 1.0, None),
+        (("data", "scans"),): (64, 150.0, None),
+        (("data", "scans"), ("steps", 5)): (64, None, 5),
+    }
+    for flags, expected in lengths.items():
+        run, _, _ = resolve(dict(flags))
+        assert (run.size, run.kimg, run.steps) == expected, flags
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".a", "-a", "a b", "a\n", "a\0"])

@@ -253,7 +253,7 @@ def test_name_of_a_run_without_a_checkpoint(medgan, here):
 # ------------------------------------------------------------------------------ sample
 
 SAMPLES = {
-    "no model": (("--model", "missing"), ["missing holds no saved model"]),
+    "no model": (("--model", "missing"), ["There is no folder missing"]),
     "label": (("--label", "PNEUMONA"), ["'PNEUMONA' is unknown", "Did you mean 'PNEUMONIA'?"]),
     "seeds": (("--seeds", "1-"), ["'1-'", "0-35"]),
     "no seeds": (("--seeds", ""), ["0-35"]),

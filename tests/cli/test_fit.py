@@ -129,7 +129,7 @@ def test_log(fitted):
     lines = (fitted / "log.txt").read_text().splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO ", line) for line in lines)
     text = "\n".join(lines)
-    assert "36 images (NORMAL 13, PNEUMONIA 23), 4 held out" in text
+    assert "35 images (NORMAL 12, PNEUMONIA 23), 5 held out" in text
     assert "000006.png" in text
 
 
@@ -252,7 +252,7 @@ def test_flag_may_repeat_the_default(medgan, tmp_path):
         (("--steps", 5), "5"),
         (("--kimg", 0.1), "13"),  # 100 images, 8 in a step
         (("--kimg", 0.1, "--discriminator-steps", 2), "7"),
-        ((), "1,000"),
+        ((), "5,000"),
     ],
 )
 def test_length(medgan, arguments, steps):
@@ -268,8 +268,8 @@ def test_length_as_a_flag_replaces_the_one_of_the_file(medgan, tmp_path):
 
 def test_dry_run_writes_nothing(medgan, here):
     result = medgan.works("fit", *medgan.small, "--steps", 5, "--dry-run")
-    assert "36 images (NORMAL 13, PNEUMONIA 23)" in result.stdout
-    assert "generator 42,941 and discriminator 39,131 parameters" in result.stdout
+    assert "35 images (NORMAL 12, PNEUMONIA 23)" in result.stdout
+    assert "generator 42,941 and discriminator 39,387 parameters" in result.stdout
     assert list(here.iterdir()) == []
 
 

@@ -48,7 +48,7 @@ def test_help_of_options(parse):
     assert "-n, --number INTEGER A number. (at least 1, at most 9) [default: 5]" in text
     assert "--kind [a|b] A kind. [default: a]" in text
     assert "--fast / --no-fast" in text
-    assert "--rate FLOAT A rate." in text
+    assert "--rate FLOAT|NONE A rate." in text
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -92,3 +92,9 @@ def test_mistake_in_a_process_of_its_own(tmp_path):
     assert process.stderr.startswith("Error: There is no missing (looked in ")
     assert process.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_none_unsets_an_optional_flag(medgan):
+    assert medgan.options(*medgan.small, "--ema-rampup", "none")["ema_rampup"] is None
+    assert medgan.options(*medgan.small, "--ema-rampup", "0.2")["ema_rampup"] == 0.2
+    assert "'fast' is not a valid float" in medgan.fails("fit", "--ema-rampup", "fast")

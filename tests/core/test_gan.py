@@ -5,11 +5,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from medgan.core import GAN, Batch, DataSpec, GANConfig, LabelSpec
+from medgan.core import GAN, Batch, DataSpec, GANConfig, Generator, LabelSpec
 from medgan.errors import CheckpointError, ConfigError, DataError
 
 
@@ -301,3 +302,50 @@ def test_saving_into_a_foreign_folder_is_refused(gan: GAN, tmp_path: Path) -> No
 
 def test_batch_of_the_protocol(images: Any) -> None:
     assert isinstance(next(images.batches(2, start_step=0)), Batch)
+
+
+def test_labels_as_numbers(plain: type[GAN], data: DataSpec) -> None:
+    gan = plain(data)
+    names = [data.labels.names[index] for index in (1, 0, 1)]  # type: ignore[union-attr]
+    expected = gan.sample(3, labels=names)
+    for labels in ([1, 0, 1], np.array([1, 0, 1]), torch.tensor([1, 0, 1])):
+        assert torch.equal(gan.sample(3, labels=labels).images, expected.images)  # type: ignore[arg-type]
+    assert torch.equal(gan.sample(2, labels=1).images, gan.sample(2, labels=names[0]).images)
+    for wrong in ([0, "a", 1], [0.5, 1.0, 0.0]):
+        with pytest.raises(ConfigError, match="names, or an integer for each image"):
+            gan.sample(3, labels=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="2 labels for 3 images"):
+        gan.sample(3, labels=[0, 1])
+
+
+def test_values_of_a_wrong_type(plain: type[GAN], data: DataSpec, images: Any) -> None:
+    with pytest.raises(ConfigError, match="whole numbers"):
+        plain(data).sample(2.5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"Pass dataset\.spec"):
+        plain(images)
+    with pytest.raises(ConfigError, match="at least 0, got -1"):
+        plain(data).fit(images, steps=-1, device="cpu")
+
+
+class _Shortcut(Generator):
+    """A 1×1 convolution rounds differently in another memory format."""
+
+    def __init__(self) -> None:
+        super().__init__(16)
+        self.seed = torch.nn.Linear(16, 32 * 16)
+        self.conv = torch.nn.Conv2d(32, 32, 3, padding=1)
+        self.skip = torch.nn.Conv2d(32, 32, 1)
+        self.out = torch.nn.Conv2d(32, 1, 1)
+
+    def forward(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        hidden = torch.nn.functional.interpolate(self.seed(latents).view(-1, 32, 4, 4), scale_factor=2)
+        return torch.tanh(self.out(self.conv(hidden).relu() + self.skip(hidden)))
+
+
+def test_sampling_has_the_memory_format_of_training(plain: type[GAN], data: DataSpec, tmp_path: Path) -> None:
+    shortcut = type("ShortcutGAN", (plain,), {"make_generator": lambda self, config, data: _Shortcut()})
+    gan = shortcut(data)
+    assert gan.generator.skip.weight.is_contiguous(memory_format=torch.channels_last)
+    gan.make_trainer(device="cpu")
+    loaded = shortcut.load(gan.save(tmp_path / "model"))
+    assert torch.equal(loaded.sample(20).images, gan.sample(20).images)

@@ -29,7 +29,7 @@ def test_any_model_by_its_folder_or_its_runs(saved: Path) -> None:
 def test_missing_model(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no saved model"):
         load_model(tmp_path)
-    with pytest.raises(CheckpointError, match="holds no saved model"):
+    with pytest.raises(CheckpointError, match="There is no folder"):
         load_model(tmp_path / "nowhere")
 
 
