@@ -308,8 +308,8 @@ class Run:
         trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
         self.say(json.dumps(self.describe(dataset, validation), indent=2, ensure_ascii=False))
         self._introduce(gan, dataset, validation)
-        per_step = self.model_config.batch_size * self.model_config.discriminator_steps
-        self.say(f"Would train {self.config.total_steps(per_step * trainer.accelerator.num_processes):,} steps.")
+        images = self.model_config.images_per_step * trainer.accelerator.num_processes
+        self.say(f"Would train {self.config.total_steps(images):,} steps.")
 
     def fit(self) -> RunResult:
         """Train, and write the run folder.
@@ -347,8 +347,7 @@ class Run:
         trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
         if self.resume is not None:
             self._restore(gan, dataset)
-        per_step = self.model_config.batch_size * self.model_config.discriminator_steps
-        steps = self.config.total_steps(per_step * accelerator.num_processes)
+        steps = self.config.total_steps(self.model_config.images_per_step * accelerator.num_processes)
         if steps <= trainer.step:
             raise ConfigError(
                 f"{self.folder} has done {trainer.step:,} steps already, and {steps:,} were asked for. "
@@ -538,9 +537,9 @@ def _log_file(path: Path | None) -> Iterator[None]:
     _logger.setLevel(logging.INFO)
     try:
         yield
+    except TrainingStopped:
+        raise
     except BaseException as error:
-        if isinstance(error, TrainingStopped):
-            raise
         _logger.error("%s: %s", type(error).__name__, error)
         raise
     finally:

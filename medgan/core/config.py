@@ -246,3 +246,8 @@ class GANConfig(Config):
     class_sampling: ClassSampling = option(
         "natural", "How often each class is drawn: as it is, in proportion to the root of its size, or equally often."
     )
+
+    @property
+    def images_per_step(self) -> int:
+        """Real images that a generator step takes, per process."""
+        return self.batch_size * self.discriminator_steps

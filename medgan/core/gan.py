@@ -243,7 +243,7 @@ class GAN(ABC):
         self.provenance = dataset.provenance()
         has_classes = self.data.labels is not None and self.data.labels.kind in ("categorical", "ordinal")
         batches = dataset.batches(
-            self.config.batch_size * self.config.discriminator_steps,
+            self.config.images_per_step,
             seed=self.config.seed,
             start_step=trainer.step,
             class_sampling=self.config.class_sampling if has_classes else "natural",
