@@ -45,7 +45,7 @@ def make_bare_loop(dataset: ImageDataset) -> Callable[[int], None]:
     generator = copy.deepcopy(gan.generator).requires_grad_(True).train().to(memory_format=torch.channels_last)
     discriminator = gan.make_discriminator(config, gan.data).to(memory_format=torch.channels_last)
     average = copy.deepcopy(generator).requires_grad_(False)
-    augment = DiffAugment(config.augment)
+    augment = DiffAugment(config.augment, config.augment_probability)
     betas = (config.beta1, config.beta2)
     optimizer_g = torch.optim.Adam(generator.parameters(), config.generator_lr, betas, foreach=True)
     optimizer_d = torch.optim.Adam(discriminator.parameters(), config.discriminator_lr, betas, foreach=True)

@@ -16,10 +16,13 @@ import numpy as np
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
 
+from medgan.core.saving import pack_weights, versions
 from medgan.core.spec import Batch, DataSpec
 from medgan.core.trainer import make_accelerator
-from medgan.errors import ConfigError
+from medgan.data.dicom_writer import ModelIdentity, write_dicom
+from medgan.errors import ConfigError, nearest
 from medgan.training.pictures import make_grid, save_image, to_uint8
 
 if TYPE_CHECKING:
@@ -27,7 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["write_samples"]
 
+_FORMS = ("png", "npz", "dicom")
 _GRID_IMAGES = 64
+_TABLE, _FACTS = "samples.csv", "synthetic.json"
 
 
 def write_samples(
@@ -38,12 +43,14 @@ def write_samples(
     labels: Sequence[str] | None = None,
     truncation: float = 1.0,
     form: str = "png",
+    bits: int = 8,
     grid: bool = False,
     device: str = "auto",
 ) -> Path:
     """Sample images to disk in constant memory.
 
-    The folder gets its name only when everything in it is written.
+    The folder gets its name only when everything in it is written. Whatever the form, every file says that it is
+    synthetic, and ``synthetic.json`` says which model made them from which data.
 
     Args:
         gan: The model.
@@ -51,8 +58,11 @@ def write_samples(
         seeds: Seed of each image.
         labels: Class names, taken in turn; None for all classes.
         truncation: As in `GAN.sample`.
-        form: ``png``, with ``samples.csv`` (file, label, seed) beside the class folders; or ``npz``,
-            ``samples.npz`` with ``train_images``, ``train_labels``, ``label_names`` and ``seeds``.
+        form: ``png`` or ``dicom``, with ``samples.csv`` (file, label, seed) beside the class folders; or ``npz``,
+            ``samples.npz`` with ``train_images``, ``train_labels``, ``label_names``, ``seeds`` and ``comment``. DICOM
+            files are Secondary Capture images; see `medgan.data.dicom_writer`.
+        bits: Bits per sample, 8 or 16; 16 for DICOM only. From -1 to 1 the images fill 0 to 255 or 0 to 65535. More
+            bits keep finer steps of the model; they hold no detail that its training images had not.
         grid: Also write an overview of the first 64 images to ``<out>-grid.png``, beside the folder
             so that it does not become one of its images.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -61,31 +71,39 @@ def write_samples(
         The folder.
 
     Raises:
-        ConfigError: If the folder holds something already, or a label or seed does not fit.
+        ConfigError: If the folder holds something already, a label or seed does not fit, or the form cannot hold
+            such images.
     """
+    if form not in _FORMS:
+        raise ConfigError(f"Format {form!r} is unknown. {nearest(form, _FORMS)}")
+    if bits not in (8, 16) or (bits == 16 and form != "dicom"):
+        raise ConfigError(f"Samples as {form} cannot have {bits} bits: DICOM has 8 or 16, the others have 8.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists and is not an empty folder. Name another --out.")
-    if form == "png" and (len(gan.data.size) != 2 or gan.data.channels not in (1, 3)):
-        raise ConfigError(f"PNG holds grey or RGB pictures, but this model makes {gan.data}. Use --format npz.")
+    if form != "npz" and (len(gan.data.size) != 2 or gan.data.channels not in (1, 3)):
+        holder = "PNG" if form == "png" else "DICOM Secondary Capture"
+        raise ConfigError(f"{holder} holds grey or RGB pictures, but this model makes {gan.data}. Use --format npz.")
     gan.make_labels(len(seeds), labels)  # a wrong label is said before anything is written
     gan.generator.to(make_accelerator(device).device)
     first: list[Batch] = []
 
     def watched() -> Iterator[Batch]:
         for batch in gan.sample_batches(seeds, labels=labels, truncation=truncation):
-            if sum(len(part.images) for part in first) < _GRID_IMAGES:
+            if grid and sum(len(part.images) for part in first) < _GRID_IMAGES:
                 first.append(batch)
             yield batch
 
+    model = _identify(gan)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
             aside.chmod(0o755)
-            if form == "png":
-                _write_png(gan, aside, watched(), seeds)
+            if form == "npz":
+                _write_npz(gan, aside, watched(), seeds)
             else:
-                _write_npz(gan.data, aside, watched(), seeds)
+                _write_pictures(gan, aside, watched(), seeds, model, form, bits)
+            _write_facts(gan, aside, model, images=len(seeds), truncation=truncation, bits=bits)
             if out.exists():
                 out.rmdir()
             aside.replace(out)
@@ -94,37 +112,77 @@ def write_samples(
     except OSError as error:
         raise ConfigError(f"Images could not be written to {out}: {error.strerror or error}.") from error
     if grid:
-        shown = Batch(
-            torch.cat([part.images for part in first])[:_GRID_IMAGES],
-            torch.cat([part.labels for part in first if part.labels is not None])[:_GRID_IMAGES]
-            if first[0].labels is not None
-            else None,
-        )
+        shown = Batch(*(None if part is None else part[:_GRID_IMAGES] for part in Batch.join(first)))
         save_image(make_grid(shown, gan.data), out.with_name(f"{out.name}-grid.png"))
     return out
 
 
-def _write_png(gan: GAN, folder: Path, batches: Iterator[Batch], seeds: Sequence[int]) -> None:
-    """Write one PNG an image, and the table."""
+def _identify(gan: GAN) -> ModelIdentity:
+    """Return what tells this model from all others: the checksum is the one in a saved model's facts."""
+    return ModelIdentity(
+        architecture=gan.name,
+        weights=pack_weights(gan.generator.state_dict())[1],
+        fingerprint=str(gan.provenance.get("fingerprint") or ""),
+        licence=str(gan.provenance.get("licence") or ""),
+    )
+
+
+def _comment(gan: GAN) -> str:
+    """Return the words that go into every file."""
+    return f"Synthetic image made by medgan ({gan.name}); not for diagnosis."
+
+
+def _write_facts(gan: GAN, folder: Path, model: ModelIdentity, **how: Any) -> None:
+    """Write where the images come from, for those who get the folder without the model."""
+    facts = {
+        "synthetic": True,
+        "comment": f"{_comment(gan)} Not anonymous by itself: a generator can reproduce training images.",
+        "architecture": model.architecture,
+        "weights_sha256": model.weights,
+        "training_data": gan.provenance,
+        **how,
+        "versions": versions(),
+    }
+    text = json.dumps(facts, indent=2, ensure_ascii=False)
+    (folder / _FACTS).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _write_pictures(
+    gan: GAN, folder: Path, batches: Iterator[Batch], seeds: Sequence[int], model: ModelIdentity, form: str, bits: int
+) -> None:
+    """Write one file an image, and the table."""
     names = _folder_names(gan.data)
     note = PngInfo()
-    note.add_text("Comment", f"Synthetic image made by medgan ({gan.name}); not for diagnosis.")
-    with (folder / "samples.csv").open("w", newline="", encoding="utf-8") as stream:
+    note.add_text("Comment", _comment(gan))
+    suffix = "png" if form == "png" else "dcm"
+    with (folder / _TABLE).open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["file", "label", "seed"])
         position = 0
         for batch in batches:
-            for row, array in enumerate(to_uint8(batch.images)):
+            for row, array in enumerate(to_uint8(batch.images) if bits == 8 else _to_uint16(batch.images)):
                 seed = seeds[position]
                 label, place = _label(gan.data, batch, row, names)
                 # The position keeps two images of the same label and seed apart.
-                file = f"{place}{position:06d}-seed{seed}.png"
-                picture = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
+                file = f"{place}synthetic-{position:06d}-seed{seed}.{suffix}"
                 # Only classes that have images: an empty class folder is no data set.
                 (folder / place).mkdir(exist_ok=True)
-                picture.save(folder / file, pnginfo=note)
+                if form == "png":
+                    picture = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
+                    picture.save(folder / file, pnginfo=note)
+                else:
+                    write_dicom(folder / file, array, label=label, seed=seed, model=model)
                 table.writerow([file, label, seed])
                 position += 1
+
+
+def _to_uint16(images: Tensor) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """Turn images into 16-bit numbers, as `to_uint8` does into bytes."""
+    scaled = torch.nan_to_num((images.detach().double().cpu() + 1) * 32767.5)
+    array: np.ndarray[Any, np.dtype[np.uint16]] = (
+        scaled.round().clamp(0, 65535).movedim(1, -1).numpy().astype(np.uint16)
+    )
+    return array
 
 
 def _label(data: DataSpec, batch: Batch, row: int, names: Sequence[str]) -> tuple[str, str]:
@@ -142,13 +200,14 @@ def _folder_names(data: DataSpec) -> list[str]:
     if data.labels is None or data.labels.kind not in ("categorical", "ordinal"):
         return []
     safe = [re.sub(r"[^\w .+-]", "_", name).strip(" .") or "_" for name in data.labels.names]
-    if len({name.casefold() for name in safe} | {"samples.csv"}) <= len(safe):
+    if len({name.casefold() for name in safe} | {_TABLE, _FACTS}) < len(safe) + 2:
         safe = [f"{index}_{name}" for index, name in enumerate(safe)]
     return safe
 
 
-def _write_npz(data: DataSpec, folder: Path, batches: Iterator[Batch], seeds: Sequence[int]) -> None:
+def _write_npz(gan: GAN, folder: Path, batches: Iterator[Batch], seeds: Sequence[int]) -> None:
     """Write the images into the archive as they come: 30,000 of them need no memory."""
+    data = gan.data
     shape = (len(seeds), *data.size) if data.channels == 1 else (len(seeds), *data.size, data.channels)
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     labels: list[Any] = []
@@ -159,7 +218,7 @@ def _write_npz(data: DataSpec, folder: Path, batches: Iterator[Batch], seeds: Se
                 stream.write(to_uint8(batch.images).tobytes())
                 if batch.labels is not None:
                     labels.append(batch.labels.numpy())
-        arrays: dict[str, Any] = {"seeds": np.asarray(seeds, dtype=np.int64)}
+        arrays: dict[str, Any] = {"seeds": np.asarray(seeds, dtype=np.int64), "comment": np.asarray(_comment(gan))}
         if labels and data.labels is not None:
             stacked = np.concatenate(labels)
             arrays["train_labels"] = stacked[:, None] if stacked.ndim == 1 else stacked

@@ -1,4 +1,4 @@
-"""Adversarial losses and penalties: tensors in, a scalar out, nothing else.
+"""Losses on realness and labels, and penalties: tensors in, a scalar out, nothing else.
 
 `realness` is what a discriminator says of each image, shape ``(N,)``, unbounded; higher is more
 real. Everything is computed in float32, also under automatic mixed precision.
@@ -12,10 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medgan.core.spec import LabelKind
+
 __all__ = [
     "hinge_discriminator",
     "hinge_generator",
     "l2_penalty",
+    "label_loss",
     "least_squares",
     "non_saturating_discriminator",
     "non_saturating_generator",
@@ -111,3 +114,28 @@ def l2_penalty(weights: Iterable[Tensor], scale: float) -> Tensor:
         Scalar, at least 0.
     """
     return scale * torch.stack([weight.float().square().sum() for weight in weights]).sum()
+
+
+def label_loss(logits: Tensor, labels: Tensor, kind: LabelKind) -> Tensor:
+    """Loss of an auxiliary head that has to say the label, its mean over all that is known.
+
+    Classes, also ordinal ones, whose order it does not know: cross-entropy of the softmax. Findings:
+    binary cross-entropy of each. Quantities: squared error, of the head's numbers as they are.
+
+    Args:
+        logits: What the head says, unnormalised, shape ``(N, K)``.
+        labels: As in `medgan.core.Batch`. NaN in those of shape ``(N, K)`` means that an entry is not
+            known: it counts neither in the sum nor in the number.
+        kind: What the labels are.
+
+    Returns:
+        Scalar, at least 0; 0, with a gradient of zeros, if nothing is known.
+    """
+    logits = logits.float()
+    if kind in ("categorical", "ordinal"):
+        return F.cross_entropy(logits, labels)
+    known = ~labels.isnan()
+    # Filled before the loss: the gradient of NaN is NaN even where it is multiplied by zero.
+    targets = labels.float().where(known, 0)
+    loss = F.binary_cross_entropy_with_logits if kind == "multilabel" else F.mse_loss
+    return (loss(logits, targets, reduction="none") * known).sum() / known.sum().clamp(min=1)

@@ -10,23 +10,22 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medgan import registry
-from medgan.core.config import Config, GANConfig, option
+from medgan.core.config import GANConfig, option
 from medgan.core.spec import DataSpec, LabelSpec
+from medgan.data.config import PHANTOM, DataConfig
 from medgan.errors import CheckpointError, ConfigError, nearest
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
     from medgan.data import ImageDataset
+    from medgan.data.splits import Splits
 
-__all__ = ["Run", "RunConfig", "RunResult", "find_run", "read_config", "resolve"]
+__all__ = ["OpenedData", "Run", "RunConfig", "RunResult", "find_run", "read_config", "read_parts", "resolve"]
 
 _logger = logging.getLogger("medgan")
-
-PHANTOM = "phantom://chest"
-"""The embedded data set, used when none is named."""
 
 _KIMG = 150.0
 
@@ -52,21 +51,17 @@ _FREE = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(Config):
+class RunConfig(DataConfig):
     """Options of a run, beside those of its architecture."""
 
-    data: str = option(PHANTOM, "Images: a class folder, a MedMNIST .npz, or the embedded phantom://chest.")
     arch: str = option("acgan", "Architecture; `medgan archs` lists them.")
     preset: str | None = option(None, "Named settings of the architecture; its own default if not given.")
-    size: int = option(64, "Height and width of the images, in pixels; 32 for the phantom.", ge=1, le=4096)
-    channels: Literal["auto", "1", "3"] = option("auto", "1 for grey, 3 for RGB, auto for what the images are.")
-    aspect: Literal["stretch", "pad", "crop"] = option("stretch", "How images that are not square become so.")
-    patient_regex: str | None = option(
-        None, "Where the patient is in a file name: a regular expression's groups, or the preset kermany."
+    validation: float = option(
+        0.1, "Share of the patients held out for validation, where the data does not say who; 0 for none.", ge=0, le=0.9
     )
-    validation: float = option(0.1, "Share of the patients held out of the training.", ge=0, le=0.9)
-    max_bad: float = option(0.01, "Largest share of unreadable images.", ge=0, le=1)
-    workers: int = option(0, "Processes that decode images when the data is first opened.", ge=0)
+    test: float = option(0.0, "Share of the patients held out for a test.", ge=0, le=0.9)
+    splits: str | None = option(None, "A run's data/splits.json, to hold the same patients out again.")
+    allow_patient_overlap: bool = option(False, "Accept images of one patient on both sides.")
     steps: int | None = option(None, "Generator steps in all.", ge=1)
     kimg: float | None = option(
         None, "Length in thousand images instead of steps; 150 if neither is given, 40 for the phantom.", ge=0
@@ -188,6 +183,22 @@ def _checkpoint(folder: Path) -> Path:
     return folder / "checkpoints" / "latest" / "trainer.pt"
 
 
+class OpenedData(NamedTuple):
+    """The images of a run.
+
+    Attributes:
+        whole: All usable images.
+        training: Those that are trained on.
+        validation: Those held out for validation, None if there are none.
+        splits: Which images are for what.
+    """
+
+    whole: ImageDataset
+    training: ImageDataset
+    validation: ImageDataset | None
+    splits: Splits
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What a finished run left.
@@ -212,6 +223,7 @@ class Run:
         flags: Options that were given by name.
         file: Options from a file.
         resume: Run folder to continue; its options take the place of `file`.
+        transforms: ``module:object`` of the user's own preprocessing; code, so that no file may name it.
         say: Takes each line for the user.
 
     Attributes:
@@ -231,56 +243,65 @@ class Run:
         file: Mapping[str, Any] | None = None,
         *,
         resume: Path | None = None,
+        transforms: str | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         """Resolve the options; nothing is written yet."""
         self.resume = resume
+        self.transforms = transforms
         self.say = say
         if resume is not None:
             file = read_config(resume / "config.json")
+            _check_transforms(resume, transforms)
         self.config, self.architecture, self.model_config = resolve(flags, file)
         self.folder = resume
         if resume is not None and file is not None:
             _check_continues(resume, file, self.config.to_dict() | self.model_config.to_dict())
 
-    def open_data(self) -> tuple[ImageDataset, ImageDataset | None]:
+    def open_data(self) -> OpenedData:
         """Open the data and hold some patients out.
-
-        Returns:
-            Training and validation images; the latter None if none are held out.
 
         Raises:
             DataError: If the data cannot be used.
         """
-        from medgan.data import open_dataset
+        from medgan.data import open_configured
+        from medgan.data.splits import Splits, make_splits
         from medgan.training import reading_progress
 
         config = self.config
         self._check_size()
         with reading_progress() as progress:
-            dataset = open_dataset(
-                config.data,
-                size=config.size,
-                channels="auto" if config.channels == "auto" else int(config.channels),
-                aspect=config.aspect,
-                patient_regex=config.patient_regex,
-                max_bad=config.max_bad,
-                workers=config.workers,
-                progress=progress,
+            dataset = open_configured(config, transforms=self.transforms, progress=progress)
+        if config.splits is not None:
+            splits = Splits.read(Path(config.splits))
+            if "train" not in splits.parts:
+                raise ConfigError(
+                    f"{config.splits} holds no images to train on, but {', '.join(splits.parts)}. "
+                    "Give a file whose parts are train and, say, validation."
+                )
+        else:
+            splits = make_splits(
+                dataset.index,
+                dataset.labels,
+                validation=config.validation,
+                test=config.test,
+                seed=self.model_config.seed,
+                allow_patient_overlap=config.allow_patient_overlap,
             )
-        if config.validation == 0:
-            return dataset, None
-        return dataset.split(config.validation, seed=self.model_config.seed)
+        parts = dataset.apply_splits(splits, allow_patient_overlap=config.allow_patient_overlap)
+        return OpenedData(dataset, parts["train"], parts.get("validation"), splits)
 
     def _check_size(self) -> None:
         """Raise if the architecture cannot make images of this size, before any image is read."""
-        channels = 1 if self.config.channels == "auto" else int(self.config.channels)
+        config = self.config
+        channels = 1 if config.channels == "auto" else int(config.channels)
+        size = (config.size, config.size) if config.depth is None else (config.depth, config.size, config.size)
         labels = (
             LabelSpec(("first", "second"), self.architecture.label_kinds[0]) if self.architecture.needs_labels else None
         )
-        self.architecture.check(self.model_config, DataSpec(channels, (self.config.size, self.config.size), labels))
+        self.architecture.check(self.model_config, DataSpec(channels, size, labels))
 
-    def describe(self, dataset: ImageDataset, validation: ImageDataset | None) -> dict[str, Any]:
+    def describe(self, data: OpenedData) -> dict[str, Any]:
         """Return the resolved configuration with its provenance, as written to ``config.json``."""
         from medgan.core.saving import versions
 
@@ -291,9 +312,10 @@ class Run:
             "provenance": {
                 "versions": versions(),
                 "architecture": {"name": plugin.name, "value": plugin.value, "origin": plugin.origin},
-                "data": dataset.spec.to_dict(),
-                "training_data": dataset.provenance(),
-                "validation_images": 0 if validation is None else len(validation),
+                "data": data.whole.spec.to_dict(),
+                "transforms": self.transforms,
+                "training_data": data.training.provenance(),
+                "held_out_images": {part: len(names) for part, names in data.splits.parts.items() if part != "train"},
             },
         }
 
@@ -303,11 +325,11 @@ class Run:
         Raises:
             MedganError: As `fit` would.
         """
-        dataset, validation = self.open_data()
-        gan = self.architecture(dataset.spec, self.model_config)
+        data = self.open_data()
+        gan = self.architecture(data.whole.spec, self.model_config)
         trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
-        self.say(json.dumps(self.describe(dataset, validation), indent=2, ensure_ascii=False))
-        self._introduce(gan, dataset, validation)
+        self.say(json.dumps(self.describe(data), indent=2, ensure_ascii=False))
+        self._introduce(gan, data)
         images = self.model_config.images_per_step * trainer.accelerator.num_processes
         self.say(f"Would train {self.config.total_steps(images):,} steps.")
 
@@ -342,7 +364,8 @@ class Run:
             self.say = lambda line: None
         # The main process decodes; the others then find everything in the cache.
         with accelerator.main_process_first():
-            dataset, validation = self.open_data()
+            data = self.open_data()
+        dataset = data.training
         gan = self.architecture(dataset.spec, self.model_config)
         trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
         if self.resume is not None:
@@ -356,13 +379,13 @@ class Run:
 
         if main:
             self.folder = self.folder or self._make_folder(dataset.name)
-            self._write_facts(dataset, validation)
+            self._write_facts(data)
         place = [str(self.folder)]
         if accelerator.num_processes > 1:
             broadcast_object_list(place)
         folder = self.folder = Path(place[0])
         with _log_file(folder / "log.txt" if main else None):
-            self._introduce(gan, dataset, validation)
+            self._introduce(gan, data)
             self.say(f"Run folder: {folder}" + (f", continuing at step {trainer.step:,}" if trainer.step else ""))
             stop = StopOnSignal()
             checkpoint = Checkpoint(gan, _checkpoint(folder), folder / "model", every=self.config.checkpoint_every)
@@ -446,33 +469,33 @@ class Run:
                 f"No run folder can be made in {outdir}: {error.strerror}. Choose another --outdir."
             ) from error
 
-    def _write_facts(self, dataset: ImageDataset, validation: ImageDataset | None) -> None:
+    def _write_facts(self, data: OpenedData) -> None:
         """Write the resolved configuration and what the data was, before the first step."""
-        import pandas as pd
-
         from medgan.core.saving import write_aside
 
         assert self.folder is not None
-        splits, index = {"train": sorted(dataset.index["file"])}, dataset.index
-        if validation is not None:
-            splits["validation"] = sorted(validation.index["file"])
-            index = pd.concat([index, validation.index]).sort_values("file")
+        data.splits.write(self.folder / "data" / "splits.json")
         texts = {
-            "config.json": json.dumps(self.describe(dataset, validation), indent=2, ensure_ascii=False) + "\n",
-            "data/index.csv": index.to_csv(index=False),
-            "data/quarantine.csv": dataset.quarantine.to_csv(index=False),
-            "data/splits.json": json.dumps(splits, indent=1, ensure_ascii=False) + "\n",
+            "config.json": json.dumps(self.describe(data), indent=2, ensure_ascii=False) + "\n",
+            "data/index.csv": data.whole.index.to_csv(index=False),
+            "data/quarantine.csv": data.whole.quarantine.to_csv(index=False),
         }
         for name, text in texts.items():
             with write_aside(self.folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+                temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
-    def _introduce(self, gan: GAN, dataset: ImageDataset, validation: ImageDataset | None) -> None:
+    def _introduce(self, gan: GAN, data: OpenedData) -> None:
         """Say what is about to be trained on what."""
         assert gan.trainer is not None
+        dataset = data.training
         counts = ", ".join(f"{name} {count:,}" for name, count in dataset.class_counts().items())
-        held_out = "none held out" if validation is None else f"{len(validation):,} held out"
-        self.say(f"Data: {dataset.name}, {len(dataset):,} images ({counts or 'no labels'}), {held_out}; {dataset.spec}")
+        held_out = [
+            f"{len(names):,} held out for {part}" for part, names in data.splits.parts.items() if part != "train"
+        ]
+        self.say(
+            f"Data: {dataset.name}, {len(dataset):,} images ({counts or 'no labels'}), "
+            f"{', '.join(held_out) or 'none held out'}; {dataset.spec}"
+        )
         if len(dataset.quarantine):
             self.say(
                 f"Left out {len(dataset.quarantine):,} unreadable images; see data/quarantine.csv in the run folder."
@@ -495,6 +518,35 @@ def _check_continues(folder: Path, before: Mapping[str, Any], now: Mapping[str, 
                 f"{folder} was begun with {name} {before[name]!r}; {value!r} cannot take its place. "
                 "Leave the flag out, or start a new run."
             )
+
+
+def _check_transforms(folder: Path, transforms: str | None) -> None:
+    """Raise if a run was begun with other transforms: they are code, which its configuration cannot bring along."""
+    provenance = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("provenance", {})
+    before = provenance.get("transforms")
+    if before != transforms:
+        advice = "Leave --transforms out" if before is None else f"Type --transforms {before}"
+        raise ConfigError(f"{folder} was begun with --transforms {before}, not {transforms}. {advice}.")
+
+
+def read_parts(model: Path) -> dict[str, str]:
+    """Say which images a run held out.
+
+    Args:
+        model: A run folder; a model by itself does not know.
+
+    Returns:
+        The part of each image, ``train``, ``validation`` or ``test``, by its name in the data; empty if unknown.
+
+    Raises:
+        DataError: If the run's ``splits.json`` is damaged.
+    """
+    from medgan.data.splits import Splits
+
+    file = model / "data" / "splits.json"
+    if not file.is_file():
+        return {}
+    return {image: part for part, images in Splits.read(file).parts.items() for image in images}
 
 
 def _real_samples(dataset: ImageDataset, per_class: int = 16) -> Any:

@@ -7,6 +7,7 @@ import weakref
 from contextlib import contextmanager
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +17,8 @@ from medgan.data import open_dataset
 from medgan.errors import ConfigError
 from medgan.export import write_samples
 from medgan.models import ACGAN
+
+FORMS = ["png", "npz", "dicom"]
 
 
 def make(names=("A", "B"), channels=1):
@@ -38,9 +41,10 @@ def table(folder):
         ("C:\\x", "nul\0byte"),
         ("é ü", "肺炎"),
         (".hidden", "samples.csv"),
+        ("Synthetic.json", "B"),
     ],
 )
-@pytest.mark.parametrize("form", ["png", "npz"])
+@pytest.mark.parametrize("form", FORMS)
 def test_class_names_stay_in_the_folder(tmp_path, names, form):
     """Class names come with the model, so from anybody."""
     out = tmp_path / "a" / "out"
@@ -68,10 +72,10 @@ def test_unlabelled(tmp_path):
     assert (tmp_path / "out-grid.png").is_file()
     write_samples(make(None), tmp_path / "npz", seeds=[4, 2], form="npz")
     with np.load(tmp_path / "npz" / "samples.npz", allow_pickle=False) as arrays:
-        assert sorted(arrays.files) == ["seeds", "train_images"]
+        assert sorted(arrays.files) == ["comment", "seeds", "train_images"]
 
 
-@pytest.mark.parametrize("form", ["png", "npz"])
+@pytest.mark.parametrize("form", FORMS)
 def test_colour(tmp_path, form):
     gan = make(channels=3)
     write_samples(gan, tmp_path / "out", seeds=range(3), form=form)
@@ -79,14 +83,19 @@ def test_colour(tmp_path, form):
     if form == "npz":
         with np.load(tmp_path / "out" / "samples.npz", allow_pickle=False) as arrays:
             written = arrays["train_images"]
+    elif form == "dicom":
+        written = np.stack(
+            [pydicom.dcmread(tmp_path / "out" / row["file"]).pixel_array for row in table(tmp_path / "out")]
+        )
     else:
         written = np.stack([np.asarray(Image.open(tmp_path / "out" / row["file"])) for row in table(tmp_path / "out")])
     assert written.shape == (3, 32, 32, 3)
     assert np.abs(written - expected.numpy()).max() <= 0.5001
 
 
-def test_same_label_and_seed_twice(tmp_path):
-    write_samples(make(), tmp_path / "out", seeds=[7, 7], labels=["A"])
+@pytest.mark.parametrize("form", ["png", "dicom"])
+def test_same_label_and_seed_twice(tmp_path, form):
+    write_samples(make(), tmp_path / "out", seeds=[7, 7], labels=["A"], form=form)
     rows = table(tmp_path / "out")
     assert len({row["file"] for row in rows}) == 2
     first, second = ((tmp_path / "out" / row["file"]).read_bytes() for row in rows)
@@ -113,11 +122,11 @@ class Factory:
         self.alive -= 1
 
 
-@pytest.mark.parametrize("form", ["png", "npz"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("grid", [False, True])
 def test_memory_does_not_grow_with_the_number(tmp_path, form, grid):
     most = []
-    for count in (160, 800):
+    for count in (96, 320):
         gan = make()
         factory = Factory(gan)
         write_samples(gan, tmp_path / f"{count}", seeds=range(count), form=form, grid=grid)
@@ -137,7 +146,7 @@ def disk_of(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("form", ["png", "npz"])
+@pytest.mark.parametrize("form", FORMS)
 def test_full_disk(tmp_path, form):
     (tmp_path / "out").mkdir()
     with disk_of(500), pytest.raises(ConfigError, match="could not be written to"):
@@ -146,7 +155,7 @@ def test_full_disk(tmp_path, form):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("form", ["png", "npz"])
+@pytest.mark.parametrize("form", FORMS)
 def test_failure_leaves_nothing(tmp_path, form, monkeypatch):
     gan = make()
 
@@ -168,10 +177,18 @@ def test_wrong_labels_and_seeds(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_images_that_a_png_cannot_hold(tmp_path):
-    gan = make(channels=2)
+@pytest.mark.parametrize("form", ["png", "dicom"])
+@pytest.mark.parametrize("data", [DataSpec(2, (32, 32)), DataSpec(1, (8, 32, 32))], ids=str)
+def test_images_that_pictures_cannot_hold(tmp_path, form, data):
+    gan = make()
+    gan.data = data
     with pytest.raises(ConfigError, match="--format npz"):
-        write_samples(gan, tmp_path / "out", seeds=range(4))
+        write_samples(gan, tmp_path / "out", seeds=range(4), form=form)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_that_only_an_array_can_hold(tmp_path):
+    gan = make(channels=2)
     write_samples(gan, tmp_path / "out", seeds=range(4), form="npz", grid=True)
     with np.load(tmp_path / "out" / "samples.npz", allow_pickle=False) as arrays:
         assert arrays["train_images"].shape == (4, 32, 32, 2)
@@ -201,3 +218,76 @@ def test_an_array_file_keeps_the_names_of_its_classes(tmp_path):
     out = write_samples(gan, tmp_path / "out", seeds=range(4), labels=["A", "B"], form="npz", device="cpu")
     dataset = open_dataset(out / "samples.npz", size=32)
     assert dataset.class_counts() == {"A": 2, "B": 2}
+
+
+def test_unknown_format(tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean 'dicom'"):
+        write_samples(make(), tmp_path / "out", seeds=range(4), form="dicm")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("form", "bits"), [("png", 16), ("npz", 16), ("dicom", 12), ("png", 12)])
+def test_bits_that_a_format_has_not(tmp_path, form, bits):
+    with pytest.raises(ConfigError, match=f"{form} cannot have {bits} bits"):
+        write_samples(make(), tmp_path / "out", seeds=range(4), form=form, bits=bits)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_dicom_holds_the_images_of_the_model(tmp_path, bits):
+    gan = make()
+    write_samples(gan, tmp_path / "out", seeds=range(4), form="dicom", bits=bits)
+    images = gan.sample(4).images.double().numpy()[:, 0]
+    for row, image in zip(table(tmp_path / "out"), images, strict=True):
+        written = pydicom.dcmread(tmp_path / "out" / row["file"])
+        assert written.BitsStored == bits
+        assert row["file"].startswith(f"{row['label']}/synthetic-")
+        assert row["label"] in written.SeriesDescription
+        assert f"Seed: {row['seed']}." in written.ContributingEquipmentSequence[0].ContributionDescription
+        steps = 2**bits - 1
+        assert np.abs(written.pixel_array - (image + 1) / 2 * steps).max() <= 0.5001
+        assert len(np.unique(written.pixel_array)) > 20
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_values_beyond_the_range(tmp_path, monkeypatch, bits):
+    gan = make(None)
+    wild = torch.tensor([-9.0, -1.0, 0.0, 1.0, 9.0, float("nan")]).view(1, 1, 2, 3)
+    monkeypatch.setattr(gan, "sample_batches", lambda seeds, **_: iter([Batch(wild)]))
+    write_samples(gan, tmp_path / "out", seeds=[0], form="dicom", bits=bits)
+    (row,) = table(tmp_path / "out")
+    most = 2**bits - 1
+    pixels = pydicom.dcmread(tmp_path / "out" / row["file"]).pixel_array
+    assert pixels.tolist() == [[0, 0, 2 ** (bits - 1)], [most, most, 0]]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_where_they_come_from(tmp_path, form):
+    gan = make()
+    gan.provenance = {"name": "scans", "licence": "CC BY 4.0", "fingerprint": "abc"}
+    gan.save(tmp_path / "model")
+    saved = json.loads((tmp_path / "model" / "model.json").read_text(encoding="utf-8"))
+    for model, name in ((gan, "a"), (ACGAN.load(tmp_path / "model"), "b")):
+        write_samples(model, tmp_path / name, seeds=range(3), truncation=0.7, form=form)
+        facts = json.loads((tmp_path / name / "synthetic.json").read_text(encoding="utf-8"))
+        assert facts["synthetic"] is True
+        assert "not for diagnosis" in facts["comment"]
+        assert facts["architecture"] == "acgan"
+        assert facts["weights_sha256"] == saved["sha256"]
+        assert facts["training_data"] == gan.provenance
+        assert (facts["images"], facts["truncation"], facts["bits"]) == (3, 0.7, 8)
+        if form == "dicom":
+            (*_, file) = (tmp_path / name).rglob("*.dcm")
+            (equipment,) = pydicom.dcmread(file).ContributingEquipmentSequence
+            assert equipment.DeviceSerialNumber == saved["sha256"]
+            assert "fingerprint abc, licence CC BY 4.0" in equipment.ContributionDescription
+
+
+def test_dicom_is_a_data_set(tmp_path):
+    write_samples(make(), tmp_path / "dicom", seeds=range(6), form="dicom")
+    write_samples(make(), tmp_path / "png", seeds=range(6))
+    dicom, png = (open_dataset(tmp_path / name, size=32) for name in ("dicom", "png"))
+    assert dicom.spec == png.spec
+    assert dicom.class_counts() == {"A": 3, "B": 3}
+    torch.testing.assert_close(dicom.images_at(range(6)), png.images_at(range(6)), rtol=0, atol=0.5 / 127.5)
+    assert dicom.index["patient_id"].nunique() == 6

@@ -13,6 +13,9 @@ from medgan import losses
 
 RNG = np.random.default_rng(0)
 REAL, FAKE = RNG.normal(0.3, 2, 7), RNG.normal(-0.4, 2, 5)
+LOGITS = RNG.normal(0, 2, (4, 3))
+FINDINGS = np.array([[1, 0, np.nan], [0, np.nan, np.nan], [np.nan] * 3, [0, 1, 1]])
+QUANTITIES = FINDINGS * 3 - 1.2
 
 
 def softplus(values: np.ndarray) -> np.ndarray:
@@ -79,6 +82,9 @@ def test_cross_entropy_on_probabilities_is_the_same() -> None:
         lambda x: losses.non_saturating_discriminator(x, x * 0.7),
         losses.non_saturating_generator,
         lambda x: losses.l2_penalty([x], 0.1),
+        lambda x: losses.label_loss(x.view(1, 7), torch.tensor([2]), "categorical"),
+        lambda x: losses.label_loss(x.view(1, 7), tensor([[1, 0, 0, np.nan, 1, 0, np.nan]]), "multilabel"),
+        lambda x: losses.label_loss(x.view(1, 7), tensor([[0.3, -2, 1, np.nan, 0, 1, np.nan]]), "continuous"),
     ],
 )
 def test_gradient_is_the_slope(loss: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -91,3 +97,39 @@ def test_gradient_is_the_slope(loss: Callable[[torch.Tensor], torch.Tensor]) -> 
         with torch.no_grad():
             slope = (loss(values + moved) - loss(values - moved)) / (2 * step)
         assert float(gradient[index]) == pytest.approx(float(slope), abs=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["categorical", "ordinal"])
+def test_label_loss_of_classes(kind: Any) -> None:
+    classes = np.array([2, 0, 1, 2])
+    shares = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+    value = losses.label_loss(tensor(LOGITS), torch.tensor(classes), kind)
+    assert float(value) == pytest.approx(-np.log(shares[np.arange(4), classes]).mean(), rel=1e-5)
+
+
+def test_label_loss_of_findings_and_quantities_leaves_the_unknown_out() -> None:
+    sigmoid = 1 / (1 + np.exp(-LOGITS))
+    entropy = -np.where(FINDINGS == 1, np.log(sigmoid), np.log(1 - sigmoid))
+    known = ~np.isnan(FINDINGS)
+    for computed, expected in (
+        (losses.label_loss(tensor(LOGITS), tensor(FINDINGS), "multilabel"), entropy[known].mean()),
+        (losses.label_loss(tensor(LOGITS), tensor(QUANTITIES), "continuous"), np.nanmean((LOGITS - QUANTITIES) ** 2)),
+    ):
+        assert computed.shape == ()
+        assert computed.dtype == torch.float32
+        assert float(computed) == pytest.approx(expected, rel=1e-5)
+    half = losses.label_loss(tensor(LOGITS, torch.bfloat16), tensor(FINDINGS), "multilabel")
+    assert half.dtype == torch.float32
+    # Far from 0, where the sigmoid is 0 or 1, the cross-entropy still is a number.
+    assert float(losses.label_loss(tensor([[-1e4, 1e4]]), tensor([[1.0, 1.0]]), "multilabel")) == pytest.approx(5e3)
+
+
+@pytest.mark.parametrize(("kind", "labels"), [("multilabel", FINDINGS), ("continuous", QUANTITIES)])
+def test_label_loss_pulls_at_what_is_known_only(kind: Any, labels: np.ndarray) -> None:
+    logits = tensor(LOGITS).requires_grad_()
+    (gradient,) = torch.autograd.grad(losses.label_loss(logits, tensor(labels), kind), logits)
+    assert torch.equal(gradient != 0, ~tensor(labels).isnan())
+    nothing = losses.label_loss(logits, torch.full((4, 3), torch.nan), kind)
+    (gradient,) = torch.autograd.grad(nothing, logits)
+    assert float(nothing.detach()) == 0
+    assert torch.equal(gradient, torch.zeros(4, 3))

@@ -28,6 +28,11 @@ _CONTROL = (
         metavar="auto|PATH",
         help="Continue a run folder; auto: the newest one in --outdir, or a new run if there is none.",
     ),
+    click.Option(
+        ["transforms", "--transforms"],
+        metavar="MODULE:OBJECT",
+        help="Preprocessing of your own, a callable such as a MONAI Compose; never taken from a file.",
+    ),
     click.Option(["dry_run", "--dry-run"], is_flag=True, help="Say what would be done, and stop."),
 )
 
@@ -87,7 +92,7 @@ def fit(context: click.Context, /, **_: Any) -> None:
         # A job that may be stopped types the same command each time: its file has to agree with the run.
         length = {"steps", "kimg"}
         flags = {name: value for name, value in file.items() if not (name in length and length & set(flags))} | flags
-    run = Run(flags, file, resume=resume, say=_say)
+    run = Run(flags, file, resume=resume, transforms=context.params["transforms"], say=_say)
     if context.params["dry_run"]:
         run.dry_run()
         return

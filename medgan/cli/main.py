@@ -16,7 +16,9 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "archs": "medgan.cli.archs:archs",
+    "augment": "medgan.cli.augment:augment",
     "fit": "medgan.cli.fit:fit",
+    "inspect": "medgan.cli.inspect:inspect",
     "sample": "medgan.cli.sample:sample",
 }
 

@@ -51,7 +51,20 @@ def parse_seeds(text: str) -> list[int]:
     "--truncation", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Below 1: more typical."
 )
 @click.option("--out", type=click.Path(path_type=Path), default="samples", show_default=True, help="Folder to create.")
-@click.option("--format", "form", type=click.Choice(["png", "npz"]), default="png", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["png", "npz", "dicom"]),
+    default="png",
+    show_default=True,
+    help="Pictures; one array file; or DICOM files (Secondary Capture) that are marked as synthetic.",
+)
+@click.option(
+    "--bits",
+    type=click.Choice(["8", "16"]),
+    help="Bits per sample, for --format dicom. 16 keeps finer steps, but no detail that the training images had not.  "
+    "[default: 8]",
+)
 @click.option("--grid", is_flag=True, help="Also write a labelled overview beside the folder, OUT-grid.png.")
 @click.option(
     "--device",
@@ -69,24 +82,36 @@ def sample(
     truncation: float,
     out: Path,
     form: str,
+    bits: str | None,
     grid: bool,
     device: str,
 ) -> None:
     """Make images, in class folders, with a samples.csv: a data set in itself.
 
-    A seed and a label always give the same image of a model.
+    A seed and a label always give the same image of a model. Every file says that it is synthetic, and synthetic.json
+    says where it comes from.
     """
     from medgan.export import write_samples
     from medgan.models import load_model
 
     if seeds is not None and (num is not None or seed is not None):
         raise click.UsageError("--seeds says which and how many; leave out -n and --seed.")
+    if bits is not None and form != "dicom":
+        raise click.UsageError(f"--bits {bits} is for DICOM files; leave it out, or add --format dicom.")
     start = seed or 0
     chosen = range(start, start + (num or 64)) if seeds is None else parse_seeds(seeds)
     names = None if labels in ((), ("balanced",)) else list(labels)
     gan = load_model(model)
     written = write_samples(
-        gan, out, seeds=chosen, labels=names, truncation=truncation, form=form, grid=grid, device=device
+        gan,
+        out,
+        seeds=chosen,
+        labels=names,
+        truncation=truncation,
+        form=form,
+        bits=int(bits or 8),
+        grid=grid,
+        device=device,
     )
     click.echo(f"{len(chosen):,} images: {written}")
     if grid:

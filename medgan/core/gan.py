@@ -285,8 +285,7 @@ class GAN(ABC):
         parts = list(self.sample_batches(range(seed, seed + n), labels=labels, truncation=truncation))
         if not parts:
             raise ConfigError(f"n must be at least 1, got {n}.")
-        made = [part.labels for part in parts if part.labels is not None]
-        return Batch(torch.cat([part.images for part in parts]), torch.cat(made) if made else None)
+        return Batch.join(parts)
 
     def sample_batches(
         self,

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from medgan.errors import CheckpointError
 
-__all__ = ["read_model", "read_state", "versions", "write_aside", "write_model", "write_state"]
+__all__ = ["pack_weights", "read_model", "read_state", "versions", "write_aside", "write_model", "write_state"]
 
 _FILES = ("model.safetensors", "model.json", "README.md")
 
@@ -97,6 +97,16 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
+def pack_weights(weights: Mapping[str, Tensor]) -> tuple[bytes, str]:
+    """Return weights as a safetensors file, with its sha256: what tells one model from all others.
+
+    Args:
+        weights: A ``state_dict``.
+    """
+    payload = save_safetensors({name: value.detach().cpu().contiguous() for name, value in weights.items()})
+    return payload, hashlib.sha256(payload).hexdigest()
+
+
 def write_model(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Path:
     """Write a saved model; see `medgan.core.GAN.save`.
 
@@ -117,8 +127,8 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str,
         folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {*_FILES, ".DS_Store"}
     ):
         raise CheckpointError(f"{folder} exists and holds something else than a model of medgan. Name another folder.")
-    payload = save_safetensors({name: value.detach().cpu().contiguous() for name, value in weights.items()})
-    facts = {**facts, "versions": versions(), "sha256": hashlib.sha256(payload).hexdigest()}
+    payload, checksum = pack_weights(weights)
+    facts = {**facts, "versions": versions(), "sha256": checksum}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = folder.with_name(f".{folder.name}.tmp")

@@ -165,3 +165,23 @@ class Batch(NamedTuple):
         images = self.images.chunk(parts)
         labels = [None] * parts if self.labels is None else self.labels.chunk(parts)
         return [Batch(*pair) for pair in zip(images, labels, strict=True)]
+
+    @staticmethod
+    def join(parts: Sequence[Batch]) -> Batch:
+        """Put batches together, in order; the inverse of `chunk`.
+
+        Args:
+            parts: At least one batch; all of them with labels, or none.
+
+        Returns:
+            One batch.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        import torch
+
+        if not parts:
+            raise ConfigError("There is no batch to join.")
+        labels = [part.labels for part in parts if part.labels is not None]
+        return Batch(torch.cat([part.images for part in parts]), torch.cat(labels) if labels else None)

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from medgan.core.spec import Batch, DataSpec, LabelSpec
+from medgan.core.spec import Batch, DataSpec, LabelKind, LabelSpec
+from medgan.data.config import DataConfig
+from medgan.data.decoded import Reading
 from medgan.data.npz import open_npz
 from medgan.data.phantom import open_phantom
+from medgan.data.pipelines import PIPELINES, Contrast, load_transforms
 from medgan.data.sampling import ClassSampling, Sampler
-from medgan.data.sources import Source, list_folder
-from medgan.data.splits import find_patients, split_groups
-from medgan.data.store import Preprocessing, Progress, Store, open_store
-from medgan.data.transforms import Aspect, Resizer
-from medgan.errors import ConfigError, DataError
+from medgan.data.sources import Source, list_folder, open_file
+from medgan.data.splits import SplitBy, Splits, find_patients, make_folds, make_splits
+from medgan.data.store import Preprocessing, Progress, open_store
+from medgan.data.transforms import Fit
+from medgan.data.window import Window
+from medgan.errors import ConfigError, DataError, nearest
 
-__all__ = ["DataWarning", "ImageDataset", "open_dataset"]
+if TYPE_CHECKING:
+    from medgan.data.labels import Missing, Uncertain
+
+__all__ = ["DataWarning", "ImageDataset", "open_configured", "open_dataset"]
 
 _SHOWN = 5  # bad files named in a message
+_WORTH_A_WORKER = 1500  # files that a process decodes in the time that it needs to start
 
 
 class DataWarning(UserWarning):
@@ -51,7 +59,7 @@ class ImageDataset:
         intensity_range: What the images' -1 and 1 were in the stored array, for example ``(0, 255)``.
         labels: int64 of shape ``(N,)`` for categorical labels, float32 of shape ``(N, K)`` for multi-label ones,
             or None.
-        ignored: Files that are no images, counted by extension.
+        ignored: What was left aside, counted: files that are no images, by extension; rows of a table, by reason.
     """
 
     spec: DataSpec
@@ -64,7 +72,7 @@ class ImageDataset:
     intensity_range: tuple[float, float]
     labels: NDArray[Any] | None
     ignored: Mapping[str, int] = field(default_factory=dict)
-    _pixels: NDArray[Any] = field(kw_only=True)  # (all images, height, width, channels)
+    _pixels: NDArray[Any] = field(kw_only=True)  # (all images, *size, channels)
     _rows: NDArray[np.int64] = field(kw_only=True)  # this data set's images in _pixels
 
     def __len__(self) -> int:
@@ -82,7 +90,7 @@ class ImageDataset:
             position: 0 to ``len(self) - 1``; negative ones count from the end.
 
         Returns:
-            Images of shape ``(1, channels, height, width)``, float32 in [-1, 1], with labels ``(1,)``, ``(1, K)``
+            Images of shape ``(1, channels, *size)``, float32 in [-1, 1], with labels ``(1,)``, ``(1, K)``
             or None.
 
         Raises:
@@ -99,7 +107,7 @@ class ImageDataset:
             indices: Positions, 0 to ``len(self) - 1``, in any order, with repetitions if wished.
 
         Returns:
-            Shape ``(len(indices), channels, height, width)``, float32 in [-1, 1], channels_last, on the CPU.
+            Shape ``(len(indices), channels, *size)``, float32 in [-1, 1], channels_last, on the CPU.
 
         Raises:
             IndexError: If there is no such image.
@@ -116,6 +124,41 @@ class ImageDataset:
             counts = np.bincount(self.labels, minlength=len(self.spec.labels))
         return dict(zip(self.spec.labels.names, map(int, counts), strict=True))
 
+    def check_usable(self, max_bad: float, *, table: Path | None = None) -> None:
+        """Raise if there are too many unusable images, or a class without a usable one.
+
+        Args:
+            max_bad: Accepted share of unusable images.
+            table: Where the whole quarantine can be read, for the message.
+
+        Raises:
+            DataError: If so; it lists the counts.
+        """
+        good, bad = len(self.index), len(self.quarantine)
+        spec = self.spec.labels
+        names = spec.names if spec is not None and spec.kind in ("categorical", "ordinal") else ()
+        good_of, bad_of = (rows["label"].value_counts().to_dict() for rows in (self.index, self.quarantine))
+        empty = [name for name in names if not good_of.get(name)]
+        if good and not empty and bad <= max_bad * (good + bad):
+            return
+        counts = "; ".join(f"{name}: {good_of.get(name, 0)} good, {bad_of.get(name, 0)} bad" for name in names)
+        examples = [
+            f"{row.file} ({row.error}; {row.hint})" for row in self.quarantine.head(_SHOWN).itertuples(index=False)
+        ]
+        if empty:
+            problem = f"No usable image in {', '.join(empty)}"
+            advice = "Put images into each class folder, or delete the empty ones."
+        else:
+            share = bad / max(1, good + bad)
+            problem = f"{bad} of {good + bad} images cannot be used ({share:.1%}; max_bad is {max_bad:.1%})"
+            advice = f"Mend or delete them, or accept them with --max-bad {min(1.0, share + 0.005):.2f}."
+        raise DataError(
+            f"{problem}. Source: {self.source}. Counts: {counts or f'{good} good, {bad} bad'}. "
+            + (f"Bad: {'; '.join(examples)}. " if bad else "")
+            + (f"All of them: {table}. " if bad and table is not None else "")
+            + advice
+        )
+
     def provenance(self) -> dict[str, Any]:
         """Return where the images come from, as plain JSON values; saved with every model trained on them."""
         patients = self.index["patient_id"]
@@ -124,6 +167,7 @@ class ImageDataset:
             "name": self.name,
             "images": len(self),
             "patients": int(known.nunique()) if len(known) else None,
+            "synthetic_images": int((self.index["origin"] == "synthetic").sum()) if "origin" in self.index else 0,
             "class_counts": self.class_counts(),
             "intensity_range": list(self.intensity_range),
             "licence": self.licence,
@@ -152,52 +196,107 @@ class ImageDataset:
             _rows=self._rows[chosen],
         )
 
+    @overload
     def split(
-        self, validation: float = 0.1, *, seed: int = 0, by: Literal["auto", "patient", "image"] = "auto"
-    ) -> tuple[ImageDataset, ImageDataset]:
-        """Split into training and validation data, with all images of a patient on one side.
+        self, validation: float = 0.1, *, seed: int = 0, by: SplitBy = "auto", allow_patient_overlap: bool = False
+    ) -> tuple[ImageDataset, ImageDataset]: ...
+
+    @overload
+    def split(
+        self,
+        validation: float = 0.1,
+        *,
+        test: float,
+        seed: int = 0,
+        by: SplitBy = "auto",
+        allow_patient_overlap: bool = False,
+    ) -> tuple[ImageDataset, ...]: ...
+
+    def split(
+        self,
+        validation: float = 0.1,
+        *,
+        test: float = 0.0,
+        seed: int = 0,
+        by: SplitBy = "auto",
+        allow_patient_overlap: bool = False,
+    ) -> tuple[ImageDataset, ...]:
+        """Split into training and validation data, and test data if wanted, with all images of a patient on one side.
 
         Classes keep their shares as far as whole patients allow. Warns (`DataWarning`) when images are split without
-        regard to patients, as the validation then meets patients of the training.
+        regard to patients, as the validation then meets patients of the training. To keep a split in a file, see
+        `medgan.data.splits.make_splits` and `apply_splits`.
 
         Args:
             validation: Share of the patients (or images) for validation, between 0 and 1.
+            test: Share for the test. The validation data is the same with and without.
             seed: Same seed, same split, on every machine.
-            by: ``patient``, ``image``, or ``auto``: by patient where patients are known.
+            by: ``patient``, ``image``, or ``auto``: the source's own split where it has one, else by patient where
+                patients are known.
+            allow_patient_overlap: Accept patients on two sides.
 
         Returns:
-            The training and the validation data.
+            The training and the validation data; the test data as well if `test` is above 0. Without, images that the
+            source sets aside for the test are in neither.
 
         Raises:
-            ConfigError: If `validation` or `by` is not usable.
-            DataError: If patients are asked for but unknown, or there are too few of them.
+            ConfigError: If a share, the seed or `by` is not usable.
+            DataError: If patients are asked for but unknown, there are too few of them, or they would be on two sides.
         """
-        if by not in {"auto", "patient", "image"}:
-            raise ConfigError(f"by={by!r} is unknown; type 'auto', 'patient' or 'image'.")
-        patients = self.index["patient_id"].to_numpy(dtype=object)
-        known = bool((patients != "").any())
-        if by == "patient" and not known:
-            raise DataError(
-                f"No patient is known for the images of {self.source}. Say how file names tell the patient, for "
-                r"example --patient-regex 'patient(\d+)', or accept patients on both sides with by=" + '"image".'
-            )
-        groups = np.arange(len(self))
-        if known and by != "image":
-            unknown = [f"\0{position}" for position in range(len(self))]  # an unknown patient is one of their own
-            names = [str(patient) or own for patient, own in zip(patients, unknown, strict=True)]
-            groups = np.unique(np.array(names, dtype=object), return_inverse=True)[1]
-        else:
-            reason = "as by='image' asks" if by == "image" else "as no patient ids are known"
-            warnings.warn(
-                f"{self.name} is split image by image, {reason}: images of one patient may be on both sides, and the "
-                r"validation flatters. Give patient ids, for example --patient-regex 'patient(\d+)'.",
-                DataWarning,
-                stacklevel=2,
-            )
-        strata = self.labels if self.labels is not None and self.labels.ndim == 1 else np.zeros(len(self), np.int64)
-        training, held_out = split_groups(groups, strata, validation, seed)
-        assert not set(groups[training]) & set(groups[held_out]), "a patient is on both sides"
-        return self.subset(training), self.subset(held_out)
+        splits = make_splits(
+            self.index,
+            self.labels,
+            validation=validation,
+            test=test,
+            seed=seed,
+            by=by,
+            allow_patient_overlap=allow_patient_overlap,
+        )
+        parts = self.apply_splits(splits, allow_patient_overlap=allow_patient_overlap)
+        return tuple(parts[part] for part in ("train", "validation", *(("test",) if test else ())))
+
+    def folds(
+        self, count: int = 5, *, seed: int = 0, by: SplitBy = "auto", allow_patient_overlap: bool = False
+    ) -> list[tuple[ImageDataset, ImageDataset]]:
+        """Divide into folds for cross-validation, with all images of a patient in one.
+
+        Args:
+            count: Number of folds, at least 2.
+            seed: Same seed, same folds, with one version of scikit-learn.
+            by: As in `split`. Images that the source sets aside for the test are in no fold.
+            allow_patient_overlap: Accept patients on two sides.
+
+        Returns:
+            Training and validation data of each fold; each image is validated once.
+
+        Raises:
+            ConfigError: If an option is not usable.
+            DataError: If a class has fewer patients than there are folds, or as in `split`.
+        """
+        splits = make_folds(
+            self.index, self.labels, folds=count, seed=seed, by=by, allow_patient_overlap=allow_patient_overlap
+        )
+        pairs = []
+        for number in range(count):
+            parts = self.apply_splits(splits.fold(number), allow_patient_overlap=allow_patient_overlap)
+            pairs.append((parts["train"], parts["validation"]))
+        return pairs
+
+    def apply_splits(self, splits: Splits, *, allow_patient_overlap: bool = False) -> dict[str, ImageDataset]:
+        """Divide as was decided before, and kept in a file (`Splits.read`).
+
+        Args:
+            splits: Which images are for what.
+            allow_patient_overlap: Accept patients on two sides.
+
+        Returns:
+            A data set for each part, by name.
+
+        Raises:
+            DataError: If the images are not exactly those of the split, or patients are on two sides.
+        """
+        positions = splits.positions(self.index, allow_patient_overlap=allow_patient_overlap)
+        return {part: self.subset(chosen) for part, chosen in positions.items()}
 
     def batches(
         self,
@@ -258,7 +357,7 @@ class ImageDataset:
     def _batch(self, positions: NDArray[np.int64], device: torch.device) -> Batch:
         """Gather images with their labels, and scale them to [-1, 1] on the device."""
         images = self._to_device(self._pixels, self._rows[positions], device)
-        images = images.permute(0, 3, 1, 2).to(torch.float32)  # keeps the strides: channels_last
+        images = images.movedim(-1, 1).to(torch.float32)  # keeps the strides: channels_last
         low, high = self.intensity_range
         images = images.sub_(low).div_((high - low) / 2).sub_(1)
         if self._pixels.dtype.kind == "f":
@@ -425,13 +524,28 @@ def _checked_labels(
 def open_dataset(
     source: str | Path,
     *,
-    size: int | tuple[int, int] = 64,
+    layout: str = "auto",
+    labels: Sequence[str] | None = None,
+    label_kind: LabelKind | None = None,
+    uncertain: Uncertain | None = None,
+    missing: Missing | None = None,
+    view: str | None = None,
+    size: int | tuple[int, ...] = 64,
+    slices: str | None = None,
+    spacing: float | tuple[float, float, float] | None = None,
+    frame: int | None = None,
+    window: str | None = None,
+    pipeline: str = "auto",
     channels: int | Literal["auto"] = "auto",
-    aspect: Aspect = "stretch",
+    fit: Fit = "stretch",
+    contrast: Contrast = "none",
+    crop_border: bool = False,
+    mask_markers: bool = False,
+    transforms: str | None = None,
     patient_regex: str | None = None,
-    max_bad: float = 0.01,
+    max_bad: float | None = 0.01,
     cache_dir: Path | None = None,
-    workers: int = 0,
+    workers: int | None = 0,
     progress: Progress | None = None,
 ) -> ImageDataset:
     r"""Open images as a data set of one size.
@@ -440,50 +554,118 @@ def open_dataset(
     cannot be used are listed in ``quarantine`` and stop nothing, until they are too many.
 
     Args:
-        source: A folder with one folder of PNG, JPEG, TIFF or BMP images a class, such as ``train/NORMAL`` and
-            ``train/PNEUMONIA``; a folder of images without classes; a MedMNIST-style file, ``pneumoniamnist.npz``, or
-            one of its other splits, ``pneumoniamnist.npz#val``; or the simulated ``phantom://chest``, optionally
-            ``phantom://chest?n=2000&seed=0``.
-        size: Height and width in pixels; one number for square images.
+        source: A folder with one folder of images a class, such as ``train/NORMAL`` and ``train/PNEUMONIA``; a folder
+            of images without classes; a manifest, ``table.csv`` with the columns path, label and, if known, patient_id,
+            split, view, age and sex; the folder of a known data set, with `layout`; a MedMNIST-style file,
+            ``pneumoniamnist.npz``, or one of its other splits, ``pneumoniamnist.npz#val``; or the simulated
+            ``phantom://chest``, optionally ``phantom://chest?n=2000&seed=0``. Images are PNG, JPEG, TIFF, BMP or DICOM
+            files; volumes NIfTI, MHA, NRRD, or DICOM series, one in a folder.
+        layout: ``auto``, or a name of `medgan.data.layouts.LAYOUTS`.
+        labels: Labels to keep; None for all. A single finding of a multi-label set gives two classes, without and with.
+        label_kind: What the labels of a manifest are, where the table does not show it.
+        uncertain: What to make of uncertain labels: ``drop`` the image, take them as ``negative`` or ``positive``, or
+            ``mask`` them (NaN: not learnt). Needed where there are any.
+        missing: What to make of missing labels: ``drop``, ``negative`` or ``mask``. Needed where there are any.
+        view: Only images of this view, such as ``PA``.
+        size: Height and width in pixels; one number for square images. Three numbers (depth, height, width) for
+            volumes.
+        slices: Slices of volumes to take as images: ``axial``, ``coronal`` or ``sagittal``, with the share of the
+            extent that is wanted, such as ``axial:0.3-0.7``.
+        spacing: Resample volumes to this spacing in mm, along all axes or along depth, height and width.
+        frame: The only frame wanted of files with several, from 1.
+        window: Which stored values become black and white: ``auto`` (the file's own window), ``none`` (the range of its
+            type), ``percentile``, or centre and width such as ``"40,400"``; None for the pipeline's.
+        pipeline: Named preprocessing, see `medgan.data.pipelines.PIPELINES`.
         channels: 1, 3, or ``auto``: 1 if all images are grey in content, whatever their files say, else 3.
-        aspect: How images of other proportions fit: ``stretch``, ``pad`` or ``crop``.
+        fit: How images of other proportions fit: ``stretch``, ``pad`` or ``crop``.
+        contrast: ``none``, ``clahe`` or ``percentile``.
+        crop_border: Cut off dark borders.
+        mask_markers: Mask bright letters near the corners.
+        transforms: Transforms of your own in the place of the pipeline's, as ``module:object``: a callable, such as a
+            MONAI ``Compose``, of an image ``(channels, *size)``, float32 in [0, 1], that returns the same kind.
         patient_regex: How file names tell the patient: a preset (``kermany``), or a regular expression whose groups are
-            the patient id, such as ``patient(\d+)``.
-        max_bad: Accepted share of unusable files.
+            the patient id, such as ``patient(\d+)``. None for what the source itself knows.
+        max_bad: Accepted share of unusable files; None to open whatever is there, and look at it (`check_usable`).
         cache_dir: Where to keep decoded images; ``$MEDGAN_CACHE`` or the user's cache folder if None.
-        workers: Number of processes that decode at the first opening; 0 decodes in this one. A script that asks for
-            more needs ``if __name__ == "__main__":``.
-        progress: Called with the numbers of images done and of all, during the first opening.
+        workers: Number of processes that decode at the first opening; 0 decodes in this one, None takes one for each
+            core if there is much to decode. A script that asks for any needs ``if __name__ == "__main__":``.
+        progress: Called with the numbers of files done and of all, during the first opening.
 
     Returns:
         The data set.
 
     Raises:
         ConfigError: If an option is not usable.
-        DataError: If there is no such source, it holds no images, too many are bad, a class has none, or the patients
-            cannot be read off the file names.
+        DataError: If there is no such source, it holds no images, too many are bad, a class has none, labels are
+            uncertain or missing and nothing says what to make of them, or the patients cannot be read off the file
+            names.
 
     Examples:
         >>> dataset = open_dataset("chest_xray/train", size=64, patient_regex="kermany")  # doctest: +SKIP
         >>> training, validation = dataset.split(0.1)  # doctest: +SKIP
     """
-    preprocessing = _checked_preprocessing(size, channels, aspect)
-    if not 0 <= max_bad <= 1:
+    lengths = (size, size) if isinstance(size, int) else tuple(size)
+    if len(lengths) not in (2, 3) or not all(isinstance(length, int) and length >= 2 for length in lengths):
+        raise ConfigError(
+            f"size must be a number of pixels such as 64, (height, width), or three for volumes, got {size!r}."
+        )
+    if channels not in {1, 3, "auto"}:
+        raise ConfigError(f"channels must be 1, 3 or 'auto', got {channels!r}.")
+    if max_bad is not None and not 0 <= max_bad <= 1:
         raise ConfigError(f"max_bad must lie between 0 and 1, for example 0.01, got {max_bad}.")
-    if workers < 0:
+    if workers is not None and workers < 0:
         raise ConfigError(f"workers must be at least 0, got {workers}.")
-    found = _find_source(source, preprocessing.size)
+    if pipeline not in PIPELINES:
+        raise ConfigError(f"pipeline={pipeline!r} is unknown. {nearest(pipeline, PIPELINES)}")
+    reading = Reading(
+        window=PIPELINES[pipeline].window if window is None else Window.parse(window),
+        frame=frame,
+        slices=slices,
+        volumes=len(lengths) == 3,
+        spacing_mm=_checked_spacing(spacing),
+    )
+    if slices is not None:
+        from medgan.data.volumes import parse_slices
+
+        parse_slices(slices)
+        if reading.volumes:
+            raise ConfigError("Slices and volumes were both asked for. Leave out one of --slices and --depth.")
+    preprocessing = Preprocessing(
+        size=lengths,
+        channels=channels,
+        fit=fit,
+        pipeline=pipeline,
+        contrast=contrast,
+        crop_border=crop_border,
+        mask_markers=mask_markers,
+        transforms=transforms,
+        transforms_identity="" if transforms is None else load_transforms(transforms)[1],
+        reading=reading,
+    )
+    preprocessing.make_pipeline()  # checks the rest of them
+    found = _find_source(
+        source,
+        lengths,
+        reading,
+        layout,
+        labels=labels,
+        label_kind=label_kind,
+        uncertain=uncertain,
+        missing=missing,
+        view=view,
+    )
+    if workers is None:
+        workers = _useful_workers(len(found.entries))
     store = open_store(found, preprocessing, cache_dir=cache_dir, workers=workers, progress=progress)
-    _check_bad(found, store, max_bad)
     index = store.index
     if patient_regex is not None:
         index = index.assign(patient_id=find_patients(list(index["file"]), patient_regex))
-    labels: NDArray[Any] | None = store.values
-    if found.labels is not None and labels is None:
-        numbers = {label: number for number, label in enumerate(found.labels.names)}
-        labels = np.array([numbers[label] for label in index["label"]], dtype=np.int64)
-    return ImageDataset(
-        spec=DataSpec(store.images.shape[3], preprocessing.size, found.labels),
+    numbers: NDArray[Any] | None = store.values
+    if found.labels is not None and numbers is None:
+        number_of = {label: number for number, label in enumerate(found.labels.names)}
+        numbers = np.array([number_of[label] for label in index["label"]], dtype=np.int64)
+    dataset = ImageDataset(
+        spec=DataSpec(store.images.shape[-1], lengths, found.labels),
         name=found.name,
         source=found.description,
         index=index,
@@ -491,72 +673,145 @@ def open_dataset(
         fingerprint=store.fingerprint,
         licence=found.licence,
         intensity_range=(0.0, float(np.iinfo(store.images.dtype).max)),
-        labels=labels,
+        labels=numbers,
         ignored=found.ignored,
         _pixels=store.images,
         _rows=np.arange(len(store.images)),
     )
+    if max_bad is not None:
+        dataset.check_usable(max_bad, table=store.folder / "quarantine.csv")
+    return dataset
 
 
-def _checked_preprocessing(
-    size: int | tuple[int, int], channels: int | Literal["auto"], aspect: Aspect
-) -> Preprocessing:
-    """Check the options that shape pixels."""
-    lengths = (size, size) if isinstance(size, int) else tuple(size)
-    if len(lengths) != 2 or min(lengths) < 2:
-        raise ConfigError(f"size must be a number of pixels such as 64, or (height, width), got {size!r}.")
-    if channels not in {1, 3, "auto"}:
-        raise ConfigError(f"channels must be 1, 3 or 'auto', got {channels!r}.")
-    Resizer(lengths, aspect)  # checks the aspect
-    return Preprocessing(lengths, channels, aspect)
+def open_configured(
+    config: DataConfig, *, transforms: str | None = None, progress: Progress | None = None, check: bool = True
+) -> ImageDataset:
+    """Open the data set that a configuration describes; see `open_dataset`.
+
+    Args:
+        config: The options.
+        transforms: As in `open_dataset`; code, so that no configuration holds it.
+        progress: As in `open_dataset`.
+        check: Whether to raise where there are more unusable images than ``config.max_bad``.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ConfigError: If an option is not usable.
+        DataError: If the data is not.
+    """
+    names = config.labels.split(",") if config.labels else None
+    return open_dataset(
+        config.data,
+        layout=config.layout,
+        labels=None if names is None else [name.strip() for name in names],
+        label_kind=config.label_kind,
+        uncertain=config.uncertain,
+        missing=config.missing,
+        view=config.view,
+        size=config.size if config.depth is None else (config.depth, config.size, config.size),
+        slices=config.slices,
+        spacing=None if config.spacing is None else _parse_spacing(config.spacing),
+        frame=config.frame,
+        window=config.window,
+        pipeline=config.pipeline,
+        channels="auto" if config.channels == "auto" else int(config.channels),
+        fit=config.fit,
+        contrast=config.contrast,
+        crop_border=config.crop_border,
+        mask_markers=config.mask_markers,
+        transforms=transforms,
+        patient_regex=config.patient_regex,
+        max_bad=config.max_bad if check else None,
+        workers=config.workers,
+        progress=progress,
+    )
 
 
-def _find_source(source: str | Path, size: tuple[int, int]) -> Source:
+def _parse_spacing(text: str) -> float | tuple[float, float, float]:
+    """Read a spacing of one or three numbers."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+        if len(numbers) == 1:
+            return numbers[0]
+        depth, height, width = numbers
+    except ValueError:
+        raise ConfigError(f"--spacing {text!r} is not usable. Type one length in mm, or three such as 3,1,1.") from None
+    return depth, height, width
+
+
+def _checked_spacing(spacing: float | tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+    """Check a spacing, and repeat a single number for all axes."""
+    if spacing is None:
+        return None
+    numbers = (spacing,) * 3 if isinstance(spacing, int | float) else tuple(spacing)
+    if len(numbers) != 3 or not all(np.isfinite(number) and number > 0 for number in numbers):
+        raise ConfigError(f"spacing must be one or three lengths in mm, such as 1.5 or (3, 1, 1), got {spacing!r}.")
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+
+
+def _useful_workers(entries: int) -> int:
+    """Processes that decode faster than this one does, after the seconds that they take to start."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, entries // _WORTH_A_WORKER) if cores > 1 and entries >= 2 * _WORTH_A_WORKER else 0
+
+
+def _find_source(
+    source: str | Path,
+    size: tuple[int, ...],
+    reading: Reading,
+    layout: str,
+    *,
+    labels: Sequence[str] | None,
+    label_kind: LabelKind | None,
+    uncertain: Uncertain | None,
+    missing: Missing | None,
+    view: str | None,
+) -> Source:
     """Find out what kind of source was given."""
+    from medgan.data.layouts import LAYOUTS, open_layout
+
+    if layout not in {"auto", "folder", *LAYOUTS}:
+        raise ConfigError(f"layout={layout!r} is unknown. {nearest(layout, ['auto', 'folder', *LAYOUTS])}")
     if str(source).startswith("phantom:"):
-        return open_phantom(str(source), size)
+        if len(size) == 3:
+            raise ConfigError("The phantom has pictures, not volumes. Leave out --depth, or give other --data.")
+        return open_phantom(str(source), (size[0], size[1]))
     root = Path(source).expanduser()
+    if not str(source).strip():
+        raise DataError("The name of the data is empty. Give a folder of images, such as path/to/chest_xray/train.")
     if ".npz" in root.name and not root.is_dir():
-        return open_npz(str(root))
+        return open_npz(str(root), volumes=reading.volumes)
     if not root.exists():
         raise DataError(
             f"There is no {root} (looked in {Path.cwd()}). Give a folder of images, such as path/to/chest_xray/train, "
-            "a MedMNIST file, such as pneumoniamnist.npz, or phantom://chest, which needs no data."
+            "a manifest, such as table.csv, a MedMNIST file, such as pneumoniamnist.npz, or phantom://chest, which "
+            "needs no data."
         )
+    if layout == "auto" and not root.is_dir() and root.name.lower().endswith((".csv", ".csv.gz", ".tsv", ".parquet")):
+        layout = "manifest"
+    if layout in LAYOUTS:
+        return open_layout(
+            root.resolve(),
+            layout,
+            labels=None if labels is None else tuple(labels),
+            label_kind=label_kind,
+            uncertain=uncertain,
+            missing=missing,
+            view=view,
+            reading=reading,
+        )
+    if view is not None:
+        raise ConfigError("Class folders do not say the view. Leave out --view, or give a table with a view column.")
+    name = _folder_name(root.resolve())
     if not root.is_dir():
-        raise DataError(
-            f"{root} is a file, and not a .npz file. Give the folder that holds the images: {root.resolve().parent}"
-        )
-    root = root.resolve()
-    return list_folder(root, _folder_name(root))
+        return open_file(root.resolve(), name, reading)
+    folder = list_folder(root.resolve(), name, reading)
+    return folder if labels is None else folder.with_labels(labels)
 
 
 def _folder_name(root: Path) -> str:
     """Name a data set after its folder, or the parent's if the folder is only a split."""
     folder = root.parent if root.name.lower() in {"train", "val", "test", "training", "validation"} else root
     return re.sub(r"[^\w.-]+", "-", folder.name).strip("-.") or "data"
-
-
-def _check_bad(source: Source, store: Store, max_bad: float) -> None:
-    """Raise if too many images are bad, or a class has no good one."""
-    good, bad = len(store.index), len(store.quarantine)
-    names = source.labels.names if source.labels is not None and source.labels.kind != "multilabel" else ()
-    good_of, bad_of = (table["label"].value_counts().to_dict() for table in (store.index, store.quarantine))
-    empty = [name for name in names if not good_of.get(name)]
-    if good and not empty and bad <= max_bad * (good + bad):
-        return
-    counts = "; ".join(f"{name}: {good_of.get(name, 0)} good, {bad_of.get(name, 0)} bad" for name in names)
-    examples = [
-        f"{row.file} ({row.error}; {row.hint})" for row in store.quarantine.head(_SHOWN).itertuples(index=False)
-    ]
-    if empty:
-        problem = f"No usable image in {', '.join(empty)}"
-        advice = "Put images into each class folder, or delete the empty ones."
-    else:
-        problem = f"{bad} of {good + bad} images cannot be used ({bad / (good + bad):.1%}; max_bad is {max_bad:.1%})"
-        advice = f"Mend or delete them, or accept them with --max-bad {min(1.0, bad / (good + bad) + 0.005):.2f}."
-    raise DataError(
-        f"{problem}. Source: {source.description}. Counts: {counts or f'{good} good, {bad} bad'}. "
-        + (f"Bad: {'; '.join(examples)}. All of them: {store.folder / 'quarantine.csv'}. " if bad else "")
-        + advice
-    )

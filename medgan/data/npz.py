@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.core.spec import LabelSpec
-from medgan.data.readers import DecodedImage, ReadError, without_equal_channels
+from medgan.data.decoded import DecodedImage, ReadError, without_equal_channels
 from medgan.data.sources import Entry
 from medgan.errors import DataError, nearest
 
@@ -54,7 +54,16 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
         *("adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle"),
         *("normal colon mucosa", "cancer-associated stroma", "colorectal adenocarcinoma epithelium"),
     ),
+    "adrenalmnist3d": ("normal", "hyperplasia"),
+    "fracturemnist3d": ("buckle rib fracture", "nondisplaced rib fracture", "displaced rib fracture"),
+    "nodulemnist3d": ("benign", "malignant"),
+    "organmnist3d": (
+        *("liver", "kidney-right", "kidney-left", "femur-right", "femur-left", "bladder"),
+        *("heart", "lung-right", "lung-left", "spleen", "pancreas"),
+    ),
     "pneumoniamnist": ("normal", "pneumonia"),
+    "synapsemnist3d": ("inhibitory synapse", "excitatory synapse"),
+    "vesselmnist3d": ("vessel", "aneurysm"),
     "retinamnist": ("0", "1", "2", "3", "4"),
     "tissuemnist": (
         *("Collecting Duct, Connecting Tubule", "Distal Convoluted Tubule", "Glomerular endothelial cells"),
@@ -101,21 +110,22 @@ class NpzSource:
         names = None if self.labels is None else [self.labels.kind, *self.labels.names]
         yield ["npz", str(self.path), self.split, status.st_size, status.st_mtime_ns, status.st_ctime_ns, names]
 
-    def read(self, position: int) -> DecodedImage:
+    def read(self, position: int) -> Sequence[DecodedImage]:
         """Return one image of the array."""
         pixels = self._images[position]
-        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        pixels = pixels[..., None] if pixels.ndim == 2 or _holds_volumes(self._images) else pixels
         if pixels.min() == pixels.max():
             error = f"constant image: every pixel is {pixels.min()}"
             raise ReadError("check", error, "an image without content teaches nothing")
-        return DecodedImage(without_equal_channels(pixels), "array", pixels.dtype.itemsize * 8)
+        return [DecodedImage(without_equal_channels(pixels), "array", pixels.dtype.itemsize * 8)]
 
 
-def open_npz(source: str) -> NpzSource:
+def open_npz(source: str, *, volumes: bool = False) -> NpzSource:
     """Open a ``.npz`` file of images and labels; nothing in it is ever unpickled.
 
     Args:
         source: Path of the file, with ``#val`` or ``#test`` for another split than ``train``.
+        volumes: Whether the images are volumes, ``(N, depth, height, width)``.
 
     Returns:
         The source. One column of labels gives classes, several give a multi-label set.
@@ -133,11 +143,18 @@ def open_npz(source: str) -> NpzSource:
     if split not in _SPLITS:
         raise DataError(f"{path.name} has no split {split!r}. {nearest(split, _SPLITS)} Type {path}#val.")
     images = _images(path, split)
+    if volumes != _holds_volumes(images):
+        shape = images.shape[1:]
+        advice = f"Type --depth {shape[0]} --size {shape[1]}." if not volumes else "Leave out --depth."
+        raise DataError(f"{path.name} holds {'pictures' if volumes else 'volumes'} of the shape {shape}. {advice}")
+    licence = None
+    if (known := re.sub(r"_\d+$", "", path.stem.lower())) in CLASS_NAMES:
+        licence = "CC BY-NC 4.0" if known == "dermamnist" else "CC BY 4.0"
     labels = _array(path, f"{split}_labels", required=False)
     name = re.sub(r"[^\w.-]+", "-", path.stem).strip("-.") or "data"
     if labels is None:
         entries = tuple(Entry(f"{split}/{position:06d}") for position in range(len(images)))
-        return NpzSource(path, split, name, None, entries)
+        return NpzSource(path, split, name, None, entries, licence)
     labels = labels.reshape(len(labels), -1) if labels.ndim < 2 else labels
     if labels.ndim != 2 or len(labels) != len(images) or labels.dtype.kind not in "iub" or labels.min(initial=0) < 0:
         raise DataError(
@@ -153,7 +170,7 @@ def open_npz(source: str) -> NpzSource:
         entries = tuple(
             Entry(f"{split}/{position:06d}", spec.names[number]) for position, number in enumerate(labels[:, 0])
         )
-    return NpzSource(path, split, name, spec, entries)
+    return NpzSource(path, split, name, spec, entries, licence)
 
 
 def _names(path: Path) -> tuple[str, ...] | None:
@@ -182,16 +199,19 @@ def _images(path: Path, split: str) -> NDArray[Any]:
     """Read and check the images of a split."""
     images = _array(path, f"{split}_images", required=True)
     assert images is not None
-    grey = images.ndim == 3
-    if images.dtype not in (np.uint8, np.uint16) or not (grey or (images.ndim == 4 and images.shape[3] in {1, 3})):
-        volumes = " Volumes are not supported yet." if images.ndim == 4 else ""
+    if images.dtype not in (np.uint8, np.uint16) or images.ndim not in {3, 4}:
         raise DataError(
-            f"{path}: {split}_images has the shape {images.shape} and type {images.dtype}. Expected (N, height, width) "
-            f"or (N, height, width, 3) of uint8 or uint16.{volumes}"
+            f"{path}: {split}_images has the shape {images.shape} and type {images.dtype}. Expected (N, height, "
+            "width), (N, height, width, 3) or (N, depth, height, width) of uint8 or uint16."
         )
     if not len(images):
         raise DataError(f"No images found in the dataset. Given: {path}#{split}. Give another split: {path}#val.")
     return images
+
+
+def _holds_volumes(images: NDArray[Any]) -> bool:
+    """Whether an array is ``(N, depth, height, width)`` rather than pictures."""
+    return images.ndim == 4 and images.shape[3] not in {1, 3}
 
 
 def _array(path: Path, key: str, *, required: bool) -> NDArray[Any] | None:

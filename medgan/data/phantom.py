@@ -17,7 +17,7 @@ Coordinates: ``x`` from -1 (patient's right) to 1, ``y`` from -1 (top) to 1; one
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from medgan.core.spec import LabelSpec
-from medgan.data.readers import DecodedImage
+from medgan.data.decoded import DecodedImage
 from medgan.data.sources import Entry
 from medgan.errors import DataError, nearest
 
@@ -90,14 +90,14 @@ class ChestPhantom:
         """Yield version, seed, count and size."""
         yield ["phantom", self.name, _VERSION, self.seed, self.count, self.size]
 
-    def read(self, position: int) -> DecodedImage:
+    def read(self, position: int) -> Sequence[DecodedImage]:
         """Simulate one exposure."""
         entry = self.entries[position]
         patient, exposure = entry.patient_id.removeprefix("patient"), entry.file.rsplit("_", 1)[1]
         image = render_chest(
             [self.seed, 1, int(patient)], exposure=int(exposure), pneumonia=entry.label == "PNEUMONIA", size=self.size
         )
-        return DecodedImage(np.rint(image * 255).astype(np.uint8)[..., None], "simulated", 8)
+        return [DecodedImage(np.rint(image * 255).astype(np.uint8)[..., None], "simulated", 8)]
 
 
 def open_phantom(source: str, size: tuple[int, int]) -> ChestPhantom:

@@ -16,7 +16,6 @@ Decisions, for those who compare with another reader:
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,55 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-__all__ = ["IMAGE_SUFFIXES", "DecodedImage", "ReadError", "looks_like_image", "read_image", "without_equal_channels"]
+from medgan.data.decoded import DecodedImage, ReadError, Reading, without_equal_channels
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib"})
+__all__ = ["DICOM_SUFFIXES", "IMAGE_SUFFIXES", "looks_like_image", "read_file", "read_image"]
+
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
+IMAGE_SUFFIXES = DICOM_SUFFIXES | {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib"}
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB")
+_DICOM_PREAMBLE = 128  # bytes before the letters DICM
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"BM")
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
 _WHITE_IS_ZERO = 0
-
-
-class ReadError(Exception):
-    """One image that cannot be used; goes to the quarantine table and stops nothing.
-
-    Attributes:
-        stage: Where it failed: ``list``, ``open``, ``decode`` or ``check``.
-        error: What is wrong.
-        hint: What to do about it.
-    """
-
-    def __init__(self, stage: str, error: str, hint: str) -> None:
-        """Say where it failed, what is wrong, and what to do."""
-        super().__init__(stage, error, hint)  # all of them, so that the exception survives pickling
-        self.stage, self.error, self.hint = stage, error, hint
-
-
-@dataclass(frozen=True)
-class DecodedImage:
-    """One image as found.
-
-    Attributes:
-        pixels: Shape ``(height, width, channels)`` with 1 or 3 channels; uint8 with the range 0...255 or uint16 with
-            the range 0...65535. An RGB image whose channels are equal has 1 channel.
-        mode: Pillow's mode of the file, such as ``L``, ``RGB``, ``I;16``.
-        bits: Bits per sample in the file.
-    """
-
-    pixels: NDArray[np.uint8] | NDArray[np.uint16]
-    mode: str
-    bits: int
-
-    @property
-    def width(self) -> int:
-        """Width in pixels, after orientation."""
-        return int(self.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        """Height in pixels, after orientation."""
-        return int(self.pixels.shape[0])
 
 
 def looks_like_image(path: Path) -> bool:
@@ -82,13 +44,41 @@ def looks_like_image(path: Path) -> bool:
         path: An existing file.
 
     Returns:
-        True for PNG, JPEG, TIFF and BMP; False for others and for files that cannot be opened.
+        True for PNG, JPEG, TIFF, BMP and DICOM; False for others and for files that cannot be opened.
     """
     try:
         with path.open("rb") as file:
-            return file.read(16).startswith(_SIGNATURES)
+            head = file.read(_DICOM_PREAMBLE + 4)
+            return head.startswith(_SIGNATURES) or head[_DICOM_PREAMBLE:] == b"DICM"
     except OSError:
         return False
+
+
+def read_file(path: Path, reading: Reading) -> list[DecodedImage]:
+    """Read whatever a file holds: one picture, the frames of a DICOM file, a volume or its slices.
+
+    Args:
+        path: The file; its content says what it is. A folder is one DICOM series.
+        reading: How files become images.
+
+    Returns:
+        The images, at least one.
+
+    Raises:
+        ReadError: If the file cannot be read, or holds no usable picture.
+    """
+    from medgan.data.dicom import is_dicom, read_dicom
+    from medgan.data.volumes import is_volume, read_volume
+
+    wants_volumes = reading.volumes or reading.slices is not None
+    if path.is_dir() or is_volume(path):
+        if not wants_volumes:
+            raise ReadError("open", "a volume where a picture is wanted", "type --slices axial:0.3-0.7, or --depth 64")
+        return read_volume(path, reading)
+    # What is called DICOM and is no picture either is refused as what it was meant to be.
+    if is_dicom(path) or (path.suffix.lower() in DICOM_SUFFIXES and not looks_like_image(path)):
+        return read_volume(path, reading) if wants_volumes else read_dicom(path, reading)
+    return [read_image(path)]
 
 
 def read_image(path: Path) -> DecodedImage:
@@ -126,19 +116,6 @@ def read_image(path: Path) -> DecodedImage:
     except Exception as exception:  # Pillow raises anything from SyntaxError to struct.error on damaged files
         hint = "the file is damaged: copy it again, or delete it"
         raise ReadError("decode", _describe(exception), hint) from exception
-
-
-def without_equal_channels(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Reduce an RGB image that is grey in content to one channel.
-
-    Args:
-        pixels: Shape ``(height, width, channels)``.
-
-    Returns:
-        Shape ``(height, width, 1)`` if all channels are equal, else the image unchanged.
-    """
-    grey = all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in range(1, pixels.shape[2]))
-    return pixels[..., :1] if grey else pixels
 
 
 def _decode(image: Image.Image) -> DecodedImage:

@@ -7,16 +7,19 @@ A source knows nothing of sizes, caches or batches. `list_folder` makes the one 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from medgan.core.spec import LabelSpec
-from medgan.data.readers import IMAGE_SUFFIXES, DecodedImage, ReadError, looks_like_image, read_image
-from medgan.errors import DataError
+from medgan.data.decoded import DecodedImage, ReadError, Reading
+from medgan.data.readers import DICOM_SUFFIXES, IMAGE_SUFFIXES, looks_like_image, read_file
+from medgan.data.volumes import is_volume
+from medgan.errors import DataError, nearest
 
-__all__ = ["Entry", "FolderSource", "Source", "list_folder"]
+__all__ = ["Entry", "FolderSource", "Source", "file_identity", "list_folder", "open_file"]
 
 _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 _IGNORED_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir"})
@@ -32,6 +35,7 @@ class Entry:
         patient_id: The patient, where the source knows it, or "".
         values: Its label where a class name does not say it: the columns of a multi-label set.
         refused: A reason not to read it, found while listing.
+        facts: What else the source knows of it, by names of `medgan.data.decoded.FACTS`; all values are text.
     """
 
     file: str
@@ -39,6 +43,7 @@ class Entry:
     patient_id: str = ""
     values: tuple[float, ...] = ()
     refused: ReadError | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -71,8 +76,8 @@ class Source(Protocol):
     def identity(self) -> Iterator[Any]:
         """Yield plain values that change whenever the images may have changed."""
 
-    def read(self, position: int) -> DecodedImage:
-        """Read one image.
+    def read(self, position: int) -> Sequence[DecodedImage]:
+        """Read the image of an entry, or its images if its file holds several.
 
         Raises:
             ReadError: If it cannot be used.
@@ -89,6 +94,7 @@ class FolderSource:
     entries: tuple[Entry, ...]
     ignored: dict[str, int] = field(default_factory=dict)
     licence: str | None = None
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def description(self) -> str:
@@ -99,27 +105,51 @@ class FolderSource:
         """Yield the root, and path, size and times of every file."""
         yield ["folder", str(self.root)]
         for entry in self.entries:
-            try:
-                status = (self.root / entry.file).stat()
-                yield [entry.file, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-            except OSError:
-                yield [entry.file, None]
+            yield from file_identity(self.root / entry.file, entry.file)
 
-    def read(self, position: int) -> DecodedImage:
-        """Read one image; see `medgan.data.readers.read_image`."""
-        return read_image(self.root / self.entries[position].file)
+    def read(self, position: int) -> Sequence[DecodedImage]:
+        """Read the images of an entry; see `medgan.data.readers.read_file`."""
+        return read_file(self.root / self.entries[position].file, self.reading)
+
+    def with_labels(self, names: Sequence[str]) -> FolderSource:
+        """Return the source with some of its classes, in the given order.
+
+        Raises:
+            DataError: If there is no such class.
+        """
+        known = () if self.labels is None else self.labels.names
+        for name in names:
+            if name not in known:
+                raise DataError(f"{self.root} has no class folder {name!r}. {nearest(name, known)}")
+        entries = tuple(entry for entry in self.entries if entry.label in names)
+        return replace(self, labels=LabelSpec(tuple(names)), entries=entries)
 
 
-def list_folder(root: Path, name: str) -> FolderSource:
+def file_identity(path: Path, name: str) -> Iterator[Any]:
+    """Yield name, size and times of a file, or of each file of a folder: what changes whenever it is replaced."""
+    try:
+        status = path.stat()
+        yield [name, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        if stat.S_ISDIR(status.st_mode):
+            for child in sorted(path.iterdir()):
+                if child.is_file():
+                    yield from file_identity(child, f"{name}/{child.name}")
+    except OSError:
+        yield [name, None]
+
+
+def list_folder(root: Path, name: str, reading: Reading) -> FolderSource:
     """List the images of a folder, without opening them.
 
     Every folder right under `root` is a class, unless all images lie directly in `root`: then they have no labels.
     Hidden files and folders are skipped, files with other extensions are counted in ``ignored``. Links that leave
-    `root`, and links to folders, are refused: such an entry ends in the quarantine.
+    `root`, and links to folders, are refused: such an entry ends in the quarantine. Where volumes or their slices are
+    wanted, the DICOM files of a folder are one entry, the folder: a series.
 
     Args:
         root: The folder.
         name: Short name of the data set.
+        reading: How files become images.
 
     Returns:
         The source; it may have classes without images.
@@ -129,10 +159,10 @@ def list_folder(root: Path, name: str) -> FolderSource:
             "val" rather than classes, or there is no image at all.
     """
     ignored: dict[str, int] = {}
-    top = _list(root, root, ignored, deep=False)
     folders = sorted(path.name for path in _visible(root) if path.is_dir() and not path.is_symlink())
     linked = [path for path in _visible(root) if path.is_dir() and path.is_symlink()]
-    classes = {folder: _list(root / folder, root, ignored, deep=True) for folder in folders}
+    top = _list(root, root, ignored, reading, deep=False)
+    classes = {folder: _list(root / folder, root, ignored, reading, deep=True) for folder in folders}
     nested = sum(len(entries) for entries in classes.values())
 
     if not nested and not top and not linked:
@@ -143,15 +173,30 @@ def list_folder(root: Path, name: str) -> FolderSource:
             f"folder, or give a folder that holds images only; first one: {top[0].file}"
         )
     if nested and len(folders) > 1 and {folder.lower() for folder in folders} <= _SPLIT_NAMES:
+        # The training images are what one trains with; the others are for later.
+        first = next((folder for folder in folders if folder.lower().startswith("train")), folders[0])
         raise DataError(
-            f"The folders of {root} are splits ({', '.join(folders)}), not classes. "
-            f"Give one of them: {root / folders[0]}"
+            f"The folders of {root} are splits ({', '.join(folders)}), not classes. Give one of them: {root / first}"
         )
     top += [Entry(path.name, refused=_refused_folder(path, root)) for path in linked]
     if not nested:
-        return FolderSource(root, name, None, tuple(top), ignored)
-    entries = [Entry(entry.file, label, refused=entry.refused) for label in folders for entry in classes[label]]
-    return FolderSource(root, name, LabelSpec(tuple(folders)), tuple(entries + top), ignored)
+        return FolderSource(root, name, None, tuple(top), ignored, reading=reading)
+    entries = [replace(entry, label=label) for label in folders for entry in classes[label]]
+    return FolderSource(root, name, LabelSpec(tuple(folders)), tuple(entries + top), ignored, reading=reading)
+
+
+def open_file(path: Path, name: str, reading: Reading) -> FolderSource:
+    """Return a source of a single file, such as a volume whose slices are wanted.
+
+    Raises:
+        DataError: If it is no image by its name.
+    """
+    if path.suffix.lower() not in IMAGE_SUFFIXES and not is_volume(path) and not looks_like_image(path):
+        raise DataError(
+            f"{path} is a file, and neither an image, a table nor an .npz file. Give the folder that holds the images: "
+            f"{path.parent}"
+        )
+    return FolderSource(path.parent, name, None, (Entry(path.name),), reading=reading)
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -163,20 +208,29 @@ def _visible(folder: Path) -> list[Path]:
     return [folder / name for name in names if not name.startswith(".") and name.lower() not in _IGNORED_NAMES]
 
 
-def _list(folder: Path, root: Path, ignored: dict[str, int], *, deep: bool) -> list[Entry]:
+def _list(folder: Path, root: Path, ignored: dict[str, int], reading: Reading, *, deep: bool) -> list[Entry]:
     """Images of a folder, with all folders under it if `deep`."""
-    entries = []
+    entries: list[Entry] = []
+    slices: list[Path] = []
     for path in _visible(folder):
         file = path.relative_to(root).as_posix()
+        suffix = path.suffix.lower()
         if path.is_dir():
             if deep and path.is_symlink():
                 entries.append(Entry(file, refused=_refused_folder(path, root)))
             elif deep:
-                entries += _list(path, root, ignored, deep=True)
-        elif path.suffix.lower() in IMAGE_SUFFIXES or (not path.suffix and looks_like_image(path)):
-            entries.append(Entry(file, refused=_refused_link(path, root) if path.is_symlink() else None))
+                entries += _list(path, root, ignored, reading, deep=True)
+        elif suffix in IMAGE_SUFFIXES or is_volume(path) or (not suffix and looks_like_image(path)):
+            if (reading.volumes or reading.slices) and (suffix in DICOM_SUFFIXES or not suffix):
+                slices.append(path)
+            else:
+                entries.append(Entry(file, refused=_refused_link(path, root) if path.is_symlink() else None))
         else:
-            ignored[path.suffix.lower()] = ignored.get(path.suffix.lower(), 0) + 1
+            ignored[suffix] = ignored.get(suffix, 0) + 1
+    if len(slices) == 1:  # an enhanced multi-frame object holds a whole series
+        entries.append(Entry(slices[0].relative_to(root).as_posix()))
+    elif slices:
+        entries.append(Entry(folder.relative_to(root).as_posix()))
     return entries
 
 
@@ -203,8 +257,8 @@ def _refused_folder(path: Path, root: Path) -> ReadError:
 def _nothing_found(root: Path, ignored: dict[str, int]) -> str:
     """Message for a folder without images."""
     others = ", ".join(f"{count} x {suffix or 'no extension'}" for suffix, count in sorted(ignored.items()))
-    dicom = " DICOM files cannot be opened as a folder yet: convert them to PNG." if ".dcm" in ignored else ""
     return (
-        f"No images found in the dataset. Given: {root} (other files: {others or 'none'}).{dicom} Expected PNG, JPEG, "
-        "TIFF or BMP files in one folder a class, such as DATA/NORMAL/1.png and DATA/PNEUMONIA/2.png."
+        f"No images found in the dataset. Given: {root} (other files: {others or 'none'}). Expected PNG, JPEG, TIFF, "
+        "BMP, DICOM, NIfTI, MHA or NRRD files in one folder a class, such as DATA/NORMAL/1.png and "
+        "DATA/PNEUMONIA/2.png; or a manifest, such as DATA/table.csv."
     )

@@ -1,16 +1,35 @@
-"""Dividing a data set so that no patient is on both sides."""
+"""Dividing a data set: patients apart, classes in their shares, the same on every machine, kept in a file."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from medgan.errors import ConfigError, DataError, nearest
 
-__all__ = ["PATIENT_PRESETS", "find_patients", "split_groups"]
+__all__ = [
+    "PATIENT_PRESETS",
+    "SplitBy",
+    "Splits",
+    "find_patients",
+    "image_identities",
+    "make_folds",
+    "make_splits",
+]
+
+SplitBy = Literal["auto", "patient", "image"]
+"""What stays whole: see `make_splits`."""
 
 PATIENT_PRESETS = {
     "kermany": (
@@ -20,6 +39,15 @@ PATIENT_PRESETS = {
     ),
 }
 """Regular expressions for known data sets, by name."""
+
+_FORMAT, _VERSION = "medgan splits", 1
+_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}  # what sources call their parts
+_FREQUENT = 50  # images of a combination of findings that is a stratum of its own
+_BINS, _BIN_IMAGES = 10, 20  # most bins of continuous labels, fewest images of a bin
 
 
 def find_patients(files: Sequence[str], patient_regex: str) -> list[str]:
@@ -62,31 +90,492 @@ def _patient(match: re.Match[str] | None) -> str:
     return "_".join(group for group in match.groups() if group) if match.re.groups else match.group()
 
 
-def split_groups(
-    groups: NDArray[np.int64], strata: NDArray[np.int64], validation: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw a share of the groups (patients) of each stratum for validation, all their images with them.
+def image_identities(index: pd.DataFrame) -> list[str]:
+    """Name each image: its file, with the part where one file holds several images.
 
-    A group with images of several strata counts as of the rarest. Each stratum with at least two groups has at least
-    one on either side.
+    Args:
+        index: `ImageDataset.index`.
+
+    Returns:
+        One name an image, such as ``NORMAL/a.png`` or ``scan.nii.gz#axial 42``.
+
+    Raises:
+        DataError: If two images have the same name.
+    """
+    parts = index["part"] if "part" in index else [""] * len(index)
+    names = [f"{file}#{part}" if part else str(file) for file, part in zip(index["file"], parts, strict=True)]
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in pd.Series(names).value_counts().items() if count > 1)
+        raise DataError(
+            f"{len(names) - len(set(names))} of {len(names)} images are listed more than once, for example {twice!r}. "
+            "List each image once."
+        )
+    return names
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Which images of a data set are for what; made by `make_splits` or `make_folds`, kept in a file.
+
+    Attributes:
+        by: What was kept whole when it was drawn: ``patient`` or ``image``; ``source`` if the source itself says which
+            images are held out.
+        seed: What it was drawn with.
+        parts: Names of images (`image_identities`), sorted, by part: ``train``, ``validation`` and, if there is one,
+            ``test``. Or ``fold 0``, ``fold 1``, ..., with ``train`` for images that only ever train, and ``test`` for
+            those that the source sets aside, where there are any.
+
+    Raises:
+        DataError: If an image is in two parts.
+    """
+
+    by: Literal["patient", "image", "source"]
+    seed: int
+    parts: Mapping[str, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        """Check that no image is in two parts."""
+        seen: dict[str, str] = {}
+        for part, images in self.parts.items():
+            for image in images:
+                if image in seen:
+                    raise DataError(f"The image {image!r} is in {seen[image]!r} and in {part!r}. Keep it in one.")
+                seen[image] = part
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the names of all images: it fits the same images at any size and with any labels."""
+        names = sorted(image for images in self.parts.values() for image in images)
+        return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def to_json(self) -> str:
+        """Return the text that `read` reads."""
+        facts = {"format": _FORMAT, "version": _VERSION, "by": self.by, "seed": self.seed}
+        parts = {part: list(images) for part, images in self.parts.items()}
+        return (
+            json.dumps({**facts, "fingerprint": self.fingerprint, "parts": parts}, indent=1, ensure_ascii=False) + "\n"
+        )
+
+    def write(self, path: Path) -> None:
+        """Write a file for `read`; one that is there is replaced, whole or not at all.
+
+        Args:
+            path: The file, such as ``splits.json``.
+
+        Raises:
+            CheckpointError: If it cannot be written.
+        """
+        from medgan.core.saving import write_aside  # imports torch
+
+        with write_aside(path) as temporary:
+            temporary.write_text(self.to_json(), encoding="utf-8", errors="surrogateescape")
+
+    @classmethod
+    def read(cls, path: Path) -> Splits:
+        """Read a file that `write` wrote.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The splits.
+
+        Raises:
+            DataError: If there is no such file, or it holds something else.
+        """
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be read ({error.strerror}). Give a splits.json of an earlier run."
+            ) from error
+        except ValueError as error:
+            raise DataError(f"{path} is not JSON ({error}). Give a splits.json of an earlier run.") from error
+        if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
+            raise DataError(f'{path} holds no splits: expected "format": "{_FORMAT}". Give a splits.json of a run.')
+        if facts.get("version") != _VERSION:
+            raise DataError(
+                f"{path} is of version {facts.get('version')!r}, this medgan reads {_VERSION}. Make the split anew, or "
+                "install the medgan that wrote it."
+            )
+        by, seed, parts = facts.get("by"), facts.get("seed"), facts.get("parts")
+        if by not in ("patient", "image", "source") or not isinstance(seed, int) or not _are_parts(parts):
+            raise DataError(f"{path} is damaged: by, seed or parts are not what they must be. Make the split anew.")
+        splits = cls(by, seed, {part: tuple(images) for part, images in parts.items()})
+        if splits.fingerprint != facts.get("fingerprint"):
+            raise DataError(
+                f"{path} was changed after it was written: its images do not give its fingerprint. Make the split anew."
+            )
+        return splits
+
+    def positions(self, index: pd.DataFrame, *, allow_patient_overlap: bool = False) -> dict[str, NDArray[np.int64]]:
+        """Find the images of each part in a data set.
+
+        Args:
+            index: `ImageDataset.index`.
+            allow_patient_overlap: Accept patients in two parts.
+
+        Returns:
+            Positions in `index`, rising, by part.
+
+        Raises:
+            DataError: If the images are not exactly those of the split, or a patient or the parts of one file are in
+                two parts.
+        """
+        names = image_identities(index)
+        part_of = {image: part for part, images in self.parts.items() for image in images}
+        missing, extra = sorted(part_of.keys() - set(names)), sorted(set(names) - part_of.keys())
+        if missing or extra:
+            found = [
+                f"{len(these)} of {total} images of {whole} (for example {these[0]!r})"
+                for these, total, whole in (
+                    (missing, len(part_of), "the split are not in the data"),
+                    (extra, len(names), "the data are not in the split"),
+                )
+                if these
+            ]
+            raise DataError(
+                f"The split is of other data: {' and '.join(found)}. Give the data that it was made for, or make a new "
+                "split."
+            )
+        found_in = np.array([part_of[name] for name in names], dtype=object)
+        _check_apart(_whole(index, by_patient=False), found_in, "files with several images", "")
+        if not allow_patient_overlap:
+            _check_apart(_whole(index, by_patient=True), found_in, "patients", _HOW_TO_ALLOW)
+        return {part: np.flatnonzero(found_in == part) for part in self.parts}
+
+    def fold(self, number: int) -> Splits:
+        """Turn folds into the split that holds one of them out.
+
+        Args:
+            number: Which fold is for validation, from 0.
+
+        Returns:
+            ``train``, ``validation`` and, if the source has one, ``test``.
+
+        Raises:
+            ConfigError: If there is no such fold.
+        """
+        folds = [part for part in self.parts if part.startswith("fold ")]
+        if f"fold {number}" not in folds:
+            have = f"The folds are 0 to {len(folds) - 1}" if folds else "There are no folds"
+            raise ConfigError(f"There is no fold {number}. {have}.")
+        training = [part for part in (*folds, "train") if part in self.parts and part != f"fold {number}"]
+        parts = {
+            "train": tuple(sorted(image for part in training for image in self.parts[part])),
+            "validation": self.parts[f"fold {number}"],
+        }
+        return Splits(self.by, self.seed, parts | {part: self.parts[part] for part in ("test",) if part in self.parts})
+
+
+_HOW_TO_ALLOW = "accept it with --allow-patient-overlap (in Python, allow_patient_overlap=True)"
+
+
+def _are_parts(value: Any) -> TypeGuard[dict[str, list[str]]]:
+    """Whether a JSON value is lists of names by name."""
+    return isinstance(value, dict) and all(
+        isinstance(images, list) and all(isinstance(image, str) for image in images) for images in value.values()
+    )
+
+
+def make_splits(
+    index: pd.DataFrame,
+    labels: NDArray[Any] | None,
+    *,
+    validation: float,
+    test: float = 0.0,
+    seed: int = 0,
+    by: SplitBy = "auto",
+    allow_patient_overlap: bool = False,
+) -> Splits:
+    """Draw images for validation and test, all images of a patient on one side, all classes in their shares.
+
+    Patients count, and not their images: a share of the patients of each stratum is drawn. A stratum is a class. Of a
+    multi-label set it is a combination of findings that at least 50 images have; other images belong to their rarest
+    finding (a masked one counts as absent). Of continuous labels it is one of up to 10 bins of equally many images, by
+    the first column. A patient of several strata counts as of the rarest. Each stratum with at least two patients has
+    at least one on either side. A test set is drawn after the validation set, and does not change it.
+
+    Images whose ``origin`` is ``synthetic``, and patients who have such, only ever train. The images of one file stay
+    together, however it is split.
+
+    Args:
+        index: `ImageDataset.index`; its order does not matter.
+        labels: `ImageDataset.labels`.
+        validation: Share for validation, above 0 and below 1.
+        test: Share for the test; 0 for none but the source's own.
+        seed: Same seed, same split, on every machine; below 2**32.
+        by: ``patient``, ``image``, or ``auto``: the source's own validation and test images (column ``split``) where it
+            has them, the shares of the rest where it has not; by patient where patients are known, else by image, with
+            a `medgan.data.DataWarning`. Images of unknown patients are each of a patient of their own.
+        allow_patient_overlap: Accept patients on two sides.
+
+    Returns:
+        The split.
+
+    Raises:
+        ConfigError: If a share, the seed or `by` is not usable.
+        DataError: If patients are wanted but unknown, there are too few of them, or a patient would be on two sides.
+    """
+    if not 0 < validation < 1:
+        raise ConfigError(f"validation must lie between 0 and 1, for example 0.1, got {validation}.")
+    if not 0 <= test < 1 - validation:
+        raise ConfigError(
+            f"test must be at least 0 and leave something to train on: below {1 - validation:g} for "
+            f"validation={validation}, got {test}."
+        )
+    cohort = _Cohort.of(index, labels, seed, by, allow_patient_overlap)
+    sides = np.where(cohort.source == "", "train", cohort.source).astype(object)
+    own = [part for part in ("validation", "test") if (sides == part).any()]
+    if own and not (sides == "train").any():
+        raise DataError(
+            f"All {len(sides)} images are held out by the source itself, and none is left to train on. Divide them "
+            'anew with by="patient", or give the images for training as well.'
+        )
+    left = 1.0
+    for part, share in (("validation", validation), ("test", test)):
+        if share and part not in own:
+            free = np.flatnonzero((sides == "train") & cohort.free)
+            sides[free[_draw(cohort.groups[free], cohort.strata[free], share / left, seed)]] = part
+            left -= share
+    if left < 1:
+        cohort.warn_of_images()
+    parts = {part: cohort.names[sides == part] for part in ("train", "validation", "test")}
+    return Splits(
+        by="source" if own else cohort.by,
+        seed=int(seed),
+        parts={part: tuple(names) for part, names in parts.items() if len(names)},
+    )
+
+
+def make_folds(
+    index: pd.DataFrame,
+    labels: NDArray[Any] | None,
+    *,
+    folds: int,
+    seed: int = 0,
+    by: SplitBy = "auto",
+    allow_patient_overlap: bool = False,
+) -> Splits:
+    """Divide all images into folds for cross-validation, each patient in one fold, all classes in their shares.
+
+    See `make_splits` for strata, for files and for synthetic images: those are in the part ``train``. With ``auto``,
+    images that the source sets aside for the test are in no fold, but in the part ``test``.
+
+    Args:
+        index: `ImageDataset.index`; its order does not matter.
+        labels: `ImageDataset.labels`.
+        folds: Number of folds, at least 2.
+        seed: Same seed, same folds, with one version of scikit-learn; below 2**32.
+        by: As in `make_splits`; the source's own validation images are divided with the rest.
+        allow_patient_overlap: Accept patients on two sides.
+
+    Returns:
+        The folds; `Splits.fold` makes a split of each.
+
+    Raises:
+        ConfigError: If an option is not usable.
+        DataError: If a class has fewer patients than there are folds, or as in `make_splits`.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import
+
+    if folds < 2:
+        raise ConfigError(f"folds must be at least 2, for example 5, got {folds}.")
+    cohort = _Cohort.of(index, labels, seed, by, allow_patient_overlap, own=("test",))
+    parts = {"train": ~cohort.free & (cohort.source != "test"), "test": cohort.source == "test"}
+    free = np.flatnonzero(~parts["train"] & ~parts["test"])
+    groups = np.unique(cohort.groups[free], return_inverse=True)[1]
+    strata, sizes = np.unique(cohort.strata[free], return_inverse=True, return_counts=True)[1:]
+    if labels is None or labels.ndim > 1:  # strata are a means only
+        fewest, what = len(set(groups)), "The data"
+    else:
+        patients = [len(set(groups[strata == stratum])) for stratum in range(len(sizes))]
+        fewest = min(patients, default=0)
+        what = f"The class {cohort.labels[free[strata == patients.index(fewest)]][0]!r}" if patients else "The data"
+    if fewest < folds:
+        units = "patients" if cohort.by == "patient" else "images"
+        raise DataError(
+            f"{what} has {fewest} {units}, too few for {folds} folds. Type fewer folds, or leave the class out."
+        )
+    strata = np.where(sizes[strata] < folds, len(sizes), strata)  # scikit-learn wants an image a fold
+    # Up to version 1.7 of scikit-learn, shuffle=True loses the strata: it deals out other groups than it has counted.
+    shuffled = np.random.RandomState(seed).permutation(groups.max() + 1)[groups]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # of strata that are no classes
+        dealt = [held for _, held in StratifiedGroupKFold(folds).split(strata, strata, shuffled)]
+    cohort.warn_of_images()
+    images = {f"fold {number}": cohort.names[free[held]] for number, held in enumerate(dealt)}
+    images |= {part: cohort.names[chosen] for part, chosen in parts.items() if chosen.any()}
+    return Splits(by=cohort.by, seed=int(seed), parts={part: tuple(names) for part, names in images.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class _Cohort:
+    """Images about to be divided, in the order of their names, so that the order of the index does not matter."""
+
+    by: Literal["patient", "image"]
+    reason: str  # for images that are divided one by one
+    names: NDArray[np.object_]
+    labels: NDArray[np.object_]  # class names
+    groups: NDArray[np.int64]  # images of one group stay together
+    strata: NDArray[np.int64]
+    source: NDArray[np.object_]  # the source's own part, or ""
+    free: NDArray[np.bool_]  # may be held out
+
+    @classmethod
+    def of(
+        cls,
+        index: pd.DataFrame,
+        labels: NDArray[Any] | None,
+        seed: int,
+        by: SplitBy,
+        allow_patient_overlap: bool,
+        own: tuple[str, ...] = ("validation", "test"),
+    ) -> _Cohort:
+        """Sort the images and find out what stays together.
+
+        Args:
+            index: `ImageDataset.index`.
+            labels: `ImageDataset.labels`.
+            seed: Checked here.
+            by: As in `make_splits`.
+            allow_patient_overlap: As in `make_splits`.
+            own: The source's parts that are kept.
+        """
+        if by not in ("auto", "patient", "image"):
+            raise ConfigError(f"by={by!r} is unknown; type 'auto', 'patient' or 'image'.")
+        if not 0 <= seed < 2**32:
+            raise ConfigError(f"seed must lie between 0 and {2**32 - 1}, got {seed}.")
+        patients = int(index.loc[index["patient_id"] != "", "patient_id"].nunique())
+        if by == "patient" and not patients:
+            raise DataError(
+                "No patient is known for the images. Say how file names tell the patient, for example "
+                r"--patient-regex 'patient(\d+)', or accept patients on both sides with by=" + '"image".'
+            )
+        if by == "image" and patients and not allow_patient_overlap:
+            raise DataError(
+                f"by='image' would put images of one patient on both sides ({len(index)} images are of {patients} "
+                f"patients), and the validation would flatter. Split by patient, or {_HOW_TO_ALLOW}."
+            )
+        names = np.array(image_identities(index), dtype=object)
+        order = np.argsort(names, kind="stable")
+        index = index.iloc[order]
+        by_patient = bool(patients) and by != "image"
+        whole = _whole(index, by_patient=by_patient)
+        groups = np.unique(whole, return_inverse=True)[1].reshape(-1)
+        source = np.full(len(index), "", dtype=object)
+        if by == "auto" and "split" in index:
+            source = _source_parts(index)
+        source[~np.isin(source, own)] = ""
+        if not allow_patient_overlap:
+            advice = f'Type by="patient" to divide them anew, or {_HOW_TO_ALLOW}'
+            sides = np.where(source == "", "train", source)
+            _check_apart(_whole(index, by_patient=True), sides, "patients", advice, "The source's own split: ")
+        synthetic = (index["origin"] == "synthetic").to_numpy() if "origin" in index else np.zeros(len(index), bool)
+        return cls(
+            by="patient" if by_patient else "image",
+            reason="as by='image' asks" if by == "image" else "as no patient ids are known",
+            names=names[order],
+            labels=index["label"].to_numpy(dtype=object),
+            groups=groups,
+            strata=_strata(labels, len(index))[order],
+            source=source,
+            free=~np.isin(groups, groups[synthetic]),
+        )
+
+    def warn_of_images(self) -> None:
+        """Warn if images were divided without regard to patients."""
+        if self.by == "patient":
+            return
+        from medgan.data.dataset import DataWarning  # imports this module
+
+        warnings.warn(
+            f"The data ({len(self.names):,} images) is split image by image, {self.reason}: images of one patient may "
+            "be on both sides, and the validation flatters. Give patient ids, for example "
+            r"--patient-regex 'patient(\d+)'.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _whole(index: pd.DataFrame, *, by_patient: bool) -> NDArray[np.object_]:
+    """Name what stays together: the patient if known, else the file, which may hold several images."""
+    files = np.array([f"\0{file}" for file in index["file"]], dtype=object)  # \0: no patient is called that
+    patients = index["patient_id"].to_numpy(dtype=object)
+    return np.where((patients != "") & by_patient, patients, files)
+
+
+def _source_parts(index: pd.DataFrame) -> NDArray[np.object_]:
+    """Translate the source's names of its parts; "" where it does not say."""
+    given = [str(name).strip().lower() for name in index["split"]]
+    for name in given:
+        if name and name not in _NAMES:
+            raise DataError(
+                f'The source has a split {name!r}. {nearest(name, _NAMES)} Rename it, or type by="patient".'
+            )
+    return np.array([_NAMES.get(name, "") for name in given], dtype=object)
+
+
+def _check_apart(
+    whole: NDArray[np.object_], sides: NDArray[np.object_], what: str, advice: str, subject: str = ""
+) -> None:
+    """Raise if anything that should be whole is on two sides."""
+    pairs = pd.DataFrame({"whole": whole, "side": sides}).drop_duplicates()
+    several = pairs[pairs.duplicated("whole", keep=False)]
+    if not len(several):
+        return
+    sides_of = several.groupby("whole")["side"].agg(frozenset)
+    shown = [
+        f"{first} and {second}: {count}"
+        for first, second in combinations(pd.unique(sides), 2)
+        if (count := sum({first, second} <= both for both in sides_of))
+    ]
+    example = str(sides_of.index[0]).removeprefix("\0")
+    raise DataError(
+        f"{subject}{len(sides_of)} {what} are on two sides ({', '.join(shown)}), for example {example!r}. "
+        f"{advice or 'Make a new split'}."
+    )
+
+
+def _strata(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64]:
+    """Number the strata of the images; see `make_splits`."""
+    if labels is None:
+        return np.zeros(count, dtype=np.int64)
+    if labels.ndim == 1:
+        return labels.astype(np.int64)
+    known = labels[~np.isnan(labels)]
+    if np.isin(known, (0, 1)).all():
+        positive = labels == 1
+        _, combination, counts = np.unique(positive, axis=0, return_inverse=True, return_counts=True)
+        combination = combination.reshape(-1)
+        findings = labels.shape[1]
+        rarest = np.where(positive, positive.sum(axis=0), count + 1).argmin(axis=1)
+        rare = np.where(positive.any(axis=1), rarest, findings)
+        return np.asarray(np.where(counts[combination] >= _FREQUENT, findings + 1 + combination, rare), np.int64)
+    values = labels[:, 0]
+    known = values[~np.isnan(values)]
+    bins = min(max(count // _BIN_IMAGES, 1), _BINS)
+    edges = np.unique(np.quantile(known, np.arange(1, bins) / bins)) if len(known) else known
+    return np.asarray(np.where(np.isnan(values), -1, np.searchsorted(edges, values, side="right")), np.int64)
+
+
+def _draw(groups: NDArray[np.int64], strata: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Draw a share of the groups of each stratum, with all their images.
 
     Args:
         groups: Shape ``(N,)``, the group of each image.
-        strata: Shape ``(N,)``, the class of each image.
-        validation: Share for validation, between 0 and 1.
-        seed: Same seed, same split, on every machine; below 2**32.
+        strata: Shape ``(N,)``, the stratum of each image.
+        share: Between 0 and 1.
+        seed: Below 2**32.
 
     Returns:
-        Sorted positions of the training and of the validation images.
+        Positions of the images that are held out.
 
     Raises:
-        ConfigError: If `validation` is not between 0 and 1.
         DataError: If there are too few groups to fill both sides.
     """
     from sklearn.model_selection import train_test_split  # slow to import
 
-    if not 0 < validation < 1:
-        raise ConfigError(f"validation must lie between 0 and 1, for example 0.1, got {validation}.")
     _, groups = np.unique(groups, return_inverse=True)
     _, strata, counts = np.unique(strata, return_inverse=True, return_counts=True)
     sizes = np.bincount(groups)
@@ -99,12 +588,11 @@ def split_groups(
         members = np.flatnonzero(stratum_of_group == stratum)
         if len(members) < 2:
             continue
-        held_out = min(max(1, round(validation * len(members))), len(members) - 1)
+        held_out = min(max(1, round(share * len(members))), len(members) - 1)
         chosen[train_test_split(members, test_size=held_out, random_state=seed)[1]] = True
-    in_validation = chosen[groups]
-    if not in_validation.any():
+    if not chosen.any():
         raise DataError(
             f"{len(groups)} images of {len(sizes)} patients cannot be split: every class has a single patient, who "
             "cannot be on both sides. Add patients, or hold none out (--validation 0)."
         )
-    return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
+    return np.flatnonzero(chosen[groups])

@@ -2,52 +2,67 @@
 
 A store is a folder ``<cache>/datasets/<key>/`` of plain files, none of them a pickle::
 
-    images.npy      uint8 or uint16, (N, height, width, channels): gathered rows are channels_last tensors already
+    images.npy      uint8 or uint16, (N, *size, channels): gathered rows are channels_last tensors already
     index.csv       one row an image
-    quarantine.csv  one row a refused file
+    quarantine.csv  one row a refused file or image
     store.json      shape, checksum, fingerprint
 
 The key hashes the path, size and times of every file with all that shapes pixels, so a changed file or another size
-opens another store. A store is written aside and renamed into place, whole.
+opens another store. A store grows aside, in constant memory, and is renamed into place, whole. A build that was
+interrupted goes on where its last mark was; of two processes that want the same store one builds and the other waits.
 """
 
 from __future__ import annotations
 
+import array
 import contextlib
+import csv
 import hashlib
+import io
 import json
 import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medgan.data.readers import ReadError
+from medgan.data.decoded import FACTS, DecodedImage, ReadError, Reading
+from medgan.data.pipelines import Contrast, Pipeline, make_pipeline
 from medgan.data.sources import Entry, Source
-from medgan.data.transforms import Aspect, Resizer, to_grey
+from medgan.data.transforms import Fit
 from medgan.errors import DataError
 
 __all__ = ["STORE_VERSION", "Preprocessing", "Progress", "Store", "default_cache_dir", "open_store"]
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 """Raise it whenever the same files would give other pixels or another layout."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
 
-_CHUNK = 32  # images a task of a worker process
+_CHUNK = 32  # entries a task of a worker process
+_MARK_SECONDS = 5.0  # between marks from which an interrupted build goes on
+_HEADER_BYTES = 128  # of an .npy file; room for any shape
 _FULLY_CHECKED_BYTES = 2 * 1024**3
-_INDEX_COLUMNS = ["file", "label", "patient_id", "width", "height", "mode", "bits"]
-_QUARANTINE_COLUMNS = ["file", "label", "stage", "error", "hint"]
+_READERS = (
+    *("monai", "pillow", "pydicom", "scikit-image", "nibabel", "pynrrd", "SimpleITK"),
+    *("python-gdcm", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg"),
+)  # packages that decide which pixels a file gives
+_INDEX_COLUMNS = ("file", "part", "label", "patient_id", "width", "height", "depth", "mode", "bits", *FACTS)
+_OPTIONAL_COLUMNS = frozenset({"part", "depth", *FACTS})  # kept only where they say something
+_NUMBERS = {"width": "int64", "height": "int64", "depth": "int64", "bits": "int64"}
+_QUARANTINE_COLUMNS = ("file", "part", "label", "stage", "error", "hint")
 
 
 @dataclass(frozen=True)
@@ -55,14 +70,41 @@ class Preprocessing:
     """All that shapes the stored pixels.
 
     Attributes:
-        size: Height and width in pixels.
+        size: Height and width in pixels, or depth, height and width.
         channels: 1, 3, or ``auto``: 1 if every image is grey in content, else 3.
-        aspect: See `medgan.data.transforms.Resizer`.
+        fit: See `medgan.data.transforms.Resizer`.
+        pipeline: See `medgan.data.pipelines.PIPELINES`.
+        contrast: See `medgan.data.pipelines.make_pipeline`.
+        crop_border: Whether dark borders are cut off.
+        mask_markers: Whether markers in the corners are masked.
+        transforms: ``module:object`` of the user's own transforms.
+        transforms_identity: What changes with the code of `transforms`.
+        reading: How files become images.
     """
 
-    size: tuple[int, int]
+    size: tuple[int, ...]
     channels: int | Literal["auto"] = "auto"
-    aspect: Aspect = "stretch"
+    fit: Fit = "stretch"
+    pipeline: str = "auto"
+    contrast: Contrast = "none"
+    crop_border: bool = False
+    mask_markers: bool = False
+    transforms: str | None = None
+    transforms_identity: str = ""
+    reading: Reading = field(default_factory=Reading)
+
+    def make_pipeline(self) -> Pipeline:
+        """Return the transforms, ready to run."""
+        return make_pipeline(
+            self.pipeline,
+            size=self.size,
+            fit=self.fit,
+            channels=self.channels,
+            contrast=self.contrast,
+            crop_border=self.crop_border,
+            mask_markers=self.mask_markers,
+            transforms=self.transforms,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +112,11 @@ class Store:
     """An opened store.
 
     Attributes:
-        images: uint8 or uint16 of shape ``(N, height, width, channels)``, memory-mapped, read-only.
-        index: One row an image: file, label, patient_id, width, height, mode, bits.
-        quarantine: One row a refused file: file, label, stage, error, hint.
-        values: Float labels of a multi-label source, ``(N, K)``, or None.
+        images: uint8 or uint16 of shape ``(N, *size, channels)``, memory-mapped, read-only.
+        index: One row an image: file, label, patient_id, width, height, mode, bits, and what else is known of any
+            (part, depth and `medgan.data.decoded.FACTS`).
+        quarantine: One row a refused file or image: file, part, label, stage, error, hint.
+        values: Float labels of a multi-label or continuous source, ``(N, K)``, or None.
         fingerprint: sha256 of the stored pixels, their labels and the preprocessing: the same images give the same
             fingerprint, wherever they lie.
         folder: Where the store lies.
@@ -88,13 +131,24 @@ class Store:
 
 
 class _Done(NamedTuple):
-    """What a worker returns for one image."""
+    """What a worker returns for one image: its pixels, and its row of the index less file, label and patient."""
 
     pixels: NDArray[Any]
-    width: int
-    height: int
+    part: str
+    size: tuple[int, ...]
     mode: str
     bits: int
+    facts: dict[str, str]
+
+
+class _Refused(NamedTuple):
+    """What a worker returns for one image, or a whole file, that cannot be used."""
+
+    part: str
+    error: ReadError
+
+
+_Result = list[_Done | _Refused]
 
 
 def default_cache_dir() -> Path:
@@ -129,40 +183,47 @@ def open_store(
     Raises:
         DataError: If the cache folder cannot be written.
     """
-    folder = (cache_dir or default_cache_dir()).expanduser() / "datasets"
+    from filelock import FileLock
+
+    cache = (cache_dir or default_cache_dir()).expanduser()
+    folder = cache / "datasets"
     key = _key(source, preprocessing)
-    try:
+    with contextlib.suppress(OSError, ValueError, KeyError):  # none yet, or damaged
         return _load(folder / key)
-    except (OSError, ValueError, KeyError):  # none yet, or damaged
-        pass
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{key[:16]}-", dir=folder))
-    except OSError as error:
-        raise DataError(
-            f"The cache folder {folder} cannot be written ({error}). Set MEDGAN_CACHE to a folder that can: "
-            "export MEDGAN_CACHE=/path/with/space"
-        ) from error
-    try:
-        _build(source, preprocessing, aside, workers=workers, progress=progress)
-        _move_into_place(aside, folder / key)
+        for place in (folder, cache / "locks"):
+            place.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / "locks" / f"{key}.lock"):
+            # Another process may have made it while this one waited.
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                return _load(folder / key)
+            aside = folder / f".{key}"
+            _build(source, preprocessing, aside, workers=workers, progress=progress)
+            _move_into_place(aside, folder / key)
         return _load(folder / key)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
             f"The store in {folder} could not be written ({error}). Free some space, or set MEDGAN_CACHE to another "
             "folder: export MEDGAN_CACHE=/path/with/space"
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _key(source: Source, preprocessing: Preprocessing) -> str:
     """Hash all that the stored pixels depend on."""
-    versions = {package: version(package) for package in ("monai", "pillow")}
+    # An image that was refused for want of a decoder is read once the decoder is there.
+    versions = {package: _version(package) for package in _READERS}
     digest = hashlib.sha256(_json([STORE_VERSION, asdict(preprocessing), versions]))
     for value in source.identity():
         digest.update(_json(value))
     return digest.hexdigest()
+
+
+def _version(package: str) -> str | None:
+    """Return the version of a package, None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _json(value: Any) -> bytes:
@@ -171,19 +232,12 @@ def _json(value: Any) -> bytes:
 
 
 def _move_into_place(aside: Path, target: Path) -> None:
-    """Rename a finished store; give way to one that another process finished meanwhile, replace a damaged one."""
-    try:
-        aside.replace(target)
-    except OSError:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            _load(target)
-            return
+    """Rename a finished store; what stands in its place is damaged, and goes."""
+    if target.exists():
         damaged = Path(tempfile.mkdtemp(prefix=".damaged-", dir=target.parent))
-        with contextlib.suppress(OSError):
-            target.replace(damaged / "store")
+        target.replace(damaged / "store")
         shutil.rmtree(damaged, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process was faster; loading will tell
-            aside.replace(target)
+    aside.replace(target)
 
 
 def _load(folder: Path) -> Store:
@@ -197,7 +251,7 @@ def _load(folder: Path) -> Store:
         raise ValueError(f"{folder}: images.npy has changed")
     index = _read_table(folder / "index.csv", facts["index_checksum"])
     quarantine = _read_table(folder / "quarantine.csv", facts["quarantine_checksum"])
-    values = np.array(facts["values"], dtype=np.float32) if facts["values"] is not None else None
+    values = np.load(folder / "labels.npy", allow_pickle=False) if facts["values"] else None
     return Store(images, index, quarantine, values, facts["fingerprint"], folder)
 
 
@@ -210,126 +264,262 @@ def _checksum(images: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def _write_table(table: pd.DataFrame, path: Path) -> str:
-    """Write a table as CSV; returns its checksum."""
-    table.to_csv(path, index=False, encoding="utf-8", errors="surrogateescape", lineterminator="\n")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _read_table(path: Path, checksum: str) -> pd.DataFrame:
-    """Read a table of `_write_table`; a class called "NA" stays a string."""
-    if hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
+    """Read a table of the store; a class called "NA" stays a string, and columns that say nothing are left out."""
+    if _file_checksum(path) != checksum:
         raise ValueError(f"{path} has changed")
-    numbers = {"width": "int64", "height": "int64", "bits": "int64"}
-    columns = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n", 1)[0].split(",")
-    return pd.read_csv(
+    with path.open(encoding="utf-8", errors="surrogateescape") as stream:
+        columns = stream.readline().rstrip("\n").split(",")
+    table = pd.read_csv(
         path,
-        dtype={column: numbers.get(column, "object") for column in columns},
+        dtype={column: _NUMBERS.get(column, "object") for column in columns},
         keep_default_na=False,
         encoding="utf-8",
         encoding_errors="surrogateescape",
         lineterminator="\n",
     )
+    empty = [column for column in columns if column in _OPTIONAL_COLUMNS and not _says_something(table[column])]
+    return table.drop(columns=empty)
+
+
+def _says_something(column: pd.Series[Any]) -> bool:
+    """Whether any row has a value."""
+    return bool(column.astype(bool).any())
+
+
+def _file_checksum(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class _Growing:
+    """A store that grows aside: files that are only ever appended to, and a mark to go back to.
+
+    Whether any image has colour or more than 8 bits is known only at the end, so each kind of pixels (channels, dtype)
+    has a file of its own. As a rule there is one kind, whose file becomes ``images.npy`` as it is.
+    """
+
+    def __init__(self, folder: Path, size: tuple[int, ...]) -> None:
+        """Go on from the last mark in `folder`, or begin."""
+        self.folder = folder
+        self.size = size
+        self.kinds: list[tuple[int, str]] = []
+        self.kind_of = array.array("B")  # of each image, an index into kinds
+        self.entries_done = 0
+        self._streams: dict[str, BinaryIO] = {}
+        self._lengths: dict[str, int] = {}
+        self._marked = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            mark = json.loads((folder / "mark.json").read_text(encoding="utf-8"))
+            kinds = [(int(channels), str(dtype)) for channels, dtype in mark["kinds"]]
+            lengths = {str(name): int(length) for name, length in mark["lengths"].items()}
+            if all((folder / name).stat().st_size >= length for name, length in lengths.items()):
+                self.kinds, self._lengths, self.entries_done = kinds, lengths, int(mark["entries"])
+        for path in folder.iterdir():
+            if path.name not in self._lengths:
+                path.unlink()
+        for name, length in self._lengths.items():
+            os.truncate(folder / name, length)
+        if self.entries_done:
+            self.kind_of.frombytes((folder / "kinds.bin").read_bytes())
+        else:
+            self._append("kinds.bin", b"")
+            self._append("index.csv", _csv_line(_INDEX_COLUMNS))
+            self._append("quarantine.csv", _csv_line(_QUARANTINE_COLUMNS))
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close the files; the next build goes on where an interrupted one was."""
+        with contextlib.ExitStack() as stack:
+            for stream in self._streams.values():
+                stack.callback(stream.close)
+            if kind is not None and not issubclass(kind, OSError):  # a full disk has no room for a mark either
+                self.mark()
+
+    def add(self, entry: Entry, results: _Result) -> None:
+        """Append what became of an entry."""
+        for result in results:
+            if isinstance(result, _Refused):
+                error = result.error
+                row = (entry.file, result.part, entry.label, error.stage, error.error, error.hint)
+                self._append("quarantine.csv", _csv_line(row))
+                continue
+            kind = (result.pixels.shape[-1], result.pixels.dtype.name)
+            if kind not in self.kinds:
+                self.kinds.append(kind)
+                self._append(_pixel_file(kind), bytes(_HEADER_BYTES))
+            self._append(_pixel_file(kind), np.ascontiguousarray(result.pixels).data)
+            self._append("kinds.bin", bytes([self.kinds.index(kind)]))
+            self.kind_of.append(self.kinds.index(kind))
+            facts = {**result.facts, **entry.facts}
+            depth = result.size[0] if len(result.size) == 3 else 0
+            patient = entry.patient_id or facts.get("patient_id", "")
+            row = (entry.file, result.part, entry.label, patient, result.size[-1], result.size[-2], depth)
+            row += (result.mode, result.bits, *(facts.get(name, "") for name in FACTS))
+            self._append("index.csv", _csv_line(row))
+            if entry.values:
+                self._append("labels.bin", np.array(entry.values, dtype="<f4").tobytes())
+        self.entries_done += 1
+        if time.monotonic() - self._marked > _MARK_SECONDS:
+            self.mark()
+
+    def mark(self) -> None:
+        """Make what was added so far survive a kill or a power cut."""
+        for stream in self._streams.values():
+            stream.flush()
+            os.fsync(stream.fileno())
+        mark = {"entries": self.entries_done, "kinds": self.kinds, "lengths": self._lengths}
+        with (self.folder / "mark.json.new").open("w", encoding="utf-8") as stream:
+            json.dump(mark, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        (self.folder / "mark.json.new").replace(self.folder / "mark.json")
+        self._marked = time.monotonic()
+
+    def finish(self, channels: int | Literal["auto"], columns: int) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """Turn the grown files into ``images.npy`` and ``labels.npy``.
+
+        Args:
+            channels: As in `Preprocessing`.
+            columns: Values of each image's label in ``labels.bin``; 0 for none.
+
+        Returns:
+            The images and the labels' values.
+        """
+        for stream in self._streams.values():
+            stream.close()
+        self._streams.clear()
+        count = len(self.kind_of)
+        depth = max((kind[0] for kind in self.kinds), default=1) if channels == "auto" else channels
+        dtype = "uint16" if any(kind[1] == "uint16" for kind in self.kinds) else "uint8"
+        target = self.folder / "images.npy"
+        for number, kind in enumerate(self.kinds):
+            _write_header(self.folder / _pixel_file(kind), (self.kind_of.count(number), *self.size, kind[0]), kind[1])
+        images: NDArray[Any] = np.empty((count, *self.size, depth), dtype)
+        if self.kinds == [(depth, dtype)]:
+            (self.folder / _pixel_file(self.kinds[0])).replace(target)
+            images = np.load(target, mmap_mode="r")
+        elif count:
+            self._merge(target, images.shape, dtype)
+            images = np.load(target, mmap_mode="r")
+        values = None
+        if columns:
+            values = np.zeros((0, columns), np.float32)
+            if count:
+                values = np.fromfile(self.folder / "labels.bin", "<f4").reshape(count, columns).astype(np.float32)
+            np.save(self.folder / "labels.npy", values)
+        for name in ("kinds.bin", "labels.bin", "mark.json", *map(_pixel_file, self.kinds)):
+            (self.folder / name).unlink(missing_ok=True)
+        return images, values
+
+    def _merge(self, target: Path, shape: tuple[int, ...], dtype: str) -> None:
+        """Bring images of several kinds into one array, in their order."""
+        images = np.lib.format.open_memmap(target, mode="w+", dtype=dtype, shape=shape)
+        kinds = np.frombuffer(self.kind_of, dtype=np.uint8)
+        for number, kind in enumerate(self.kinds):
+            part = np.load(self.folder / _pixel_file(kind), mmap_mode="r")
+            rows = np.flatnonzero(kinds == number)
+            for start in range(0, len(rows), 256):
+                pixels = part[start : start + 256]
+                # One channel spreads over three; 8 bits spread over 16.
+                images[rows[start : start + 256]] = pixels if pixels.dtype == dtype else pixels.astype(dtype) * 257
+        images.flush()
+
+    def _append(self, name: str, content: Any) -> None:
+        """Write at the end of a file."""
+        if name not in self._streams:
+            self._streams[name] = (self.folder / name).open("ab", buffering=2**20)
+        self._lengths[name] = self._lengths.get(name, 0) + self._streams[name].write(content)
+
+
+def _pixel_file(kind: tuple[int, str]) -> str:
+    """Name the file of one kind of pixels."""
+    return f"pixels-{kind[0]}-{kind[1]}.npy"
+
+
+def _csv_line(row: Sequence[Any]) -> bytes:
+    """Return a line of a table."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(row)
+    return line.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _write_header(path: Path, shape: tuple[int, ...], dtype: str) -> None:
+    """Fill the room that was left for the header of an .npy file."""
+    text = repr({"descr": np.dtype(dtype).newbyteorder("<").str, "fortran_order": False, "shape": shape})
+    magic = np.lib.format.magic(1, 0)
+    length = _HEADER_BYTES - len(magic) - 2
+    with path.open("r+b") as stream:
+        stream.write(magic + length.to_bytes(2, "little") + text.ljust(length - 1).encode("ascii") + b"\n")
 
 
 def _build(
     source: Source, preprocessing: Preprocessing, folder: Path, *, workers: int, progress: Progress | None
 ) -> None:
-    """Decode all images of a source into a store.
-
-    Whether any image has colour or 16 bits is known only at the end. Until then each kind has an array file of its own
-    (sparse: what is not written takes no space), which are merged last.
-    """
+    """Decode all images of a source into a store."""
     entries, total = source.entries, len(source.entries)
-    parts: dict[tuple[int, str], NDArray[Any]] = {}
-    kinds: list[tuple[int, str]] = []
-    positions: list[int] = []
-    rows: list[tuple[str, str, str, int, int, str, int]] = []
-    refused: list[tuple[str, str, str, str, str]] = []
-    for position, result in enumerate(_results(source, preprocessing, workers)):
-        entry = entries[position]
-        if isinstance(result, ReadError):
-            refused.append((entry.file, entry.label, result.stage, result.error, result.hint))
-        else:
-            kind = (result.pixels.shape[2], result.pixels.dtype.name)
-            if kind not in parts:
-                shape = (total, *preprocessing.size, kind[0])
-                path = folder / f"part-{kind[0]}-{kind[1]}.npy"
-                parts[kind] = np.lib.format.open_memmap(path, mode="w+", dtype=kind[1], shape=shape)
-            parts[kind][position] = result.pixels
-            kinds.append(kind)
-            positions.append(position)
-            rows.append((entry.file, entry.label, entry.patient_id, *result[1:]))
-        if progress is not None:
-            progress(position + 1, total)
-
-    wanted = preprocessing.channels
-    channels = max((kind[0] for kind in kinds), default=1) if wanted == "auto" else wanted
-    dtype = np.dtype("uint16" if any(kind[1] == "uint16" for kind in kinds) else "uint8")
-    shape = (len(rows), *preprocessing.size, channels)
-    images: NDArray[Any] = np.empty(shape, dtype)
-    if rows:
-        images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=dtype, shape=shape)
-    for row, (position, kind) in enumerate(zip(positions, kinds, strict=True)):
-        pixels = parts[kind][position]
-        images[row] = pixels.astype(dtype) * 257 if dtype != pixels.dtype else pixels  # one channel spreads over three
-    if isinstance(images, np.memmap):
-        images.flush()
-    parts.clear()
-    for path in folder.glob("part-*.npy"):
-        path.unlink()
-    _write_facts(folder, images, source, preprocessing, rows, refused, [entries[position] for position in positions])
-
-
-def _write_facts(
-    folder: Path,
-    images: NDArray[Any],
-    source: Source,
-    preprocessing: Preprocessing,
-    rows: list[tuple[str, str, str, int, int, str, int]],
-    refused: list[tuple[str, str, str, str, str]],
-    good: list[Entry],
-) -> None:
-    """Write the tables and, last, ``store.json``."""
-    index = pd.DataFrame(rows, columns=_INDEX_COLUMNS)
-    values = [list(entry.values) for entry in good] if any(entry.values for entry in good) else None
+    with _Growing(folder, preprocessing.size) as growing:
+        start = growing.entries_done
+        for position, results in zip(range(start, total), _results(source, preprocessing, start, workers), strict=True):
+            growing.add(entries[position], results)
+            if progress is not None:
+                progress(position + 1, total)
+        growing.mark()
+        images, values = growing.finish(
+            preprocessing.channels, max((len(entry.values) for entry in entries), default=0)
+        )
     checksum = _checksum(images)
-    content = [STORE_VERSION, asdict(preprocessing), checksum, values]
-    digest = hashlib.sha256(_json(content))
-    for file, label in zip(index["file"], index["label"], strict=True):
-        digest.update(_json([file, label]))
+    digest = hashlib.sha256(_json([STORE_VERSION, asdict(preprocessing), checksum]))
+    index_checksum, quarantine_checksum = (_file_checksum(folder / f"{name}.csv") for name in ("index", "quarantine"))
+    index = _read_table(folder / "index.csv", index_checksum)
+    for row in zip(index["file"], index["part"] if "part" in index else index["file"], index["label"], strict=True):
+        digest.update(_json(row))
+    if values is not None:
+        digest.update(np.ascontiguousarray(values).data)
     facts = {
         "source": source.description,
         "preprocessing": asdict(preprocessing),
         "shape": list(images.shape),
         "dtype": images.dtype.name,
         "checksum": checksum,
-        "index_checksum": _write_table(index, folder / "index.csv"),
-        "quarantine_checksum": _write_table(
-            pd.DataFrame(refused, columns=_QUARANTINE_COLUMNS), folder / "quarantine.csv"
-        ),
-        "values": values,
+        "index_checksum": index_checksum,
+        "quarantine_checksum": quarantine_checksum,
+        "values": values is not None,
         "fingerprint": digest.hexdigest(),
     }
     (folder / "store.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _results(source: Source, preprocessing: Preprocessing, workers: int) -> Iterator[_Done | ReadError]:
-    """Decode every image in order, in this process or several."""
-    positions = range(len(source.entries))
+def _results(source: Source, preprocessing: Preprocessing, start: int, workers: int) -> Iterator[_Result]:
+    """Decode every entry from `start` on, in order, in this process or several."""
+    total = len(source.entries)
     if not workers:
-        resizer = Resizer(preprocessing.size, preprocessing.aspect)
-        for position in positions:
-            yield _process(source, preprocessing, resizer, position)
+        pipeline = preprocessing.make_pipeline()
+        for position in range(start, total):
+            yield _process(source, preprocessing, pipeline, position)
         return
-    chunks = [positions[start : start + _CHUNK] for start in range(0, len(positions), _CHUNK)]
+    chunks = iter([range(first, min(first + _CHUNK, total)) for first in range(start, total, _CHUNK)])
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (source, preprocessing)) as executor:
-        for results in executor.map(_process_in_worker, chunks):
-            yield from results
+        # A few chunks ahead only: results that wait to be written take memory.
+        waiting: deque[Future[list[_Result]]] = deque()
+        try:
+            while True:
+                while len(waiting) < 4 * workers and (chunk := next(chunks, None)) is not None:
+                    waiting.append(executor.submit(_process_in_worker, chunk))
+                if not waiting:
+                    return
+                yield from waiting.popleft().result()
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
-_worker: dict[str, Any] = {}  # of a worker process: its source, preprocessing and resizer
+_worker: dict[str, Any] = {}  # of a worker process: its source, preprocessing and pipeline
 
 
 def _start_worker(source: Source, preprocessing: Preprocessing) -> None:
@@ -337,30 +527,42 @@ def _start_worker(source: Source, preprocessing: Preprocessing) -> None:
     import torch
 
     torch.set_num_threads(1)
-    _worker.update(source=source, preprocessing=preprocessing)
-    _worker.update(resizer=Resizer(preprocessing.size, preprocessing.aspect))
+    _worker.update(source=source, preprocessing=preprocessing, pipeline=preprocessing.make_pipeline())
 
 
-def _process_in_worker(positions: range) -> list[_Done | ReadError]:
-    """Decode some images in a worker process."""
+def _process_in_worker(positions: range) -> list[_Result]:
+    """Decode some entries in a worker process."""
     return [_process(position=position, **_worker) for position in positions]
 
 
-def _process(source: Source, preprocessing: Preprocessing, resizer: Resizer, position: int) -> _Done | ReadError:
-    """Read one image, bring it to its size and channels, and check it."""
+def _process(source: Source, preprocessing: Preprocessing, pipeline: Pipeline, position: int) -> _Result:
+    """Read the images of an entry, and bring each into shape."""
     refused = source.entries[position].refused
     if refused is not None:
-        return refused
+        return [_Refused("", refused)]
     try:
         found = source.read(position)
-        peak = np.iinfo(found.pixels.dtype).max
-        image = np.moveaxis(found.pixels, 2, 0).astype(np.float32) / np.float32(peak)
-        image = resizer(to_grey(image) if preprocessing.channels == 1 else image)
-        if not np.isfinite(image).all():
-            raise ReadError("check", "NaN or infinite values after resizing", "delete the file")
-        pixels = np.rint(np.moveaxis(image, 0, 2) * peak).astype(found.pixels.dtype)
+    except ReadError as error:
+        return [_Refused("", error)]
+    return [_shape(image, preprocessing, pipeline) for image in found]
+
+
+def _shape(found: DecodedImage, preprocessing: Preprocessing, pipeline: Pipeline) -> _Done | _Refused:
+    """Bring one image to its size and channels, and check it."""
+    wanted = len(preprocessing.size)
+    try:
+        if len(found.size) != wanted:
+            kinds = {2: "a picture", 3: "a volume"}
+            hint = "leave --depth out" if wanted == 3 else "type --slices axial, or --depth 64"
+            raise ReadError("check", f"{kinds[len(found.size)]} where {kinds[wanted]} is wanted", hint)
+        image = np.moveaxis(found.pixels, -1, 0).astype(np.float32)
+        if found.pixels.dtype.kind == "u":
+            image /= np.float32(np.iinfo(found.pixels.dtype).max)
+        image, facts = pipeline(image)
+        dtype = np.uint8 if found.bits <= 8 else np.uint16
+        pixels = np.rint(np.moveaxis(image, 0, -1) * np.float32(np.iinfo(dtype).max)).astype(dtype)
         if pixels.min() == pixels.max():
             raise ReadError("check", "constant image after resizing", "delete the file, or choose a larger size")
     except ReadError as error:
-        return error
-    return _Done(pixels, found.width, found.height, found.mode, found.bits)
+        return _Refused(found.part, error)
+    return _Done(pixels, found.part, found.size, found.mode, found.bits, {**found.facts, **facts})

@@ -1,8 +1,9 @@
-"""ACGAN: a GAN whose discriminator also says which class an image shows."""
+"""ACGAN: a GAN whose discriminator also says which label an image shows."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
@@ -16,12 +17,18 @@ from medgan import losses
 from medgan.core.config import ClassSampling, GANConfig, option
 from medgan.core.gan import GAN
 from medgan.core.networks import Discriminator, DiscriminatorOutput, Generator
-from medgan.core.spec import Batch, DataSpec
-from medgan.core.trainer import AdversarialTrainer
+from medgan.core.spec import Batch, DataSpec, LabelSpec
+from medgan.core.trainer import AdversarialTrainer, memory_format
 from medgan.errors import ConfigError
 from medgan.nn import ChannelLayerNorm, FiLMNorm, MinibatchStdDev
 
 __all__ = ["ACGAN", "ACGANConfig", "ACGANTrainer"]
+
+_CLASSES = ("categorical", "ordinal")  # kinds of labels that are class indices
+# By the number of spatial dimensions.
+_CONVS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_MODES = {2: "bilinear", 3: "trilinear"}
+_LENGTHS = {2: (32, 64, 128, 256), 3: (16, 32, 64, 128)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +57,13 @@ class ACGANConfig(GANConfig):
         4, "Images in a group whose spread the residual discriminator sees; 0 turns it off.", ge=0
     )
     projection: bool = option(
-        True, "Let the residual discriminator judge how real an image is as one of its class (projection)."
+        True, "Let the residual discriminator judge how real an image is as one of its label (projection)."
     )
     adversarial: Literal["hinge", "lsgan", "bce"] = option("hinge", "Loss on the realness.")
     label_weight: float = option(0.2, "Weight of the auxiliary head's loss on the label; 0 turns it off.", ge=0)
     label_on_fakes: bool = option(False, "Train the auxiliary head on generated images too.")
     fake_labels: Literal["real", "uniform"] = option(
-        "real", "Labels to generate from: those of the real batch, or uniform over the classes."
+        "real", "Labels to generate from: those of the real batch, or, for classes, uniform over them."
     )
     latents: Literal["normal", "uniform"] = option("normal", "Latents: standard normal, or uniform in [-1, 1].")
     optimizer: Literal["adam", "rmsprop"] = option("adam", "Optimizer of both networks.")
@@ -173,11 +180,11 @@ def _init_like_keras(module: nn.Module) -> None:
 class ResidualGenerator(_ACGANGenerator):
     """Small residual generator, conditioned by feature-wise modulation at every layer.
 
-    A 4-pixel seed grows by convolution and bilinear upsampling: unlike transposed convolution that
-    leaves no checkerboard, and the convolution runs at the smaller size.
+    A 4-pixel seed grows by convolution and bilinear (trilinear) upsampling: unlike transposed
+    convolution that leaves no checkerboard, and the convolution runs at the smaller size.
 
     Args:
-        data: Facts of the data; each length a power of two.
+        data: Facts of the data, of two or three dimensions; each length a power of two.
         latent_dim: Length of a latent vector.
         width: Channels at full resolution; doubled at each halving, up to 256.
         latents: ``"uniform"`` for U(−1, 1), ``"normal"`` for N(0, 1).
@@ -186,15 +193,18 @@ class ResidualGenerator(_ACGANGenerator):
     def __init__(self, data: DataSpec, latent_dim: int, width: int, latents: str) -> None:
         """Create the layers."""
         super().__init__(latent_dim, latents)
-        levels = int(math.log2(min(data.size) // 4))
-        self.base = tuple(length >> levels for length in data.size)
-        widths = [_width(width, levels - level) for level in range(levels + 1)]
-        self.embed = nn.Embedding(data.num_labels, 32) if data.labels else None
+        strides = _strides(data.size)[::-1]
+        self.base = _seed_size(data.size)
+        self.memory_format = memory_format(data)
+        widths = [_width(width, level) for level in range(len(strides) + 1)][::-1]
+        self.embed = _embedding(data.labels, 32) if data.labels else None
         condition = latent_dim + (32 if data.labels else 0)
         self.seed = nn.Linear(condition, widths[0] * math.prod(self.base))
-        self.blocks = nn.ModuleList(_UpBlock(i, o, condition) for i, o in pairwise(widths))
+        self.blocks = nn.ModuleList(
+            _UpBlock(i, o, condition, stride) for (i, o), stride in zip(pairwise(widths), strides, strict=True)
+        )
         self.norm = FiLMNorm(widths[-1], condition)
-        self.to_image = nn.Conv2d(widths[-1], data.channels, 3, padding=1)
+        self.to_image = _CONVS[len(data.size)](widths[-1], data.channels, 3, padding=1)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Make images; see `Generator.forward`."""
@@ -202,25 +212,27 @@ class ResidualGenerator(_ACGANGenerator):
         if self.embed is not None and labels is not None:
             condition = torch.cat([latents, self.embed(labels)], dim=1)
         hidden = self.seed(condition).view(len(latents), -1, *self.base)
-        hidden = hidden.contiguous(memory_format=torch.channels_last)
+        hidden = hidden.contiguous(memory_format=self.memory_format)
         for block in self.blocks:
             hidden = block(hidden, condition)
         return torch.tanh(self.to_image(F.leaky_relu(self.norm(hidden, condition), 0.2)))
 
 
 class _UpBlock(nn.Module):
-    """Doubles the resolution, then adds detail."""
+    """Raises the resolution by a factor for each axis, then adds detail."""
 
-    def __init__(self, channels_in: int, channels_out: int, condition: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, condition: int, stride: tuple[int, ...]) -> None:
         super().__init__()
+        conv = _CONVS[len(stride)]
+        self.stride = stride
         self.norm1 = FiLMNorm(channels_in, condition)
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.conv1 = conv(channels_in, channels_out, 3, padding=1)
         self.norm2 = FiLMNorm(channels_out, condition)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+        self.conv2 = conv(channels_out, channels_out, 3, padding=1)
 
     def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
         hidden = self.conv1(F.leaky_relu(self.norm1(hidden, condition), 0.2))
-        hidden = F.interpolate(hidden, scale_factor=2, mode="bilinear")
+        hidden = F.interpolate(hidden, scale_factor=self.stride, mode=_MODES[len(self.stride)])
         detail: Tensor = self.conv2(F.leaky_relu(self.norm2(hidden, condition), 0.2))
         return hidden + detail
 
@@ -229,13 +241,15 @@ class ResidualDiscriminator(Discriminator):
     """Small residual discriminator with an auxiliary label head.
 
     Args:
-        data: Facts of the data; each length a power of two.
+        data: Facts of the data, of two or three dimensions; each length a power of two.
         width: Channels after the first layer; doubled at each halving, up to 256.
         minibatch_std: Images in a group of `MinibatchStdDev`; 0 for none.
         projection: Whether the realness depends on the label, through an inner product of features and
             the label's embedding (Miyato and Koyama, 2018, arXiv:1802.05637). Without it nothing but
             the label head ties an image to its class, and a class may collapse to whatever that head
-            likes best while the other classes look real.
+            likes best while the other classes look real. It is the right form for vectors, too: the
+            part of log p(label | image) that depends on both is linear in the label, for findings
+            that are independent given the image as for quantities with normal errors.
         spectral: Whether each layer but the label head is divided by its spectral norm. The label
             head is free: bounded like the rest it could not say anything with confidence.
     """
@@ -246,17 +260,18 @@ class ResidualDiscriminator(Discriminator):
         """Create the layers."""
         super().__init__()
         bounded = spectral_norm if spectral else nn.Identity()
-        levels = int(math.log2(min(data.size) // 4))
-        widths = [data.channels, *(_width(width, level) for level in range(levels))]
+        strides = _strides(data.size)
+        widths = [data.channels, *(_width(width, level) for level in range(len(strides)))]
         self.blocks = nn.ModuleList(
-            _DownBlock(i, o, bounded, detail=level < levels - 1) for level, (i, o) in enumerate(pairwise(widths))
+            _DownBlock(i, o, bounded, stride, detail=level < len(strides))
+            for level, ((i, o), stride) in enumerate(zip(pairwise(widths), strides, strict=True), start=1)
         )
         self.minibatch_std = MinibatchStdDev(minibatch_std) if minibatch_std else None
-        self.conv = bounded(nn.Conv2d(widths[-1] + (minibatch_std > 0), widths[-1], 3, padding=1))
-        flat = widths[-1] * math.prod(length >> levels for length in data.size)
-        self.dense = bounded(nn.Linear(flat, 128))
+        conv = _CONVS[len(data.size)]
+        self.conv = bounded(conv(widths[-1] + (minibatch_std > 0), widths[-1], 3, padding=1))
+        self.dense = bounded(nn.Linear(widths[-1] * math.prod(_seed_size(data.size)), 128))
         self.realness = bounded(nn.Linear(128, 1))
-        self.embed = bounded(nn.Embedding(data.num_labels, 128)) if data.labels and projection else None
+        self.embed = bounded(_embedding(data.labels, 128)) if data.labels and projection else None
         self.label = nn.Linear(128, data.num_labels) if data.labels else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
@@ -275,12 +290,16 @@ class ResidualDiscriminator(Discriminator):
 
 
 class _DownBlock(nn.Module):
-    """Halves the resolution and, unless it is the last block, looks once more."""
+    """Divides the resolution by a factor for each axis and, unless it is the last block, looks once more."""
 
-    def __init__(self, channels_in: int, channels_out: int, bounded: Any, *, detail: bool) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, bounded: Any, stride: tuple[int, ...], *, detail: bool
+    ) -> None:
         super().__init__()
-        self.down = bounded(nn.Conv2d(channels_in, channels_out, 4, 2, padding=1))
-        self.detail = bounded(nn.Conv2d(channels_out, channels_out, 3, padding=1)) if detail else None
+        conv = _CONVS[len(stride)]
+        kernel = tuple(factor + 2 for factor in stride)  # with a padding of 1 exact for both factors, 1 and 2
+        self.down = bounded(conv(channels_in, channels_out, kernel, stride, padding=1))
+        self.detail = bounded(conv(channels_out, channels_out, 3, padding=1)) if detail else None
 
     def forward(self, hidden: Tensor) -> Tensor:
         hidden = _active(self.down(hidden))
@@ -295,6 +314,42 @@ def _active(hidden: Tensor) -> Tensor:
 def _width(width: int, level: int) -> int:
     """Channels `level` halvings below full resolution."""
     return min(width << level, max(width, 256))
+
+
+def _strides(size: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Factor of each axis at each halving, from full resolution down to `_seed_size`."""
+    halvings = [int(math.log2(length // seed)) for length, seed in zip(size, _seed_size(size), strict=True)]
+    levels = max(halvings)
+    # Fine levels halve the long axes alone: there the planes of a thick-sliced volume hold the detail.
+    return [tuple(2 if levels - level <= own else 1 for own in halvings) for level in range(levels)]
+
+
+def _seed_size(size: tuple[int, ...]) -> tuple[int, ...]:
+    """Size of the coarsest level: 4 pixels along the shorter axis of an image, along each one of a volume.
+
+    A volume may be long, and dense layers on what is left of it would outweigh all others.
+    """
+    return tuple(4 * length // min(size) for length in size) if len(size) == 2 else (4,) * len(size)
+
+
+class _VectorEmbedding(nn.Linear):
+    """Embedding of label vectors: for a vector with a single 1 what `nn.Embedding` is for an index.
+
+    What is not known (NaN) counts as neutral: a finding as half present, a quantity as 0.
+    """
+
+    def __init__(self, labels: LabelSpec, width: int) -> None:
+        super().__init__(len(labels), width, bias=False)
+        self.neutral = 0.5 if labels.kind == "multilabel" else 0.0
+        nn.init.normal_(self.weight)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(torch.where(input.isnan(), self.neutral, input))
+
+
+def _embedding(labels: LabelSpec, width: int) -> nn.Module:
+    """Map from labels, as in `Batch`, to vectors ``(N, width)``."""
+    return nn.Embedding(len(labels), width) if labels.kind in _CLASSES else _VectorEmbedding(labels, width)
 
 
 class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
@@ -349,10 +404,11 @@ class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
         return {"adversarial": adversarial} | self._label_terms(output, fake.labels) | self._l2_terms(self.generator)
 
     def _label_terms(self, output: DiscriminatorOutput, labels: Tensor | None) -> dict[str, Tensor]:
-        """Return the weighted cross-entropy of the auxiliary head, if there is one."""
-        if labels is None or output.label_logits is None or self.config.label_weight == 0:
+        """Return the weighted loss of the auxiliary head, if there is one."""
+        spec = self.data.labels
+        if spec is None or labels is None or output.label_logits is None or self.config.label_weight == 0:
             return {}
-        return {"label": self.config.label_weight * F.cross_entropy(output.label_logits.float(), labels)}
+        return {"label": self.config.label_weight * losses.label_loss(output.label_logits, labels, spec.kind)}
 
     def _l2_terms(self, network: nn.Module) -> dict[str, Tensor]:
         """Return the L2 term of a network that has one."""
@@ -384,13 +440,19 @@ _TINY = ACGANConfig(batch_size=8, latent_dim=16, generator_width=4, discriminato
 
 
 class ACGAN(GAN):
-    """Auxiliary-classifier GAN: the discriminator also names the class, the generator has to show it.
+    """Auxiliary-classifier GAN: the discriminator also names the label, the generator has to show it.
+
+    Images or volumes, without labels or with labels of any kind. Ordinal labels are learnt as classes,
+    without their order. Continuous labels are used as they are: scale them to a mean near 0 and a
+    spread near 1, or they drown all else in a condition. What is not known of a label (NaN in a
+    multilabel or continuous one) counts as neutral, a finding as half present and a quantity as 0,
+    and is left out of the auxiliary head's loss.
 
     Presets: ``modern`` for small medical sets on small machines (residual networks, spectral
     normalisation, hinge loss, minibatch standard deviation, differentiable augmentation without
     flips, averaged weights, class-balanced sampling); ``original``, the networks, losses and
     optimizers of a student report on chest X-rays (5×5 convolutions, least squares, RMSprop);
-    ``tiny`` for tests.
+    ``tiny`` for tests. The networks of ``original`` do images with categorical labels only.
 
     Example:
         >>> from medgan.core import DataSpec, LabelSpec
@@ -403,26 +465,36 @@ class ACGAN(GAN):
     """
 
     name = "acgan"
-    summary = "Auxiliary-classifier GAN for images with class labels"
+    summary = "Auxiliary-classifier GAN for images and volumes with labels"
     reference = "arXiv:1610.09585"
     Config = ACGANConfig
     Trainer = ACGANTrainer
     presets: ClassVar = {"modern": ACGANConfig(), "original": _ORIGINAL, "tiny": _TINY}
     default_preset = "modern"
+    spatial_dims = (2, 3)
+    label_kinds = ("categorical", "ordinal", "multilabel", "continuous")
 
     @classmethod
     def check(cls, config: ACGANConfig, data: DataSpec) -> None:  # type: ignore[override]
-        """Raise if the networks cannot make images of that size; see `GAN.check`."""
+        """Raise if the networks cannot make images of that size, or learn such labels; see `GAN.check`."""
         super().check(config, data)
-        if config.backbone == "report" and any(length % 8 for length in data.size):
+        dims = len(data.size)
+        if config.backbone == "report":
+            _check_report(data)
+        elif any(length not in _LENGTHS[dims] for length in data.size):
+            *others, longest = _LENGTHS[dims]
+            what, hint = {
+                2: ("images", "Try --size 64, or --preset original for sizes divisible by 8."),
+                3: ("volumes", "Try --depth 32 --size 32."),
+            }[dims]
             raise ConfigError(
-                f"acgan's report networks make sizes divisible by 8, got {_by(data.size)}. "
-                f"Try --size {max(8, 8 * round(min(data.size) / 8))}."
+                f"acgan's residual networks make {what} of {', '.join(map(str, others))} or {longest} pixels a side, "
+                f"got {_by(data.size)}. {hint}"
             )
-        if config.backbone == "residual" and any(length not in (32, 64, 128, 256) for length in data.size):
+        if config.fake_labels == "uniform" and data.labels is not None and data.labels.kind not in _CLASSES:
             raise ConfigError(
-                f"acgan's residual networks make sizes of 32, 64, 128 or 256, got {_by(data.size)}. "
-                "Try --size 64, or --preset original for sizes divisible by 8."
+                f"fake_labels=uniform draws one of the classes, but {data.labels.kind} labels are no classes. "
+                "Type --fake-labels real."
             )
 
     def make_generator(self, config: ACGANConfig, data: DataSpec) -> Generator:
@@ -441,6 +513,22 @@ class ACGAN(GAN):
             config.minibatch_std,
             projection=config.projection,
             spectral=config.spectral_norm,
+        )
+
+
+def _check_report(data: DataSpec) -> None:
+    """Raise if the report's networks cannot do such data."""
+    if len(data.size) != 2:
+        raise ConfigError(f"acgan's report networks make no volumes, got {_by(data.size)}. Type --preset modern.")
+    if data.labels is not None and data.labels.kind != "categorical":
+        raise ConfigError(
+            f"acgan's report networks learn categorical labels, but the data's are {data.labels.kind}. "
+            "Type --preset modern."
+        )
+    if any(length % 8 for length in data.size):
+        raise ConfigError(
+            f"acgan's report networks make sizes divisible by 8, got {_by(data.size)}. "
+            f"Try --size {max(8, 8 * round(min(data.size) / 8))}."
         )
 
 

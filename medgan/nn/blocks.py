@@ -60,19 +60,22 @@ class FiLMNorm(nn.Module):
 class MinibatchStdDev(nn.Module):
     """Appends one feature map that holds the spread of features within small groups of images.
 
-    A generator that gives the same image again and again is found out by it.
+    A generator that gives the same image again and again is found out by it. The paper averages the spread over all
+    positions; here each position keeps its own, as it is there that equal poses show: the outlines coincide.
 
     Args:
         group: Images in a group; the largest divisor of N not above it is used.
+        gain: Factor of the spread, so that one map among many is heard.
 
     References:
         Karras et al., 2018, arXiv:1710.10196.
     """
 
-    def __init__(self, group: int = 4) -> None:
-        """Store the group's size."""
+    def __init__(self, group: int = 4, gain: float = 1.0) -> None:
+        """Store the group's size and the gain."""
         super().__init__()
         self.group = group
+        self.gain = gain
 
     def forward(self, images: Tensor) -> Tensor:
         """Return `images` ``(N, C, *size)`` with one channel more."""
@@ -80,6 +83,5 @@ class MinibatchStdDev(nn.Module):
         group = max(size for size in range(1, min(self.group, n) + 1) if n % size == 0)
         # Every (n / group)-th image forms a group, as in the paper's code: neighbours stay apart.
         grouped = images.reshape(group, n // group, *images.shape[1:]).float()
-        spread = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().flatten(1).mean(dim=1)
-        maps = spread.repeat(group).view(n, 1, *[1] * (images.ndim - 2)).expand(n, 1, *images.shape[2:])
-        return torch.cat([images, maps.to(images.dtype)], dim=1)
+        spread = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=1, keepdim=True) * self.gain
+        return torch.cat([images, spread.repeat(group, *[1] * (images.ndim - 1)).to(images.dtype)], dim=1)

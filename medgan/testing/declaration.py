@@ -16,6 +16,7 @@ from medgan.core.config import Config, GANConfig
 from medgan.core.gan import GAN
 from medgan.core.spec import DataSpec, LabelKind, LabelSpec
 from medgan.core.trainer import Trainer
+from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
 from medgan.testing.probe import accepts, label_options, main_spec, make, refusal, require, sizes
 
@@ -37,9 +38,9 @@ __all__ = [
 
 RESERVED = frozenset(
     {
-        *("arch", "aspect", "channels", "checkpoint_every", "config", "data", "device", "dry_run", "help", "kimg"),
-        *("log_every", "max_bad", "name", "outdir", "patient_regex", "precision", "preset", "resume", "sample_every"),
-        *("size", "steps", "validation", "workers"),
+        *(item.name for item in DataConfig.options()),
+        *("arch", "checkpoint_every", "config", "device", "dry_run", "help", "kimg", "log_every", "name", "outdir"),
+        *("precision", "preset", "resume", "sample_every", "steps", "transforms", "validation"),
     }
 )
 """Names of options that belong to a run (``medgan fit``); an architecture's own must differ from them."""

@@ -96,6 +96,7 @@ def test_splits_keep_patients_apart(fitted):
     rows = list(csv.DictReader((fitted / "data" / "index.csv").read_text().splitlines()))
     patients = {row["file"]: row["patient_id"] for row in rows}
     assert len(patients) == len(rows) == 40
+    splits = splits["parts"]
     assert sorted(splits["train"] + splits["validation"]) == sorted(patients)
     assert splits["validation"]
     assert all(patients.values())
@@ -104,7 +105,7 @@ def test_splits_keep_patients_apart(fitted):
 
 def test_no_validation(medgan, tmp_path):
     folder = medgan.fit(tmp_path / "run", "--steps", 1, "--validation", 0)
-    assert list(json.loads((folder / "data" / "splits.json").read_text())) == ["train"]
+    assert list(json.loads((folder / "data" / "splits.json").read_text())["parts"]) == ["train"]
     assert json.loads((folder / "config.json").read_text())["provenance"]["validation_images"] == 0
 
 

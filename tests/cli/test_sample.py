@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 
 import click
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
@@ -35,7 +37,7 @@ def test_class_folders(medgan, fitted, tmp_path):
     assert [row["label"] for row in rows] == ["NORMAL", "PNEUMONIA", "NORMAL", "PNEUMONIA", "NORMAL"]
     assert [row["seed"] for row in rows] == list("01234")
     files = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert files == {row["file"] for row in rows} | {"samples.csv"}
+    assert files == {row["file"] for row in rows} | {"samples.csv", "synthetic.json"}
     for row in rows:
         assert Path(row["file"]).parts[0] == row["label"]
         with Image.open(tmp_path / "out" / row["file"]) as picture:
@@ -50,7 +52,7 @@ def test_result_is_a_data_set(medgan, fitted, tmp_path):
     assert dataset.spec.labels.names == ("NORMAL", "PNEUMONIA")
     assert dataset.spec.channels == 1
     assert dataset.class_counts() == {"NORMAL": 10, "PNEUMONIA": 10}
-    assert dataset.ignored == {".csv": 1}
+    assert dataset.ignored == {".csv": 1, ".json": 1}
     again = medgan.works(
         "fit", *medgan.small, "--data", tmp_path / "out", "--steps", 1, "--outdir", tmp_path / "runs"
     )  # fmt: skip
@@ -101,7 +103,7 @@ def test_balanced_is_the_default(medgan, fitted, tmp_path, contents):
 def test_one_label_has_one_folder_with_images(medgan, fitted, tmp_path):
     """An empty class folder would not be a data set."""
     medgan.works("sample", "--model", fitted, "-n", 3, "--label", "NORMAL", "--out", tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["NORMAL", "samples.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["NORMAL", "samples.csv", "synthetic.json"]
     assert len(open_dataset(tmp_path / "out", size=32)) == 3
 
 
@@ -125,9 +127,10 @@ def test_npz(medgan, fitted, tmp_path):
     options = ("--model", fitted, "-n", 19, "--seed", 3)
     medgan.works("sample", *options, "--format", "npz", "--out", tmp_path / "npz")
     medgan.works("sample", *options, "--out", tmp_path / "png")
-    assert [path.name for path in (tmp_path / "npz").iterdir()] == ["samples.npz"]
+    assert sorted(path.name for path in (tmp_path / "npz").iterdir()) == ["samples.npz", "synthetic.json"]
     with np.load(tmp_path / "npz" / "samples.npz", allow_pickle=False) as arrays:
-        assert sorted(arrays.files) == ["label_names", "seeds", "train_images", "train_labels"]
+        assert "Synthetic image made by medgan" in str(arrays["comment"])
+        assert sorted(arrays.files) == ["comment", "label_names", "seeds", "train_images", "train_labels"]
         assert arrays["train_images"].dtype == np.uint8
         assert arrays["train_images"].shape == (19, 32, 32)
         assert arrays["train_labels"].shape == (19, 1)
@@ -141,6 +144,51 @@ def test_npz(medgan, fitted, tmp_path):
                 assert (np.asarray(picture) == array).all()
     dataset = open_dataset(tmp_path / "npz" / "samples.npz", size=32)
     assert list(dataset.class_counts().values()) == [10, 9]
+
+
+def test_dicom(medgan, fitted, tmp_path, contents):
+    options = ("--model", fitted, "-n", 5)
+    result = medgan.works("sample", *options, "--format", "dicom", "--out", tmp_path / "a", "--grid")
+    assert f"5 images: {tmp_path / 'a'}\n" in result.stdout
+    medgan.works("sample", *options, "--format", "dicom", "--bits", 8, "--out", tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    medgan.works("sample", *options, "--out", tmp_path / "png")
+    facts = json.loads((fitted / "model" / "model.json").read_text(encoding="utf-8"))
+    rows = table(tmp_path / "a")
+    assert [row["label"] for row in rows] == ["NORMAL", "PNEUMONIA", "NORMAL", "PNEUMONIA", "NORMAL"]
+    for row, other in zip(rows, table(tmp_path / "png"), strict=True):
+        image = pydicom.dcmread(tmp_path / "a" / row["file"])
+        assert image.SyntheticData == "YES"
+        (equipment,) = image.ContributingEquipmentSequence
+        assert equipment.DeviceSerialNumber == facts["sha256"]
+        with Image.open(tmp_path / "png" / other["file"]) as picture:
+            assert (np.asarray(picture) == image.pixel_array).all()
+
+
+def test_dicom_of_16_bits(medgan, fitted, tmp_path):
+    for bits in (8, 16):
+        out = tmp_path / str(bits)
+        medgan.works("sample", "--model", fitted, "-n", 3, "--format", "dicom", "--bits", bits, "--out", out)
+    for narrow, wide in zip(table(tmp_path / "8"), table(tmp_path / "16"), strict=True):
+        coarse = pydicom.dcmread(tmp_path / "8" / narrow["file"])
+        fine = pydicom.dcmread(tmp_path / "16" / wide["file"])
+        assert (coarse.BitsStored, fine.BitsStored) == (8, 16)
+        assert np.abs(fine.pixel_array / 257 - coarse.pixel_array).max() <= 0.51
+        assert coarse.SOPInstanceUID != fine.SOPInstanceUID
+
+
+@pytest.mark.parametrize("form", ["png", "npz"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_bits_are_for_dicom(medgan, fitted, tmp_path, form, bits):
+    message = medgan.fails("sample", "--model", fitted, "--format", form, "--bits", bits, "--out", tmp_path / "out")
+    assert f"--bits {bits} is for DICOM files" in message
+    assert "--format dicom" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bits_that_there_are(medgan, fitted, tmp_path):
+    message = medgan.fails("sample", "--model", fitted, "--format", "dicom", "--bits", 12, "--out", tmp_path / "out")
+    assert "'8', '16'" in message
 
 
 def test_grid(medgan, fitted, tmp_path):

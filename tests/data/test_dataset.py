@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 
 from medgan.core.spec import DataSpec, LabelSpec
 from medgan.data import DataWarning, ImageDataset, open_dataset
+from medgan.data.splits import Splits, make_splits
 from medgan.errors import ConfigError, DataError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "chest_xray" / "train"
@@ -156,14 +158,23 @@ def test_nothing_but_bad_files(tmp_path: Path) -> None:
 def test_sources_that_do_not_exist(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"There is no .*absent.*phantom://chest"):
         open_dataset(tmp_path / "absent")
-    (tmp_path / "image.png").write_bytes(b"x")
+    (tmp_path / "notes.txt").write_bytes(b"x")
     with pytest.raises(DataError, match="is a file"):
-        open_dataset(tmp_path / "image.png")
+        open_dataset(tmp_path / "notes.txt")
+    with pytest.raises(DataError, match="The name of the data is empty"):
+        open_dataset("")
+
+
+def test_a_single_file(tmp_path: Path, picture) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / "image.png")
+    dataset = open_dataset(tmp_path / "image.png", size=16, cache_dir=tmp_path / "cache")
+    assert len(dataset) == 1
+    assert dataset.index["file"].tolist() == ["image.png"]
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"size": 0}, {"size": (8, 8, 8)}, {"channels": 2}, {"aspect": "fit"}, {"max_bad": 2}, {"workers": -1}],
+    [{"size": 0}, {"size": (8, 8, 8, 8)}, {"channels": 2}, {"fit": "aspect"}, {"max_bad": 2}, {"workers": -1}],
 )
 def test_options_out_of_range(make_folder, options: dict) -> None:
     with pytest.raises(ConfigError):
@@ -238,10 +249,12 @@ def test_a_split_without_patients_warns(numbered: Numbered) -> None:
         numbered(30).split(by="patient")
 
 
-def test_a_split_by_image_in_spite_of_patients_warns(numbered: Numbered) -> None:
+def test_a_split_by_image_in_spite_of_patients(numbered: Numbered) -> None:
     dataset = numbered(30, patient_ids=["a"] * 15 + ["b"] * 15)
+    with pytest.raises(DataError, match="--allow-patient-overlap"):
+        dataset.split(0.2, by="image")
     with pytest.warns(DataWarning, match="as by='image' asks"):
-        _, validation = dataset.split(0.2, by="image")
+        _, validation = dataset.split(0.2, by="image", allow_patient_overlap=True)
     assert len(validation) == 6
     with pytest.raises(ConfigError, match="'patient'"):
         dataset.split(by="person")  # type: ignore[arg-type]
@@ -253,6 +266,46 @@ def test_images_of_unknown_patients_are_not_one_patient(numbered: Numbered) -> N
     assert {"", "a"} >= set(validation.index["patient_id"])
     assert len(validation) in {8, 17}  # 8 of 31 patients, one of whom has ten images
     assert "" in set(training.index["patient_id"])
+
+
+def test_a_test_set_leaves_the_validation_as_it_is(numbered: Numbered) -> None:
+    dataset = numbered(30, 20, patient_ids=[f"p{number // 2}" for number in range(50)])
+    training, validation, test = dataset.split(0.2, test=0.2)
+    assert sorted(_values(torch.cat([part.images_at(range(len(part))) for part in (training, validation, test)]))) == [
+        *range(50)
+    ]
+    assert test.class_counts() == validation.class_counts() == {"class 0": 6, "class 1": 4}
+    assert len(set(test.index["patient_id"]) | set(validation.index["patient_id"])) == 10
+    assert dataset.split(0.2)[1].fingerprint == validation.fingerprint
+
+
+def test_the_source_s_test_images_are_never_trained_on(numbered: Numbered) -> None:
+    dataset = numbered(10, patient_ids=[f"p{number}" for number in range(10)])
+    dataset = replace(dataset, index=dataset.index.assign(split=["train"] * 6 + ["test"] * 4))
+    training, validation = dataset.split(0.5)
+    assert sorted(_values(torch.cat([part.images_at(range(3)) for part in (training, validation)]))) == [*range(6)]
+    assert _values(dataset.split(0.5, test=0.1)[2].images_at(range(4))) == [6, 7, 8, 9]
+    assert {len(training) + len(validation) for training, validation in dataset.folds(3)} == {6}
+
+
+def test_folds_validate_each_image_once(numbered: Numbered) -> None:
+    dataset = numbered(30, 20, patient_ids=[f"p{number // 2}" for number in range(50)])
+    folds = dataset.folds(5, seed=2)
+    assert sorted(value for _, held in folds for value in _values(held.images_at(range(len(held))))) == [*range(50)]
+    for training, validation in folds:
+        assert validation.class_counts() == {"class 0": 6, "class 1": 4}
+        assert len(training) == 40
+        assert not set(training.index["patient_id"]) & set(validation.index["patient_id"])
+
+
+def test_a_split_from_a_file_is_the_very_same(numbered: Numbered, tmp_path: Path) -> None:
+    dataset = numbered(30, 20, patient_ids=[f"p{number // 2}" for number in range(50)])
+    make_splits(dataset.index, dataset.labels, validation=0.2, seed=7).write(tmp_path / "splits.json")
+    parts = dataset.apply_splits(Splits.read(tmp_path / "splits.json"))
+    assert list(parts) == ["train", "validation"]
+    assert [part.fingerprint for part in parts.values()] == [part.fingerprint for part in dataset.split(0.2, seed=7)]
+    with pytest.raises(DataError, match="10 of 50 images of the split are not in the data"):
+        dataset.subset(range(40)).apply_splits(Splits.read(tmp_path / "splits.json"))
 
 
 # ----------------------------------------------------------------------------------------- batches

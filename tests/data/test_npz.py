@@ -96,8 +96,10 @@ def test_mistakes(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     with pytest.raises(DataError, match=r"No images found in the dataset\..*arrays are x.*train_images"):
         open_dataset(tmp_path / "other.npz", cache_dir=tmp_path)
-    with pytest.raises(DataError, match="Volumes are not supported"):
+    with pytest.raises(DataError, match="holds volumes of the shape .*Type --depth 28 --size 28"):
         open_dataset(_write(tmp_path / "volumes.npz", shape=(28, 28, 28)), cache_dir=tmp_path)
+    with pytest.raises(DataError, match="holds pictures of the shape .*Leave out --depth"):
+        open_dataset(_write(tmp_path / "pictures.npz"), size=(16, 16, 16), cache_dir=tmp_path)
     with pytest.raises(DataError, match="Expected class indices"):
         open_dataset(_write(tmp_path / "short.npz", labels=np.zeros((3, 1), np.uint8)), cache_dir=tmp_path)
 
@@ -106,3 +108,16 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
     np.savez(tmp_path / "evil.npz", train_images=np.array([{"a": 1}], dtype=object))
     with pytest.raises(DataError, match="pickle"):
         open_dataset(tmp_path / "evil.npz", cache_dir=tmp_path)
+
+
+def test_volumes(tmp_path: Path) -> None:
+    path = _write(tmp_path / "nodulemnist3d.npz", shape=(28, 28, 28))
+    dataset = open_dataset(path, size=(28, 28, 28), cache_dir=tmp_path)
+    with np.load(path) as arrays:
+        expected = arrays["train_images"]
+    np.testing.assert_allclose(dataset.images_at([3]).numpy()[0, 0], expected[3] / 127.5 - 1, atol=1e-6)
+    assert dataset.spec.labels is not None
+    assert dataset.spec.labels.names == ("benign", "malignant")
+    assert dataset.licence == "CC BY 4.0"
+    assert next(dataset.batches(4)).images.shape == (4, 1, 28, 28, 28)
+    assert open_dataset(path, size=(14, 16, 20), cache_dir=tmp_path).images_at([0]).shape == (1, 1, 14, 16, 20)

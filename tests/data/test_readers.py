@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medgan.data.readers import ReadError, looks_like_image, read_image
+from medgan.data.decoded import ReadError
+from medgan.data.readers import looks_like_image, read_image
 
 Picture = Callable[..., np.ndarray]
 
@@ -22,7 +23,7 @@ def test_grey_images_come_back_exactly(tmp_path: Path, picture: Picture, suffix:
     Image.fromarray(picture()).save(path)
     found = read_image(path)
     assert found.pixels.dtype == np.uint8
-    assert (found.mode, found.bits, found.width, found.height) == ("L", 8, 24, 20)
+    assert (found.mode, found.bits, *found.size) == ("L", 8, 20, 24)
     np.testing.assert_array_equal(found.pixels[..., 0], picture())
 
 

@@ -7,19 +7,20 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from medgan.data.decoded import Reading
 from medgan.data.sources import list_folder
 from medgan.errors import DataError
 
 
 def _files(root: Path) -> list[str]:
-    return [entry.file for entry in list_folder(root.resolve(), "name").entries if entry.refused is None]
+    return [entry.file for entry in list_folder(root.resolve(), "name", Reading()).entries if entry.refused is None]
 
 
 def test_classes_are_the_top_folders_and_images_lie_at_any_depth(make_folder) -> None:
     root = make_folder(B=2, A=1)  # B is made first, and A's file is patient 1's
     (root / "A" / "2019" / "deep").mkdir(parents=True)
     (root / "A" / "patient1_0.png").rename(root / "A" / "2019" / "deep" / "x.png")
-    found = list_folder(root.resolve(), "name")
+    found = list_folder(root.resolve(), "name", Reading())
     assert found.labels is not None
     assert found.labels.names == ("A", "B")
     assert [(entry.file, entry.label) for entry in found.entries] == [
@@ -30,7 +31,7 @@ def test_classes_are_the_top_folders_and_images_lie_at_any_depth(make_folder) ->
 
 
 def test_images_right_under_the_root_have_no_labels(make_folder) -> None:
-    found = list_folder((make_folder(A=3) / "A").resolve(), "name")
+    found = list_folder((make_folder(A=3) / "A").resolve(), "name", Reading())
     assert found.labels is None
     assert len(found.entries) == 3
 
@@ -39,7 +40,7 @@ def test_images_at_both_levels_are_refused(make_folder) -> None:
     root = make_folder(A=2, B=2)
     (root / "A" / "patient0_0.png").rename(root / "stray.png")
     with pytest.raises(DataError, match=r"1 images beside the class folders A, B.*stray\.png"):
-        list_folder(root.resolve(), "name")
+        list_folder(root.resolve(), "name", Reading())
 
 
 def test_hidden_files_are_skipped_and_others_counted(make_folder) -> None:
@@ -52,10 +53,10 @@ def test_hidden_files_are_skipped_and_others_counted(make_folder) -> None:
         for parent in (root / "A" / folder, root / folder):
             (parent / "copy.png").write_bytes((root / "A" / "patient0_0.png").read_bytes())
     (root / "A" / "notes.txt").write_text("x")
-    (root / "A" / "scan.dcm").write_text("x")
+    (root / "A" / "scan.doc").write_text("x")
     (root / "LICENSE").write_text("x")
     assert _files(root) == ["A/patient0_0.png", "A/patient0_1.png"]
-    assert list_folder(root.resolve(), "name").ignored == {".txt": 1, ".dcm": 1, "": 1}
+    assert list_folder(root.resolve(), "name", Reading()).ignored == {".txt": 1, ".doc": 1, "": 1}
 
 
 def test_files_without_extension_are_recognised_by_content(make_folder) -> None:
@@ -76,7 +77,7 @@ def test_links(make_folder, tmp_path: Path) -> None:
     (root / "A" / "loop").symlink_to(root)
     (root / "A" / "away").symlink_to(outside)
     (root / "C").symlink_to(outside)
-    found = list_folder(root.resolve(), "name")
+    found = list_folder(root.resolve(), "name", Reading())
     refused = {entry.file: entry.refused.error for entry in found.entries if entry.refused}
     assert "A/inside.png" in _files(root)
     assert sorted(refused) == ["A/away", "A/broken.png", "A/leaves.png", "A/loop", "C"]
@@ -87,17 +88,57 @@ def test_links(make_folder, tmp_path: Path) -> None:
 
 def test_no_images_at_all(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        list_folder(tmp_path.resolve(), "name")
+        list_folder(tmp_path.resolve(), "name", Reading())
     message = str(caught.value)
     assert "No images found in the dataset." in message
     assert str(tmp_path) in message
     assert "DATA/NORMAL/1.png" in message
-    (tmp_path / "scan.dcm").write_text("x")
-    with pytest.raises(DataError, match=r"No images found in the dataset\..*1 x \.dcm.*DICOM"):
-        list_folder(tmp_path.resolve(), "name")
+    (tmp_path / "scan.doc").write_text("x")
+    with pytest.raises(DataError, match=r"No images found in the dataset\..*1 x \.doc.*DICOM"):
+        list_folder(tmp_path.resolve(), "name", Reading())
 
 
 def test_splits_are_not_classes(make_folder, tmp_path: Path) -> None:
     root = make_folder(train=1, val=1, test=1)
-    with pytest.raises(DataError, match=r"are splits.*Give one of them"):
-        list_folder(root.resolve(), "name")
+    with pytest.raises(DataError, match=r"are splits.*Give one of them: .*train"):
+        list_folder(root.resolve(), "name", Reading())
+
+
+def test_a_series_is_one_entry_where_volumes_are_wanted(tmp_path: Path) -> None:
+    for folder, count in (("A/patient1/ct", 3), ("A/patient2/ct", 2), ("B/patient3", 1)):
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / folder / f"{number}.dcm").touch()
+    (tmp_path / "B" / "scan.nii.gz").touch()
+    (tmp_path / "B" / "no-suffix").write_bytes(bytes(128) + b"DICM")
+    pictures = list_folder(tmp_path.resolve(), "name", Reading())
+    assert len(pictures.entries) == 8
+    for reading in (Reading(volumes=True), Reading(slices="axial")):
+        found = list_folder(tmp_path.resolve(), "name", reading)
+        assert [(entry.file, entry.label) for entry in found.entries] == [
+            ("A/patient1/ct", "A"),
+            ("A/patient2/ct", "A"),
+            ("B/patient3/0.dcm", "B"),
+            ("B/scan.nii.gz", "B"),
+            ("B/no-suffix", "B"),
+        ]
+
+
+def test_a_changed_slice_is_another_source(tmp_path: Path) -> None:
+    (tmp_path / "A" / "ct").mkdir(parents=True)
+    for number in range(3):
+        (tmp_path / "A" / "ct" / f"{number}.dcm").write_bytes(b"x")
+    before = list(list_folder(tmp_path.resolve(), "name", Reading(volumes=True)).identity())
+    assert before == list(list_folder(tmp_path.resolve(), "name", Reading(volumes=True)).identity())
+    (tmp_path / "A" / "ct" / "1.dcm").write_bytes(b"xy")
+    assert before != list(list_folder(tmp_path.resolve(), "name", Reading(volumes=True)).identity())
+
+
+def test_some_of_the_classes(make_folder) -> None:
+    found = list_folder(make_folder(A=2, B=3, C=1).resolve(), "name", Reading())
+    some = found.with_labels(["C", "A"])
+    assert some.labels is not None
+    assert some.labels.names == ("C", "A")
+    assert [entry.label for entry in some.entries] == ["A", "A", "C"]
+    with pytest.raises(DataError, match=r"no class folder 'D'.*Known: A, B, C"):
+        found.with_labels(["D"])

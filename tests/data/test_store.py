@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from medgan.data import default_cache_dir, open_dataset
+from medgan.data.store import _HEADER_BYTES, _write_header
 from medgan.data.transforms import Resizer
 from medgan.errors import DataError
 
@@ -39,7 +40,7 @@ def test_the_second_opening_decodes_nothing(make_folder, cache: Path) -> None:
 def test_another_size_is_another_store(make_folder, cache: Path) -> None:
     root = make_folder()
     small, large = (open_dataset(root, size=size, cache_dir=cache) for size in (8, 16))
-    padded = open_dataset(root, size=16, aspect="pad", cache_dir=cache)
+    padded = open_dataset(root, size=16, fit="pad", cache_dir=cache)
     assert small.images_at([0]).shape[-1] == 8
     assert large.images_at([0]).shape[-1] == 16
     assert not padded.images_at([0]).equal(large.images_at([0]))
@@ -113,16 +114,96 @@ def test_openings_at_the_same_time_do_not_disturb_each_other(make_folder, cache:
     assert all(dataset.images_at(range(15)).equal(datasets[0].images_at(range(15))) for dataset in datasets)
 
 
-def test_an_interrupted_opening_leaves_nothing(make_folder, cache: Path) -> None:
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError])
+def test_an_interrupted_opening_goes_on_where_it_was(make_folder, tmp_path: Path, cache: Path, stop) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done == 7:
+            raise stop
+
+    root = make_folder()
+    (root / "NORMAL" / "a.png").write_text("not an image")
+    whole = open_dataset(root, size=16, max_bad=0.1, cache_dir=tmp_path / "other")
+    with pytest.raises(stop):
+        open_dataset(root, size=16, max_bad=0.1, cache_dir=cache, progress=interrupt)
+    assert not _stores(cache)
+    calls: list[int] = []
+    dataset = open_dataset(root, size=16, max_bad=0.1, cache_dir=cache, progress=lambda done, total: calls.append(done))
+    assert calls == list(range(8, 17))
+    assert dataset.fingerprint == whole.fingerprint
+    assert dataset.index.equals(whole.index)
+    assert dataset.quarantine.equals(whole.quarantine)
+    assert dataset.images_at(range(15)).equal(whole.images_at(range(15)))
+    assert not list((cache / "datasets").glob(".*"))
+
+
+@pytest.mark.parametrize("damage", ["longer", "shorter", "no mark", "nonsense"])
+def test_a_killed_opening_goes_on_from_its_last_mark(make_folder, cache: Path, damage: str, monkeypatch) -> None:
+    """A process that is killed may have written more than it marked; a machine that loses power may have lost some."""
+    monkeypatch.setattr("medgan.data.store._MARK_SECONDS", 0.0)
+    root = make_folder()
+    whole = open_dataset(root, size=16, cache_dir=cache / "other")
+
     def interrupt(done: int, total: int) -> None:
         if done == 7:
             raise KeyboardInterrupt
 
-    root = make_folder()
     with pytest.raises(KeyboardInterrupt):
         open_dataset(root, size=16, cache_dir=cache, progress=interrupt)
-    assert not list((cache / "datasets").iterdir())
+    (aside,) = (cache / "datasets").glob(".*")
+    for path in aside.iterdir():
+        if damage == "longer" and path.name != "mark.json":
+            path.write_bytes(path.read_bytes() + b"half a row")
+        if damage == "shorter" and path.name == "index.csv":
+            path.write_bytes(path.read_bytes()[:-1])
+        if path.name == "mark.json" and damage == "no mark":
+            path.unlink()
+        if path.name == "mark.json" and damage == "nonsense":
+            path.write_text("[]")
+    calls: list[int] = []
+    dataset = open_dataset(root, size=16, cache_dir=cache, progress=lambda done, total: calls.append(done))
+    assert calls[0] == (8 if damage == "longer" else 1)
+    assert dataset.fingerprint == whole.fingerprint
+    assert dataset.index.equals(whole.index)
+
+
+def test_a_full_disk_is_said_and_mended_by_the_next_opening(make_folder, cache: Path, monkeypatch) -> None:
+    def full(stream: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    root = make_folder()
+    with monkeypatch.context() as patch:
+        patch.setattr("medgan.data.store.os.fsync", full)
+        with pytest.raises(DataError, match=r"No space left on device.*Free some space"):
+            open_dataset(root, size=16, cache_dir=cache)
     assert len(open_dataset(root, size=16, cache_dir=cache)) == 15
+
+
+def test_images_of_several_kinds_share_one_array(tmp_path: Path, cache: Path, picture) -> None:
+    root = tmp_path / "scans" / "A"
+    root.mkdir(parents=True)
+    grey = picture(0)
+    Image.fromarray(grey).save(root / "0.png")
+    Image.fromarray(np.stack([grey, grey // 2, 255 - grey], axis=2)).save(root / "1.png")
+    Image.fromarray(grey.astype(np.uint16) * 256 + 7).save(root / "2.png")
+    dataset = open_dataset(root.parent, size=(20, 24), cache_dir=cache)
+    assert dataset.spec.channels == 3
+    values = (dataset.images_at([0, 1, 2]).numpy() + 1) / 2
+    np.testing.assert_allclose(values[0], np.broadcast_to(grey / 255, (3, 20, 24)), atol=1e-6)
+    np.testing.assert_allclose(values[1, 1], (grey // 2) / 255, atol=1e-6)
+    np.testing.assert_allclose(values[2, 0], (grey * 256.0 + 7) / 65535, atol=1e-6)
+    (store,) = _stores(cache)
+    assert sorted(path.name for path in store.iterdir()) == ["images.npy", "index.csv", "quarantine.csv", "store.json"]
+
+
+def test_the_header_has_room_for_any_array(tmp_path: Path) -> None:
+    for shape, dtype in (((0, 1, 1, 1), "uint8"), ((10**12, 4096, 4096, 4096, 3), "uint16")):
+        path = tmp_path / "a.npy"
+        path.write_bytes(bytes(_HEADER_BYTES))
+        _write_header(path, shape, dtype)
+        with path.open("rb") as stream:
+            assert np.lib.format.read_magic(stream) == (1, 0)
+            assert np.lib.format.read_array_header_1_0(stream) == (shape, False, np.dtype(dtype))
+            assert stream.tell() == _HEADER_BYTES == path.stat().st_size
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from medgan.core import Batch, DataSpec, LabelSpec, Trainer
 from medgan.errors import ConfigError
 from medgan.models import ACGAN, ACGANConfig
 from medgan.nn import ChannelLayerNorm, MinibatchStdDev
+from medgan.testing import check_architecture
 
 CLASSES = LabelSpec(("NORMAL", "PNEUMONIA"))
+FINDINGS = LabelSpec(("effusion", "nodule", "mass"), "multilabel")
+QUANTITIES = LabelSpec(("age", "dose", "weight"), "continuous")
 REPORT = DataSpec(3, (64, 64), CLASSES)
 
 
@@ -27,7 +31,20 @@ def count(module: nn.Module) -> int:
 def make_batch(data: DataSpec, n: int, seed: int = 0) -> Batch:
     rng = torch.Generator().manual_seed(seed)
     images = torch.rand(n, data.channels, *data.size, generator=rng) * 2 - 1
-    return Batch(images, torch.randint(data.num_labels, (n,), generator=rng) if data.labels else None)
+    if data.labels is None:
+        return Batch(images)
+    if data.labels.kind in ("categorical", "ordinal"):
+        return Batch(images, torch.randint(data.num_labels, (n,), generator=rng))
+    labels = torch.randn(n, data.num_labels, generator=rng)
+    return Batch(images, (labels > 0).float() if data.labels.kind == "multilabel" else labels)
+
+
+def masked(batch: Batch) -> Batch:
+    """The same with some entries not known, in the last row none."""
+    assert batch.labels is not None
+    labels = batch.labels.clone()
+    labels[0, 1] = labels[1, 0] = labels[-1] = math.nan
+    return Batch(batch.images, labels)
 
 
 # ------------------------------------------------------------------------ original: the layers' table
@@ -348,8 +365,14 @@ def test_original_at_other_sizes(data: DataSpec) -> None:
     )
 
 
-@pytest.mark.parametrize("size", [(60, 64), (28, 28), (7, 7), (64,), (64, 64, 64)])
-@pytest.mark.parametrize("preset", ["original", "modern"])
+@pytest.mark.parametrize(
+    ("preset", "size"),
+    [
+        *((preset, size) for preset in ("original", "modern") for size in ((60, 64), (28, 28), (7, 7), (64,))),
+        *(("original", (64, 64, 64)), ("modern", (16, 16))),
+        *(("modern", size) for size in ((8, 16, 16), (16, 20, 16), (16, 16, 256), (16, 16, 16, 16))),
+    ],
+)
 def test_impossible_sizes_are_refused(preset: str, size: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="acgan"):
         ACGAN(DataSpec(1, size), preset=preset)
@@ -360,6 +383,27 @@ def test_refusal_says_what_to_type() -> None:
         ACGAN(DataSpec(1, (60, 64)), preset="original")
     with pytest.raises(ConfigError, match=r"--preset original"):
         ACGAN(DataSpec(1, (48, 48)))
+    with pytest.raises(ConfigError, match=r"16, 32, 64 or 128 pixels a side, got 8×48×48. Try --depth 32 --size 32"):
+        ACGAN(DataSpec(1, (8, 48, 48)))
+    with pytest.raises(ConfigError, match=r"no volumes, got 16×16×16. Type --preset modern"):
+        ACGAN(DataSpec(1, (16, 16, 16)), preset="original")
+
+
+@pytest.mark.parametrize("kind", ["ordinal", "multilabel", "continuous"])
+def test_original_learns_classes_only(kind: Any) -> None:
+    data = DataSpec(1, (32, 32), LabelSpec(("a", "b"), kind))
+    with pytest.raises(ConfigError, match=rf"categorical labels, but the data's are {kind}. Type --preset modern"):
+        ACGAN(data, preset="original")
+
+
+@pytest.mark.parametrize("labels", [FINDINGS, QUANTITIES], ids=["findings", "quantities"])
+def test_uniform_labels_are_for_classes(labels: LabelSpec) -> None:
+    with pytest.raises(ConfigError, match=rf"{labels.kind} labels are no classes. Type --fake-labels real"):
+        ACGAN(DataSpec(1, (32, 32), labels), **SMALL, fake_labels="uniform")
+    ordinal = DataSpec(1, (32, 32), LabelSpec(("low", "middle", "high"), "ordinal"))
+    trainer: Any = ACGAN(ordinal, **SMALL, fake_labels="uniform").make_trainer(device="cpu")
+    drawn = trainer.make_labels(Batch(torch.zeros(300, 0), torch.zeros(300, dtype=torch.int64)))
+    assert set(drawn.tolist()) == {0, 1, 2}
 
 
 # ------------------------------------------------------------------------------------------ modern
@@ -408,8 +452,110 @@ def test_modern_does_other_aspect_ratios() -> None:
     assert gan.sample(1).images.shape == (1, 1, 64, 32)
 
 
-def test_modern_bounds_each_layer_by_its_spectral_norm() -> None:
-    data = DataSpec(1, (32, 32), CLASSES)
+@pytest.mark.parametrize(
+    ("size", "generator_widths", "discriminator_widths"),
+    [
+        ((32, 32), (128, 64, 32, 16), (1, 32, 64, 128)),
+        ((64, 32), (128, 64, 32, 16), (1, 32, 64, 128)),
+        ((16, 16, 16), (64, 32, 16), (1, 32, 64)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("labels", [CLASSES, FINDINGS], ids=["classes", "findings"])
+def test_modern_parameters(
+    size: tuple[int, ...], generator_widths: Any, discriminator_widths: Any, labels: LabelSpec
+) -> None:
+    trainer = ACGAN(DataSpec(1, size, labels)).make_trainer(device="cpu")
+    three, four = 3 ** len(size), 4 ** len(size)
+    base = math.prod(size) // 2 ** (len(size) * (len(generator_widths) - 1))
+    latents, embedded, k = 128, 32, len(labels)
+    condition = latents + embedded + 1  # with the bias
+    seed = condition * generator_widths[0] * base
+    ups = sum(
+        condition * 2 * i + (three * i + 1) * o + condition * 2 * o + (three * o + 1) * o
+        for i, o in pairwise(generator_widths)
+    )
+    assert count(trainer.generator) == k * embedded + seed + ups + condition * 2 * 16 + three * 16 + 1
+    last = discriminator_widths[-1]
+    downs = sum((four * i + 1) * o + (three * o + 1) * o for i, o in pairwise(discriminator_widths))
+    downs -= (three * last + 1) * last  # no detail in the last block
+    heads = (last * base + 1) * 128 + 129 + k * 128 + k * 129
+    assert count(trainer.discriminator) == downs + (three * (last + 1) + 1) * last + heads
+
+
+def shapes(module: nn.Module, *arguments: Any) -> list[tuple[int, ...]]:
+    """Spatial sizes of the blocks' results, in order."""
+    seen: list[tuple[int, ...]] = []
+    blocks: Any = module.blocks
+    hooks = [block.register_forward_hook(lambda *call: seen.append(tuple(call[-1].shape[2:]))) for block in blocks]
+    module(*arguments)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("size", "grown"),
+    [
+        ((32, 32), [(8, 8), (16, 16), (32, 32)]),
+        ((64, 32), [(16, 8), (32, 16), (64, 32)]),
+        ((16, 16, 16), [(8, 8, 8), (16, 16, 16)]),
+        ((16, 32, 64), [(8, 8, 8), (16, 16, 16), (16, 32, 32), (16, 32, 64)]),
+        ((64, 16, 32), [(8, 8, 8), (16, 16, 16), (32, 16, 32), (64, 16, 32)]),
+    ],
+    ids=str,
+)
+def test_long_axes_of_volumes_grow_last(size: tuple[int, ...], grown: list[tuple[int, ...]]) -> None:
+    data = DataSpec(1, size, CLASSES)
+    gan = ACGAN(data, **SMALL)
+    trainer = gan.make_trainer(device="cpu")
+    trainer.fit([make_batch(data, 4)], 1)
+    trainer.check_finite()
+    batch = gan.sample(2)
+    assert batch.images.shape == (2, 1, *size)
+    assert batch.images.abs().max() <= 1
+    assert shapes(gan.generator, gan.generator.make_latents(2), batch.labels) == grown
+    seed = tuple(length // 2 for length in grown[0])
+    assert shapes(trainer.discriminator, batch.images) == [*grown[-2::-1], seed]
+
+
+def test_volumes_are_in_the_memory_format_of_their_convolutions() -> None:
+    data = DataSpec(2, (16, 16, 16), CLASSES)
+    generator: Any = ACGAN(data, **SMALL).generator
+    found = []
+    generator.blocks[0].register_forward_pre_hook(
+        lambda _, inputs: found.append(inputs[0].is_contiguous(memory_format=torch.channels_last_3d))
+    )
+    generator(generator.make_latents(2), torch.tensor([0, 1]))
+    assert found == [True]
+
+
+def test_largest_volumes_are_accepted() -> None:
+    ACGAN.check(ACGANConfig(), DataSpec(1, (128, 128, 128)))
+
+
+class Volumes(ACGAN):
+    """Volumes with findings alone, so that every check looks at them."""
+
+    spatial_dims = (3,)
+    label_kinds = ("multilabel",)
+
+
+class Quantities(ACGAN):
+    """Images with quantities alone."""
+
+    spatial_dims = (2,)
+    label_kinds = ("continuous",)
+
+
+@pytest.mark.parametrize("architecture", [Volumes, Quantities])
+def test_kit_on_volumes_and_vectors(architecture: type[ACGAN]) -> None:
+    check_architecture(architecture)
+
+
+@pytest.mark.parametrize("labels", [CLASSES, FINDINGS], ids=["classes", "findings"])
+def test_modern_bounds_each_layer_by_its_spectral_norm(labels: LabelSpec) -> None:
+    data = DataSpec(1, (32, 32), labels)
     discriminator = ACGAN(data, **SMALL).make_trainer(device="cpu").discriminator
     batch = make_batch(data, 4)
     for _ in range(60):
@@ -447,6 +593,152 @@ def test_projection_judges_images_as_of_their_class(projection: bool) -> None:
     torch.testing.assert_close(first.label_logits, second.label_logits, rtol=0, atol=0)
 
 
+def networks(data: DataSpec, **options: Any) -> tuple[Any, Any]:
+    """Generator and discriminator in evaluation mode."""
+    trainer = ACGAN(data, **SMALL, **options).make_trainer(device="cpu")
+    return trainer.generator.eval(), trainer.discriminator.eval()
+
+
+def test_a_single_finding_is_learnt_like_a_class() -> None:
+    """With the same weights a vector with one 1 does what that class's index does."""
+    plain = {"spectral_norm": False}
+    by_class = networks(DataSpec(1, (32, 32), LabelSpec(FINDINGS.names)), **plain)
+    by_vector = networks(DataSpec(1, (32, 32), FINDINGS), **plain)
+    for one, other in zip(by_class, by_vector, strict=True):
+        weights = one.state_dict()
+        other.load_state_dict({**weights, "embed.weight": weights["embed.weight"].T})
+    classes = torch.arange(3)
+    vectors = torch.eye(3)
+    latents = by_class[0].make_latents(3, torch.Generator().manual_seed(0))
+    images = make_batch(DataSpec(1, (32, 32)), 3).images
+    with torch.no_grad():
+        torch.testing.assert_close(by_vector[0](latents, vectors), by_class[0](latents, classes))
+        found, expected = by_vector[1](images, vectors), by_class[1](images, classes)
+    torch.testing.assert_close(found.realness, expected.realness)
+    torch.testing.assert_close(found.label_logits, expected.label_logits)
+
+
+@pytest.mark.parametrize(("labels", "neutral"), [(FINDINGS, 0.5), (QUANTITIES, 0.0)], ids=["findings", "quantities"])
+@pytest.mark.parametrize("size", [(32, 32), (16, 16, 16)], ids=str)
+def test_unknown_labels_are_neutral(size: tuple[int, ...], labels: LabelSpec, neutral: float) -> None:
+    data = DataSpec(1, size, labels)
+    generator, discriminator = networks(data)
+    images, unknown = masked(make_batch(data, 4))
+    assert unknown is not None
+    filled = torch.from_numpy(np.nan_to_num(unknown.numpy(), nan=neutral))
+    other = torch.from_numpy(np.nan_to_num(unknown.numpy(), nan=1.0))
+    latents = generator.make_latents(4, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        made = [generator(latents, labels) for labels in (unknown, filled, other)]
+        judged = [discriminator(images, labels).realness for labels in (unknown, filled, other)]
+    for one, same, different in (made, judged):
+        assert torch.isfinite(one).all()
+        torch.testing.assert_close(one, same, rtol=0, atol=0)
+        assert not torch.allclose(one[-1], different[-1], atol=1e-3)
+
+
+def test_vectors_start_as_heard_as_classes() -> None:
+    data = DataSpec(1, (32, 32), LabelSpec(tuple(f"finding {number}" for number in range(14)), "multilabel"))
+    generator, _ = networks(data)
+    assert float(generator.embed.weight.std()) == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (16, 16, 16)], ids=str)
+@pytest.mark.parametrize("labels", [FINDINGS, QUANTITIES], ids=["findings", "quantities"])
+def test_training_on_unknown_labels_alone_stays_finite(labels: LabelSpec, size: tuple[int, ...]) -> None:
+    data = DataSpec(1, size, labels)
+    gan = ACGAN(data, **SMALL, label_on_fakes=True)
+    trainer = gan.make_trainer(device="cpu")
+    batch = Batch(make_batch(data, 4).images, torch.full((4, 3), math.nan))
+    head: Any = trainer.discriminator.get_submodule("label")
+    before = head.weight.detach().clone()
+    trainer.fit([batch] * 2, 2)
+    trainer.check_finite()
+    torch.testing.assert_close(head.weight.detach(), before, rtol=0, atol=0)
+    assert torch.isfinite(gan.sample(4, labels=batch.labels).images).all()
+
+
+def adam(weights: list[Tensor], gradients: tuple[Tensor, ...], rate: float) -> list[Tensor]:
+    """The first step: both running means, corrected, are those of the one gradient."""
+    return [weight - rate * g / ((g**2).sqrt() + 1e-8) for weight, g in zip(weights, gradients, strict=True)]
+
+
+def findings_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean of −log of the probability of each known finding's value."""
+    terms = []
+    for row, truth in zip(logits, labels, strict=True):
+        for logit, value in zip(row, truth, strict=True):
+            if value == value:
+                sigmoid = 1 / (1 + torch.exp(-logit))
+                terms.append(-torch.log(sigmoid if value == 1 else 1 - sigmoid))
+    return torch.stack(terms).mean()
+
+
+def test_step_on_findings_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float64, as Adam's first step, too, looks at the sign of a gradient only."""
+    data = DataSpec(1, (32, 32), FINDINGS)
+    rates = {"generator_lr": 1e-3, "discriminator_lr": 2e-3}
+    options = {
+        "spectral_norm": False,
+        "minibatch_std": 0,
+        "label_weight": 0.3,
+        "label_on_fakes": True,
+        "augment": "none",
+    }
+    trainer: Any = ACGAN(data, **SMALL, **options, **rates).make_trainer(device="cpu")
+    generator, discriminator = trainer.generator.double(), trainer.discriminator.double()
+    images, labels = masked(make_batch(data, 5, seed=3))
+    assert labels is not None
+    images, labels = images.double(), labels.double()
+    rng = torch.Generator().manual_seed(1)
+    latents = [torch.randn(5, 8, generator=rng).double() for _ in range(2)]
+    drawn = iter(latents)
+    monkeypatch.setattr(generator, "make_latents", lambda n: next(drawn))
+    monkeypatch.setattr(trainer, "_augmented", lambda batch: batch)  # it makes float32
+    known = torch.where(labels == labels, labels, torch.full_like(labels, 0.5))
+    names = {
+        network: [name for name, _ in getattr(trainer, network).named_parameters()]
+        for network in ("generator", "discriminator")
+    }
+    start = {
+        network: [weight.detach().clone().requires_grad_() for weight in getattr(trainer, network).parameters()]
+        for network in names
+    }
+
+    def make(weights: list[Tensor], latents: Tensor) -> Tensor:
+        named = dict(zip(names["generator"], weights, strict=True))
+        made: Tensor = torch.func.functional_call(generator, named, (latents, known))
+        return made
+
+    def judge(weights: list[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+        named = dict(zip(names["discriminator"], weights, strict=True))
+        output = torch.func.functional_call(discriminator, named, (images,))
+        inner = torch.einsum("nk,fk,nf->n", known, named["embed.weight"], output.features)
+        return output.realness + inner, output.label_logits
+
+    # Before the step, as it moves the networks' own weights.
+    d, g = start["discriminator"], start["generator"]
+    (real, real_logits), (fake, fake_logits) = judge(d, images), judge(d, make(g, latents[0]).detach())
+    adversarial = (1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean()
+    label = 0.3 * (findings_loss(real_logits, labels) + findings_loss(fake_logits, labels)) / 2
+    expected_d = adam(d, torch.autograd.grad(adversarial + label, d), rates["discriminator_lr"])
+    logged = {"discriminator/adversarial": adversarial, "discriminator/label": label}
+    moved = [weight.detach() for weight in expected_d]
+    realness, logits = judge(moved, make(g, latents[1]))
+    adversarial, label = -realness.mean(), 0.3 * findings_loss(logits, labels)
+    expected_g = adam(g, torch.autograd.grad(adversarial + label, g), rates["generator_lr"])
+    logged |= {"generator/adversarial": adversarial, "generator/label": label}
+
+    metrics = trainer.train_step(Batch(images, labels))
+    assert {name: float(value) for name, value in metrics.items()} == pytest.approx(
+        {name: value.item() for name, value in logged.items()}, rel=1e-5
+    )
+    for network, expected in (("discriminator", expected_d), ("generator", expected_g)):
+        rate = rates[f"{network}_lr"]
+        for name, weight, aim in zip(names[network], getattr(trainer, network).parameters(), expected, strict=True):
+            torch.testing.assert_close(weight.detach(), aim.detach(), atol=0.01 * rate, rtol=0, msg=name)
+
+
 def test_spectral_norm_and_minibatch_std_can_be_turned_off() -> None:
     data = DataSpec(1, (32, 32), CLASSES)
     for option, there in (({}, True), ({"spectral_norm": False, "minibatch_std": 0}, False)):
@@ -463,6 +755,21 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 def softplus(values: np.ndarray) -> np.ndarray:
     return np.log1p(np.exp(values))
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "continuous"])
+def test_losses_on_vectors_against_numpy(kind: Any) -> None:
+    data = DataSpec(1, (32, 32), LabelSpec(("a", "b", "c"), kind))
+    trainer: Any = ACGAN(data, **SMALL, label_weight=0.5).make_trainer(device="cpu")
+    trainer.discriminator.eval()
+    batches = masked(make_batch(data, 6, seed=1)), masked(make_batch(data, 6, seed=2))
+    with torch.no_grad():
+        found = trainer.discriminator_loss(*batches), trainer.generator_loss(*batches)
+        outputs = [trainer.discriminator(*batch) for batch in batches]
+    for terms, output, batch in zip(found, outputs, batches, strict=True):
+        said, truth = output.label_logits.double().numpy(), batch.labels.double().numpy()
+        errors = softplus(said) - truth * said if kind == "multilabel" else (said - truth) ** 2
+        assert float(terms["label"]) == pytest.approx(0.5 * np.nanmean(errors), rel=1e-5)
 
 
 @pytest.mark.parametrize("adversarial", ["hinge", "bce", "lsgan"])
@@ -543,3 +850,41 @@ def test_tiny_learns_to_tell_and_to_show_the_classes() -> None:
     logits = trainer.discriminator.eval()(test.images).label_logits
     assert logits is not None
     assert float((logits.argmax(1) == test.labels).float().mean()) > 0.8
+
+
+@pytest.mark.parametrize(("size", "kind"), [((32, 32), "multilabel"), ((16, 16, 16), "continuous")], ids=str)
+def test_tiny_learns_to_tell_and_to_show_vectors(size: tuple[int, ...], kind: Any) -> None:
+    """Two halves, each as bright as its label says, where known: after some steps both networks know them."""
+    data = DataSpec(1, size, LabelSpec(("left", "right"), kind))
+    half = size[-1] // 2
+
+    def batch(step: int, n: int) -> Batch:
+        rng = torch.Generator().manual_seed(step)
+        labels = torch.rand(n, 2, generator=rng)
+        labels = labels.round() if kind == "multilabel" else labels * 2 - 1
+        images = torch.rand(n, 1, *size, generator=rng) * 0.2 - 0.1
+        bright = labels.view(n, 2, *[1] * len(size)) * 0.8
+        images[..., :half] += bright[:, :1]
+        images[..., half:] += bright[:, 1:]
+        return Batch(images, labels)
+
+    def some_unknown(step: int) -> Batch:
+        images, labels = batch(step, 8)
+        assert labels is not None
+        rng = torch.Generator().manual_seed(step)
+        return Batch(images, labels.masked_fill(torch.rand(8, 2, generator=rng) < 0.3, math.nan))
+
+    rates = {"generator_lr": 1e-3, "discriminator_lr": 2e-3}
+    gan = ACGAN(data, preset="tiny", **rates, augment="none", label_weight=3.0)
+    trainer = gan.make_trainer(device="cpu")
+    trainer.fit((some_unknown(step) for step in range(60)), 60)
+    test = batch(1000, 48)
+    assert test.labels is not None
+    with torch.no_grad():
+        said = trainer.discriminator.eval()(test.images).label_logits
+        shown = trainer.generator(trainer.generator.make_latents(48, torch.Generator().manual_seed(0)), test.labels)
+    assert said is not None
+    for column, side in enumerate((shown[..., :half], shown[..., half:])):
+        truth = test.labels[:, column].numpy()
+        assert np.corrcoef(said[:, column].numpy(), truth)[0, 1] > 0.7
+        assert np.corrcoef(side.flatten(1).mean(1).numpy(), truth)[0, 1] > 0.5

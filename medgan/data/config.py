@@ -1,0 +1,74 @@
+"""Options that say what images there are and how they become arrays: one declaration for Python, flags and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from medgan.core.config import Config, option
+
+__all__ = ["PHANTOM", "DataConfig"]
+
+PHANTOM = "phantom://chest"
+"""The embedded data set, used when none is named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Config):
+    """Options of a data set; see `medgan.data.open_dataset`, which takes each of them by name."""
+
+    data: str = option(
+        PHANTOM, "Images: a class folder, a manifest (.csv), a known data set's folder, an .npz, or phantom://chest."
+    )
+    layout: Literal[
+        "auto",
+        "folder",
+        "manifest",
+        "kermany",
+        "nih-chestxray14",
+        "chexpert",
+        "mimic-cxr-jpg",
+        "rsna-pneumonia",
+        "vindr-cxr",
+        "padchest",
+    ] = option("auto", "How the data is laid out; auto: by what was given, a manifest for a .csv, else class folders.")
+    labels: str | None = option(
+        None, "Labels to keep, joined by commas. A single finding of several becomes a yes-or-no class."
+    )
+    label_kind: Literal["categorical", "multilabel", "ordinal", "continuous"] | None = option(
+        None, "What a manifest's labels are, where the table does not show it."
+    )
+    uncertain: Literal["drop", "negative", "positive", "mask"] | None = option(
+        None, "What to make of uncertain labels (-1); needed where there are any."
+    )
+    missing: Literal["drop", "negative", "mask"] | None = option(
+        None, "What to make of missing labels; needed where there are any."
+    )
+    view: str | None = option(None, "Only images of this view, such as PA or frontal.")
+    size: int = option(64, "Height and width of the images, in pixels; 32 for the phantom.", ge=2, le=4096)
+    depth: int | None = option(
+        None, "Slices of a volume: images are whole volumes, depth × size × size.", ge=2, le=4096
+    )
+    slices: str | None = option(None, "Slices of volumes as images: axial, coronal or sagittal, such as axial:0.3-0.7.")
+    spacing: str | None = option(None, "Resample volumes to this spacing in mm: one number, or depth,height,width.")
+    frame: int | None = option(None, "Only this frame of files with several, from 1.", ge=1)
+    window: str | None = option(
+        None, "Black and white of the images: auto, none, percentile or CENTER,WIDTH.  [default: the pipeline's]"
+    )
+    pipeline: Literal["auto", "xray", "ct", "mri", "rgb", "raw"] = option(
+        "auto", "Named preprocessing; auto shows images as their files say."
+    )
+    channels: Literal["auto", "1", "3"] = option("auto", "1 for grey, 3 for RGB, auto for what the images are.")
+    fit: Literal["stretch", "pad", "crop"] = option("stretch", "How images of other proportions come to their size.")
+    contrast: Literal["none", "clahe", "percentile"] = option(
+        "none", "Stretch the contrast: locally (clahe), or between the percentiles 0.5 and 99.5 of each image."
+    )
+    crop_border: bool = option(False, "Cut off dark borders.")
+    mask_markers: bool = option(False, "Mask bright letters near the corners; may take devices with them.")
+    patient_regex: str | None = option(
+        None, "Where the patient is in a file name: a regular expression's groups, or the preset kermany."
+    )
+    max_bad: float = option(0.01, "Largest share of unusable images.", ge=0, le=1)
+    workers: int | None = option(
+        None, "Processes that decode images; 0 for none but this one.  [default: by need]", ge=0
+    )
