@@ -112,7 +112,9 @@ def write_samples(
     except OSError as error:
         raise ConfigError(f"Images could not be written to {out}: {error.strerror or error}.") from error
     if grid:
-        shown = Batch(*(None if part is None else part[:_GRID_IMAGES] for part in Batch.join(first)))
+        joined = Batch.join(first)
+        labelled = None if joined.labels is None else joined.labels[:_GRID_IMAGES]
+        shown = Batch(joined.images[:_GRID_IMAGES], labelled)
         save_image(make_grid(shown, gan.data), out.with_name(f"{out.name}-grid.png"))
     return out
 

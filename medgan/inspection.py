@@ -14,6 +14,7 @@ from medgan.core.saving import write_aside
 from medgan.core.spec import Batch
 from medgan.data.decoded import FACTS
 from medgan.data.duplicates import duplicate_report
+from medgan.data.splits import image_identities
 from medgan.training.pictures import make_grid, save_image
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def inspect_dataset(dataset: ImageDataset, out: Path) -> Inspection:
             "identical_pairs": int((duplicates["distance"] == 0).sum()),
             "near_pairs": int((duplicates["distance"] > 0).sum()),
             "pairs_of_different_labels": _contradictions(dataset, duplicates),
+            "pairs_of_different_patients": int((~duplicates["same_patient"].astype(bool)).sum()),
         },
         "intensities": _intensities(dataset),
     }
@@ -149,7 +151,7 @@ def _patients(dataset: ImageDataset) -> dict[str, Any]:
 
 def _contradictions(dataset: ImageDataset, duplicates: pd.DataFrame) -> int:
     """Count pairs of the same picture under different labels."""
-    labels = dict(zip(dataset.index["file"], dataset.index["label"], strict=True))
+    labels = dict(zip(image_identities(dataset.index), dataset.index["label"], strict=True))
     pairs = zip(duplicates["file_a"], duplicates["file_b"], strict=True)
     return sum(labels.get(first) != labels.get(second) for first, second in pairs)
 
@@ -199,6 +201,12 @@ def _concerns(dataset: ImageDataset, facts: dict[str, Any]) -> list[str]:
     if facts["duplicates"]["pairs_of_different_labels"]:
         pairs = facts["duplicates"]["pairs_of_different_labels"]
         concerns.append(f"{pairs:,} pairs of (nearly) the same picture have different labels; see duplicates.csv.")
+    if patients["known"] and facts["duplicates"]["pairs_of_different_patients"]:
+        pairs = facts["duplicates"]["pairs_of_different_patients"]
+        concerns.append(
+            f"{pairs:,} pairs of (nearly) the same picture are of different patients, so that a split by patient does "
+            "not keep them together; see duplicates.csv."
+        )
     if sizes and sizes["aspect_ratio"]["max"] > 1.2 * sizes["aspect_ratio"]["min"]:
         concerns.append(
             f"Proportions differ (width / height from {sizes['aspect_ratio']['min']} to "

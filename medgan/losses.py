@@ -7,12 +7,11 @@ real. Everything is computed in float32, also under automatic mixed precision.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from medgan.core.spec import LabelKind
 
 __all__ = [
     "hinge_discriminator",
@@ -116,7 +115,9 @@ def l2_penalty(weights: Iterable[Tensor], scale: float) -> Tensor:
     return scale * torch.stack([weight.float().square().sum() for weight in weights]).sum()
 
 
-def label_loss(logits: Tensor, labels: Tensor, kind: LabelKind) -> Tensor:
+def label_loss(
+    logits: Tensor, labels: Tensor, kind: Literal["categorical", "ordinal", "multilabel", "continuous"]
+) -> Tensor:
     """Loss of an auxiliary head that has to say the label, its mean over all that is known.
 
     Classes, also ordinal ones, whose order it does not know: cross-entropy of the softmax. Findings:
@@ -126,7 +127,7 @@ def label_loss(logits: Tensor, labels: Tensor, kind: LabelKind) -> Tensor:
         logits: What the head says, unnormalised, shape ``(N, K)``.
         labels: As in `medgan.core.Batch`. NaN in those of shape ``(N, K)`` means that an entry is not
             known: it counts neither in the sum nor in the number.
-        kind: What the labels are.
+        kind: What the labels are, as in `medgan.core.LabelSpec`.
 
     Returns:
         Scalar, at least 0; 0, with a gradient of zeros, if nothing is known.

@@ -101,9 +101,7 @@ def write_mixture(
     """
     labels = real.spec.labels
     if labels is None or labels.kind not in ("categorical", "ordinal"):
-        raise DataError(
-            f"{real.name} has no classes to add images to, but {real.spec}. Give images in class folders."
-        )
+        raise DataError(f"{real.name} has no classes to add images to, but {real.spec}. Give images in class folders.")
     if gan.data.labels is None or set(labels.names) - set(gan.data.labels.names):
         known = "none" if gan.data.labels is None else ", ".join(gan.data.labels.names)
         raise ConfigError(
@@ -173,7 +171,7 @@ def _real_rows(real: ImageDataset, splits: Mapping[str, str]) -> list[dict[str, 
         )
     rows = []
     for row in real.index.to_dict("records"):
-        known = {name: str(row[name]) for name in ("patient_id", "view", "age", "sex") if name in row}
+        known: dict[str, str] = {name: str(row[name]) for name in ("patient_id", "view", "age", "sex") if name in row}
         split = splits.get(row["file"], str(row.get("split", "")))
         path = str((root / row["file"]).resolve())
         rows.append({"path": path, "label": str(row["label"]), "split": split, "origin": "real", **known})

@@ -37,6 +37,7 @@ _OPTIONS = [option for option in make_options(DataConfig) if option.name in _LAY
 @click.pass_context
 def augment(
     context: click.Context,
+    /,
     real: str,
     model: Path,
     balance: bool,

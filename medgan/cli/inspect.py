@@ -30,7 +30,7 @@ _OPTIONS = [option for option in make_options(DataConfig) if option.name != "dat
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @click.pass_context
 def inspect(
-    context: click.Context, source: str, transforms: str | None, out: Path | None, as_json: bool, **_: Any
+    context: click.Context, /, source: str, transforms: str | None, out: Path | None, as_json: bool, **_: Any
 ) -> None:
     """Look at images before training: counts, sizes, patients, duplicates, what cannot be used and why.
 

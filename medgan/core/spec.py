@@ -28,7 +28,8 @@ class LabelSpec:
             indices; for ``multilabel`` the findings and for ``continuous`` the quantities, in the
             order of their columns.
         kind: ``categorical`` and ``ordinal`` labels are class indices, int64 of shape ``(N,)``;
-            ``multilabel`` (0 or 1) and ``continuous`` labels are float32 of shape ``(N, K)``.
+            ``multilabel`` (0 or 1) and ``continuous`` labels are float32 of shape ``(N, K)``, NaN where
+            not known: such an entry conditions nothing and is not learnt.
 
     Raises:
         ConfigError: If `kind` is unknown, or `names` is empty or repeats a name.

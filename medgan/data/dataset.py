@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -243,6 +244,8 @@ class ImageDataset:
             ConfigError: If a share, the seed or `by` is not usable.
             DataError: If patients are asked for but unknown, there are too few of them, or they would be on two sides.
         """
+        if not 0 < validation < 1:
+            raise ConfigError(f"validation must lie between 0 and 1, for example 0.1, got {validation}.")
         splits = make_splits(
             self.index,
             self.labels,
@@ -604,11 +607,12 @@ def open_dataset(
         >>> dataset = open_dataset("chest_xray/train", size=64, patient_regex="kermany")  # doctest: +SKIP
         >>> training, validation = dataset.split(0.1)  # doctest: +SKIP
     """
-    lengths = (size, size) if isinstance(size, int) else tuple(size)
-    if len(lengths) not in (2, 3) or not all(isinstance(length, int) and length >= 2 for length in lengths):
+    wanted: Sequence[Any] = size if isinstance(size, tuple | list) else (size, size)
+    if len(wanted) not in (2, 3) or any(not isinstance(length, Integral) or int(length) < 2 for length in wanted):
         raise ConfigError(
             f"size must be a number of pixels such as 64, (height, width), or three for volumes, got {size!r}."
         )
+    lengths = tuple(int(length) for length in wanted)
     if channels not in {1, 3, "auto"}:
         raise ConfigError(f"channels must be 1, 3 or 'auto', got {channels!r}.")
     if max_bad is not None and not 0 <= max_bad <= 1:

@@ -302,7 +302,7 @@ def make_splits(
     Args:
         index: `ImageDataset.index`; its order does not matter.
         labels: `ImageDataset.labels`.
-        validation: Share for validation, above 0 and below 1.
+        validation: Share for validation, below 1; 0 for none but the source's own.
         test: Share for the test; 0 for none but the source's own.
         seed: Same seed, same split, on every machine; below 2**32.
         by: ``patient``, ``image``, or ``auto``: the source's own validation and test images (column ``split``) where it
@@ -317,8 +317,8 @@ def make_splits(
         ConfigError: If a share, the seed or `by` is not usable.
         DataError: If patients are wanted but unknown, there are too few of them, or a patient would be on two sides.
     """
-    if not 0 < validation < 1:
-        raise ConfigError(f"validation must lie between 0 and 1, for example 0.1, got {validation}.")
+    if not 0 <= validation < 1:
+        raise ConfigError(f"validation must be at least 0 and below 1, for example 0.1, got {validation}.")
     if not 0 <= test < 1 - validation:
         raise ConfigError(
             f"test must be at least 0 and leave something to train on: below {1 - validation:g} for "

@@ -56,7 +56,7 @@ _MARK_SECONDS = 5.0  # between marks from which an interrupted build goes on
 _HEADER_BYTES = 128  # of an .npy file; room for any shape
 _FULLY_CHECKED_BYTES = 2 * 1024**3
 _READERS = (
-    *("monai", "pillow", "pydicom", "scikit-image", "nibabel", "pynrrd", "SimpleITK"),
+    *("monai", "pillow", "pydicom", "scikit-image", "nibabel", "SimpleITK"),
     *("python-gdcm", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-libjpeg"),
 )  # packages that decide which pixels a file gives
 _INDEX_COLUMNS = ("file", "part", "label", "patient_id", "width", "height", "depth", "mode", "bits", *FACTS)
@@ -346,8 +346,8 @@ class _Growing:
         for result in results:
             if isinstance(result, _Refused):
                 error = result.error
-                row = (entry.file, result.part, entry.label, error.stage, error.error, error.hint)
-                self._append("quarantine.csv", _csv_line(row))
+                refused = (entry.file, result.part, entry.label, error.stage, error.error, error.hint)
+                self._append("quarantine.csv", _csv_line(refused))
                 continue
             kind = (result.pixels.shape[-1], result.pixels.dtype.name)
             if kind not in self.kinds:
@@ -359,8 +359,8 @@ class _Growing:
             facts = {**result.facts, **entry.facts}
             depth = result.size[0] if len(result.size) == 3 else 0
             patient = entry.patient_id or facts.get("patient_id", "")
-            row = (entry.file, result.part, entry.label, patient, result.size[-1], result.size[-2], depth)
-            row += (result.mode, result.bits, *(facts.get(name, "") for name in FACTS))
+            row: list[Any] = [entry.file, result.part, entry.label, patient, result.size[-1], result.size[-2], depth]
+            row += [result.mode, result.bits, *(facts.get(name, "") for name in FACTS)]
             self._append("index.csv", _csv_line(row))
             if entry.values:
                 self._append("labels.bin", np.array(entry.values, dtype="<f4").tobytes())
@@ -374,10 +374,10 @@ class _Growing:
             stream.flush()
             os.fsync(stream.fileno())
         mark = {"entries": self.entries_done, "kinds": self.kinds, "lengths": self._lengths}
-        with (self.folder / "mark.json.new").open("w", encoding="utf-8") as stream:
-            json.dump(mark, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
+        with (self.folder / "mark.json.new").open("wb") as written:
+            written.write(json.dumps(mark).encode())
+            written.flush()
+            os.fsync(written.fileno())
         (self.folder / "mark.json.new").replace(self.folder / "mark.json")
         self._marked = time.monotonic()
 
@@ -563,6 +563,9 @@ def _shape(found: DecodedImage, preprocessing: Preprocessing, pipeline: Pipeline
         pixels = np.rint(np.moveaxis(image, 0, -1) * np.float32(np.iinfo(dtype).max)).astype(dtype)
         if pixels.min() == pixels.max():
             raise ReadError("check", "constant image after resizing", "delete the file, or choose a larger size")
+        if int(pixels.max()) - int(pixels.min()) < np.iinfo(dtype).max // 255:
+            error = "nearly constant image: all its values lie within 1/255 of the range that they could have"
+            raise ReadError("check", error, "type --window percentile or --contrast percentile, or delete the file")
     except ReadError as error:
         return _Refused(found.part, error)
     return _Done(pixels, found.part, found.size, found.mode, found.bits, {**found.facts, **facts})

@@ -47,8 +47,8 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 Plane = Literal["axial", "coronal", "sagittal"]
 _PLANES: tuple[Plane, ...] = get_args(Plane)  # in the order of a volume's axes
-_AXES = "IPL"  # where depth, height and width end
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_ENDS = "IPL"  # where depth, height and width end
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _MOST_VOXELS = 2**30  # 4 GiB of float32
 _TO_MM = {"meter": 1000.0, "micron": 0.001}  # units of NIfTI; files that say nothing mean mm
 _UNEVEN = 0.2  # of the distance between slices: how far a slice may lie from where it should
@@ -220,7 +220,7 @@ class _Volume:
 
     Attributes:
         values: Three axes, float32, in the unit of the modality.
-        affine: 4 x 4: from indices to mm in the patient, rightwards, forwards and upwards (RAS+).
+        axes: 3 x 3: where one step along each axis leads, a column each; in mm rightwards, forwards and upwards (RAS+).
         mode: As in `DecodedImage`.
         bits: As in `DecodedImage`.
         known: The range that the values can have, None if unknown.
@@ -230,7 +230,7 @@ class _Volume:
     """
 
     values: NDArray[np.float32]
-    affine: NDArray[np.float64]
+    axes: NDArray[np.float64]
     mode: str
     bits: int
     known: tuple[float, float] | None = None
@@ -272,14 +272,14 @@ def _guard() -> Iterator[None]:
 
 def _turn(volume: _Volume) -> tuple[NDArray[np.float32], tuple[float, ...]]:
     """Bring the axes into the order and directions of this module; returns the values and their spacing in mm."""
-    from nibabel.affines import voxel_sizes
+    from nibabel.affines import from_matvec, voxel_sizes
     from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-    affine = volume.affine
-    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine[:3, :3]) < 3:
+    if not np.isfinite(volume.axes).all() or np.linalg.matrix_rank(volume.axes) < 3:
         raise ReadError("check", "its axes do not span a space", "mend the program that wrote the file, or delete it")
+    affine = from_matvec(volume.axes)
     # What MONAI's Orientation stands on, without the seconds that its import takes.
-    turn = ornt_transform(io_orientation(affine), axcodes2ornt(_AXES))
+    turn = ornt_transform(io_orientation(affine), axcodes2ornt(_ENDS))
     spacing = voxel_sizes(affine)[np.argsort(turn[:, 0])]
     return apply_orientation(volume.values, turn), tuple(map(float, spacing))
 
@@ -343,12 +343,11 @@ def _load_nifti(path: Path) -> _Volume:
     if header["sform_code"] == 0 and header["qform_code"] == 0:
         hint = "find out which way it lies, and write that with image.set_sform(affine, code=1) of nibabel"
         raise ReadError("check", "no orientation: sform and qform have the code 0", hint)
-    affine = image.affine.astype(np.float64)
-    affine[:3] *= _TO_MM.get(header.get_xyzt_units()[0], 1.0)
+    axes = image.affine[:3, :3] * _TO_MM.get(header.get_xyzt_units()[0], 1.0)
     values = image.get_fdata("unchanged", np.float32).reshape(shape, order="F")
     stored: Any = image.dataobj
     plain = dtype == np.uint8 and (stored.slope, stored.inter) == (1, 0)
-    return _Volume(values, affine, "NIfTI", 8 * dtype.itemsize, (0, 255) if plain else None)
+    return _Volume(values, axes, "NIfTI", 8 * dtype.itemsize, (0, 255) if plain else None)
 
 
 def _load_with_itk(path: Path) -> _Volume:
@@ -379,15 +378,13 @@ def _load_with_itk(path: Path) -> _Volume:
         # The first line names a source file of ITK.
         error = " ".join(str(exception).partition("\n")[2].split()) or str(exception)
         raise ReadError("decode", error, _DAMAGED) from exception
-    axes = image.GetDimension()
-    direction = np.reshape(image.GetDirection(), (axes, axes))
-    affine = np.eye(4)
-    affine[:3, :3] = (direction * image.GetSpacing())[:3, :3]
-    affine[:3, 3] = image.GetOrigin()[:3]
+    count = image.GetDimension()
+    directions = np.reshape(image.GetDirection(), (count, count))
+    axes = _LPS_TO_RAS @ (directions * image.GetSpacing())[:3, :3]
     stored = itk.GetArrayViewFromImage(image)
     values = stored.astype(np.float32).T.reshape(shape, order="F")
     known = (0.0, 255.0) if stored.dtype == np.uint8 else None
-    return _Volume(values, _LPS_TO_RAS @ affine, mode, 8 * stored.dtype.itemsize, known)
+    return _Volume(values, axes, mode, 8 * stored.dtype.itemsize, known)
 
 
 def _three_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -507,19 +504,19 @@ def _element(dataset: Dataset, frame: int, group: str, keyword: str) -> Any:
 
 def _load_series(series: dict[str, list[_Header]]) -> _Volume:
     """Read the one series of slices among the given."""
-    from medgan.data.dicom import _facts, read_stored_values
+    from medgan.data.dicom import read_stored_values
 
     count = sum(map(len, series.values()))
     stacks = [stack for found in series.values() if len(stack := _without_strays(found)) > 1]
     if not stacks:
-        error = f"{count} DICOM images, and no two slices with positions among them"
+        error = f"no two slices with positions; DICOM images found: {count}"
         hint = "put the files of one series into a folder; for pictures leave out --slices and --depth"
         raise ReadError("check", error, hint)
     if len(stacks) > 1:
         counts = ", ".join(str(len(stack)) for stack in stacks)
         raise ReadError("check", f"{len(stacks)} series in one folder, of {counts} slices", _OWN_FOLDER)
     headers = stacks[0]
-    affine = _affine(headers)
+    axes = _axes(headers)
     shape = (len(headers), *headers[0].shape)
     _check_size(shape, "leave out slices, or cut out the part that matters")
 
@@ -539,13 +536,13 @@ def _load_series(series: dict[str, list[_Header]]) -> _Volume:
     dataset = stored.dataset
     return _Volume(
         values,
-        affine,
+        axes,
         "DICOM",
         int(dataset.get("BitsStored") or dataset.BitsAllocated),
         known=(min(low for low, _ in known), max(high for _, high in known)) if len(known) == len(ranges) else None,
         window=_own_window(headers[len(headers) // 2], dataset),
         inverted=dataset.PhotometricInterpretation == "MONOCHROME1",
-        facts=_facts(dataset),
+        facts=stored.facts,
     )
 
 
@@ -592,8 +589,8 @@ def _without_strays(headers: list[_Header]) -> list[_Header]:
     return largest
 
 
-def _affine(headers: list[_Header]) -> NDArray[np.float64]:
-    """Return the affine, RAS+, of slices, rows and columns.
+def _axes(headers: list[_Header]) -> NDArray[np.float64]:
+    """Return where one step to the next slice, row and column leads, as `_Volume` has it.
 
     Raises:
         ReadError: If the slices do not make up a volume.
@@ -627,9 +624,9 @@ def _affine(headers: list[_Header]) -> NDArray[np.float64]:
     assert first.directions is not None  # what _without_strays leaves has them
     along_row, along_column = first.directions
     between_rows, between_columns = spacings[0]
-    affine = np.eye(4)
-    affine[:3] = np.column_stack([step, along_column * between_rows, along_row * between_columns, positions[0]])
-    return _LPS_TO_RAS @ affine
+    axes = np.column_stack([step, along_column * between_rows, along_row * between_columns])
+    in_ras: NDArray[np.float64] = _LPS_TO_RAS @ axes
+    return in_ras
 
 
 def _name(header: _Header) -> str:

@@ -14,6 +14,7 @@ from medgan.errors import ConfigError
 
 __all__ = ["Window"]
 
+_NAMED: tuple[Literal["auto", "none", "percentile"], ...] = ("auto", "none", "percentile")
 _PERCENTILES = (0.5, 99.5)
 
 
@@ -46,8 +47,9 @@ class Window:
         Raises:
             ConfigError: If the text is something else, or the width is not positive.
         """
-        if text == "auto" or text == "none" or text == "percentile":
-            return cls(text)
+        for kind in _NAMED:
+            if text == kind:
+                return cls(kind)
         number = r"\s*([-+]?\d+(?:\.\d*)?)\s*"
         match = re.fullmatch(f"{number},{number}", text)
         if match is None:
@@ -56,9 +58,7 @@ class Window:
             )
         centre, width = float(match[1]), float(match[2])
         if width <= 0:
-            raise ConfigError(
-                f"Window {text!r} has the width {width:g}, which must be above 0. Type such as 40,400."
-            )
+            raise ConfigError(f"Window {text!r} has the width {width:g}, which must be above 0. Type such as 40,400.")
         return cls("fixed", centre, width)
 
     def __str__(self) -> str:

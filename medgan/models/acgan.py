@@ -36,13 +36,13 @@ class ACGANConfig(GANConfig):
     """Options of `ACGAN`; the defaults are those of the preset ``modern``."""
 
     latent_dim: int = option(128, "Length of a latent vector.", ge=1)
-    discriminator_lr: float = option(4e-4, "Learning rate of the discriminator.", ge=0)
+    discriminator_lr: float = option(3e-4, "Learning rate of the discriminator.", ge=0)
     augment: str = option(
-        "brightness,contrast,translation,cutout",
+        "brightness,contrast,cutout",
         "Differentiable augmentation of real and fake images: none, or policies joined by commas.",
     )
     augment_probability: float = option(
-        0.3, "Chance of each augmentation to be applied to an image; lower keeps more variety.", ge=0, le=1
+        0.5, "Chance of each augmentation to be applied to an image; lower keeps more variety.", ge=0, le=1
     )
     class_sampling: ClassSampling = option(
         "sqrt", "How often each class is drawn: as it is, in proportion to the root of its size, or equally often."
@@ -54,7 +54,7 @@ class ACGANConfig(GANConfig):
     discriminator_width: int = option(32, "Channels of the residual discriminator after its first layer.", ge=1)
     spectral_norm: bool = option(True, "Bound each layer of the residual discriminator by its spectral norm.")
     minibatch_std: int = option(
-        4, "Images in a group whose spread the residual discriminator sees; 0 turns it off.", ge=0
+        8, "Images in a group whose spread the residual discriminator sees; 0 turns it off.", ge=0
     )
     projection: bool = option(
         True, "Let the residual discriminator judge how real an image is as one of its label (projection)."
@@ -266,7 +266,7 @@ class ResidualDiscriminator(Discriminator):
             _DownBlock(i, o, bounded, stride, detail=level < len(strides))
             for level, ((i, o), stride) in enumerate(zip(pairwise(widths), strides, strict=True), start=1)
         )
-        self.minibatch_std = MinibatchStdDev(minibatch_std) if minibatch_std else None
+        self.minibatch_std = MinibatchStdDev(minibatch_std, gain=4) if minibatch_std else None
         conv = _CONVS[len(data.size)]
         self.conv = bounded(conv(widths[-1] + (minibatch_std > 0), widths[-1], 3, padding=1))
         self.dense = bounded(nn.Linear(widths[-1] * math.prod(_seed_size(data.size)), 128))

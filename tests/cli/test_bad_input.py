@@ -112,8 +112,8 @@ def no_data(root):
 
 
 def file_as_data(root):
-    draw(root / "scan.png")
-    return root / "scan.png"
+    (root / "scan.txt").write_text("no image")
+    return root / "scan.txt"
 
 
 def empty_folder(root):

@@ -56,7 +56,7 @@ def test_config_says_everything(fitted):
         "labels": {"kind": "categorical", "names": ["NORMAL", "PNEUMONIA"]},
     }
     assert re.fullmatch(r"[0-9a-f]{64}", provenance["training_data"]["fingerprint"])
-    assert provenance["training_data"]["images"] + provenance["validation_images"] == 40
+    assert provenance["training_data"]["images"] + provenance["held_out_images"]["validation"] == 40
 
 
 def test_model_knows_its_data(fitted):
@@ -106,7 +106,7 @@ def test_splits_keep_patients_apart(fitted):
 def test_no_validation(medgan, tmp_path):
     folder = medgan.fit(tmp_path / "run", "--steps", 1, "--validation", 0)
     assert list(json.loads((folder / "data" / "splits.json").read_text())["parts"]) == ["train"]
-    assert json.loads((folder / "config.json").read_text())["provenance"]["validation_images"] == 0
+    assert json.loads((folder / "config.json").read_text())["provenance"]["held_out_images"] == {}
 
 
 def test_metrics(fitted):
@@ -302,7 +302,7 @@ def test_unlabelled_folder(medgan, tmp_path):
         "fit", *medgan.small, "--data", images, "--steps", 1, "--outdir", tmp_path, "--name", "run"
     )  # fmt: skip
     assert "7 images (no labels), 1 held out" in result.stdout
-    assert "Warning: scans is split image by image" in result.stderr
+    assert "Warning: The data (8 images) is split image by image" in result.stderr
     assert load_model(tmp_path / "run").data.labels is None
     message = medgan.fails("sample", "--model", tmp_path / "run", "--label", "NORMAL", "--out", tmp_path / "out")
     assert "trained without labels" in message

@@ -26,8 +26,8 @@ def test_says_what_is_there_and_draws_it(medgan, here: Path, scans: Path) -> Non
     assert "B 10, [bold]A 10" in output
     assert "5; 4.0 images each, at most 4" in output
     names = {path.name for path in (here / "inspection-scans").iterdir()}
-    assert {"inspection.json", "index.csv", "histograms.png", "contact-sheet-1-B.png"} <= names
-    with Image.open(here / "inspection-scans" / "contact-sheet-1-B.png") as sheet:
+    assert {"inspection.json", "index.csv", "histograms.png", "contact-sheet-0-B.png"} <= names
+    with Image.open(here / "inspection-scans" / "contact-sheet-0-B.png") as sheet:
         assert np.asarray(sheet.convert("L")).std() > 20
 
 

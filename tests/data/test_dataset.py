@@ -174,7 +174,12 @@ def test_a_single_file(tmp_path: Path, picture) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"size": 0}, {"size": (8, 8, 8, 8)}, {"channels": 2}, {"fit": "aspect"}, {"max_bad": 2}, {"workers": -1}],
+    [
+        *({"size": 0}, {"size": "64"}, {"size": 32.5}, {"size": (8, 8, 8, 8)}, {"channels": 2}, {"fit": "aspect"}),
+        *({"max_bad": 2}, {"workers": -1}, {"pipeline": "pet"}, {"contrast": "more"}, {"slices": "oblique"}),
+        *({"window": "40"}, {"spacing": 0}, {"spacing": (1, 2)}, {"layout": "chest"}, {"view": "PA"}),
+        {"transforms": "nowhere:nothing"},
+    ],
 )
 def test_options_out_of_range(make_folder, options: dict) -> None:
     with pytest.raises(ConfigError):

@@ -96,9 +96,9 @@ def test_mistakes(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     with pytest.raises(DataError, match=r"No images found in the dataset\..*arrays are x.*train_images"):
         open_dataset(tmp_path / "other.npz", cache_dir=tmp_path)
-    with pytest.raises(DataError, match="holds volumes of the shape .*Type --depth 28 --size 28"):
+    with pytest.raises(DataError, match=r"holds volumes of the shape .*Type --depth 28 --size 28"):
         open_dataset(_write(tmp_path / "volumes.npz", shape=(28, 28, 28)), cache_dir=tmp_path)
-    with pytest.raises(DataError, match="holds pictures of the shape .*Leave out --depth"):
+    with pytest.raises(DataError, match=r"holds pictures of the shape .*Leave out --depth"):
         open_dataset(_write(tmp_path / "pictures.npz"), size=(16, 16, 16), cache_dir=tmp_path)
     with pytest.raises(DataError, match="Expected class indices"):
         open_dataset(_write(tmp_path / "short.npz", labels=np.zeros((3, 1), np.uint8)), cache_dir=tmp_path)

@@ -105,13 +105,13 @@ def test_same_seed_same_split_in_any_order() -> None:
     splits = make_splits(index, labels, validation=0.2, seed=3)
     order = np.random.default_rng(0).permutation(len(index))
     assert make_splits(index.iloc[order], labels[order], validation=0.2, seed=3) == splits
-    assert make_splits(index, labels, validation=0.2, seed=4) != splits
+    assert make_splits(index, labels, validation=0.2, seed=4).parts != splits.parts
     assert (
         make_splits(index, labels, validation=0.2, test=0.3, seed=3).parts["validation"] == splits.parts["validation"]
     )
     folds = make_folds(index, labels, folds=4, seed=3)
     assert make_folds(index.iloc[order], labels[order], folds=4, seed=3) == folds
-    assert make_folds(index, labels, folds=4, seed=4) != folds
+    assert make_folds(index, labels, folds=4, seed=4).parts != folds.parts
 
 
 def test_a_split_is_the_same_today_and_tomorrow() -> None:
@@ -159,17 +159,15 @@ def test_images_of_one_file_stay_together_even_by_image() -> None:
 
 
 def test_rare_combinations_of_findings_follow_their_rarest_finding() -> None:
-    rows = [[0, 0, 0]] * 300 + [[1, 0, 0]] * 200 + [[1, 1, 0]] * 100 + [[1, 1, 1]] * 10 + [[1, 0, 1]] * 10
-    labels = np.array(rows, dtype=np.float32)
-    index = _index([f"p{number}" for number in range(len(rows))])
-    for seed in range(3):
-        held = labels[make_splits(index, labels, validation=0.1, seed=seed).positions(index)["validation"]]
-        combinations = [(held == row).all(axis=1).sum() for row in ([0, 0, 0], [1, 0, 0], [1, 1, 0])]
-        assert combinations == [30, 20, 10]
-        assert held[:, 2].sum() == 2  # of the 20 images with the third finding
-    labels[:5, 0] = np.nan  # a masked finding counts as absent
-    held = labels[make_splits(index, labels, validation=0.1).positions(index)["validation"]]
-    assert len(held) == 62
+    common = [[0] * 7] * 300 + [[1] + [0] * 6] * 200 + [[1] * 6 + [0]] * 100
+    rare = [[1, *(number >> bit & 1 for bit in range(5)), 1] for number in range(30)]  # each combination once
+    others = [[*row[:6], 0] for row in rare[1:]]  # without the finding that is the rarest of all
+    labels = np.array(common + rare + others, dtype=np.float32)
+    labels[:5, 1] = np.nan  # a masked finding counts as absent
+    index = _index([f"p{number}" for number in range(659)])
+    for seed in range(5):
+        held = make_splits(index, labels, validation=0.1, seed=seed).positions(index)["validation"]
+        assert np.histogram(held, [0, 300, 500, 600, 630])[0].tolist() == [30, 20, 10, 3]
 
 
 def test_continuous_labels_are_spread_evenly() -> None:
@@ -225,6 +223,7 @@ def test_patients_on_two_sides_of_the_source_s_split() -> None:
         make_splits(index, None, validation=0.1)
     with pytest.raises(DataError, match="--allow-patient-overlap"):
         make_folds(index, None, folds=2)
+    assert len(make_folds(index.drop(4), None, folds=3).parts["fold 0"]) == 2  # training and validation are one pool
     splits = make_splits(index, None, validation=0.1, allow_patient_overlap=True)
     assert splits.parts["test"] == ("00004.png",)
     with pytest.raises(DataError, match="2 patients are on two sides"):
@@ -323,8 +322,8 @@ def test_by_image_in_spite_of_patients_must_be_asked_for_twice() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"validation": 1.0}, "validation must lie between 0 and 1"),
-        ({"validation": 0}, "validation must lie between 0 and 1"),
+        ({"validation": 1.0}, "validation must be at least 0 and below 1"),
+        ({"validation": -0.1}, "validation must be at least 0 and below 1"),
         ({"validation": 0.5, "test": 0.5}, "below 0.5 for validation=0.5"),
         ({"validation": 0.5, "test": -0.1}, "at least 0"),
         ({"validation": 0.5, "seed": -1}, "seed must lie between 0"),
@@ -334,6 +333,18 @@ def test_by_image_in_spite_of_patients_must_be_asked_for_twice() -> None:
 def test_options_out_of_range(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_splits(_index(["a", "b"]), None, **options)
+
+
+def test_without_validation_only_what_the_source_sets_aside_is_held_out() -> None:
+    index = _index(list("aabbccdd"))
+    assert set(make_splits(index, None, validation=0).parts) == {"train"}
+    own = index.assign(split=["train"] * 4 + ["val"] * 2 + ["test"] * 2)
+    parts = make_splits(own, None, validation=0).positions(own)
+    assert {part: list(found) for part, found in parts.items()} == {
+        "train": [0, 1, 2, 3],
+        "validation": [4, 5],
+        "test": [6, 7],
+    }
 
 
 def test_a_single_patient() -> None:

@@ -261,3 +261,16 @@ def test_stored_pixels_are_the_resizers(make_folder, cache: Path, picture) -> No
     dataset = open_dataset(make_folder(A=1), size=(8, 12), cache_dir=cache)
     expected = Resizer((8, 12))(picture(0)[None].astype(np.float32) / 255)
     np.testing.assert_allclose((dataset.images_at([0])[0].numpy() + 1) / 2, expected, atol=0.51 / 255)
+
+
+def test_deep_images_that_would_be_black_are_refused(tmp_path: Path, cache: Path, picture) -> None:
+    root = tmp_path / "scans" / "A"
+    root.mkdir(parents=True)
+    Image.fromarray(picture(0).astype(np.uint16)).save(root / "0.png")  # 8 bits of content at the bottom of 16
+    Image.fromarray(picture(0).astype(np.uint16) * 2).save(root / "1.png")
+    Image.fromarray((picture(0) > 99).astype(np.uint8)).save(root / "2.png")  # 0 and 1 of 255: one step
+    dataset = open_dataset(root.parent, size=16, max_bad=None, cache_dir=cache)
+    assert dataset.index["file"].tolist() == ["A/1.png", "A/2.png"]
+    assert dataset.quarantine["error"].str.startswith("nearly constant image").tolist() == [True]
+    stretched = open_dataset(root.parent, size=16, contrast="percentile", cache_dir=cache)
+    assert len(stretched) == 3

@@ -618,11 +618,11 @@ def test_slices_that_do_not_fit(tmp_path: Path, elements: dict[str, object], mes
 
 
 def test_what_is_no_series(tmp_path: Path) -> None:
-    assert _refused(tmp_path).error == "0 DICOM images, and no two slices with positions among them"
+    assert _refused(tmp_path).error == "no two slices with positions; DICOM images found: 0"
     single = _dicom(tmp_path / "one.dcm", **_slice("axial", 3))  # type: ignore[arg-type]
-    assert "1 DICOM images" in _refused(single).error
+    assert "images found: 1" in _refused(single).error
     folder = _series(tmp_path / "bare", ImagePositionPatient=None)
-    assert "7 DICOM images" in _refused(folder).error
+    assert "images found: 7" in _refused(folder).error
 
 
 def _enhanced(path: Path, change: Callable[[list[Dataset]], None] = lambda groups: None) -> Path:

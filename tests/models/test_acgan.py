@@ -424,7 +424,7 @@ def test_modern_has_what_small_medical_sets_need() -> None:
     assert config.minibatch_std > 1
     assert config.ema_halflife > 0
     assert config.class_sampling != "natural"
-    assert {"translation", "cutout"} <= set(config.augment.split(","))
+    assert config.augment == "brightness,contrast,cutout"  # shifted images would hide how little the poses vary
     assert "flip" not in config.augment
 
 
@@ -640,7 +640,7 @@ def test_unknown_labels_are_neutral(size: tuple[int, ...], labels: LabelSpec, ne
 def test_vectors_start_as_heard_as_classes() -> None:
     data = DataSpec(1, (32, 32), LabelSpec(tuple(f"finding {number}" for number in range(14)), "multilabel"))
     generator, _ = networks(data)
-    assert float(generator.embed.weight.std()) == pytest.approx(1, rel=0.1)
+    assert float(generator.embed.weight.detach().std()) == pytest.approx(1, rel=0.1)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (16, 16, 16)], ids=str)
