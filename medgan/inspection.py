@@ -77,8 +77,8 @@ def inspect_dataset(dataset: ImageDataset, out: Path) -> Inspection:
         },
         "patients": _patients(dataset),
         "duplicates": {
-            "identical_pairs": int((duplicates["distance"] == 0).sum()),
-            "near_pairs": int((duplicates["distance"] > 0).sum()),
+            "identical_pairs": int(duplicates["identical"].astype(bool).sum()),
+            "near_pairs": int((~duplicates["identical"].astype(bool)).sum()),
             "pairs_of_different_labels": _contradictions(dataset, duplicates),
             "pairs_of_different_patients": int((~duplicates["same_patient"].astype(bool)).sum()),
         },

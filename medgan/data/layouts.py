@@ -353,7 +353,8 @@ def _find_kermany(root: Path, labels: Sequence[str] | None, reading: Reading) ->
     usable = [position for position, (_, entry) in enumerate(found) if entry.refused is None]
     patients = find_patients([frame["file"][position] for position in usable], "kermany")
     frame["patient_id"] = pd.Series(patients, index=usable, dtype="str").reindex(frame.index).fillna("")
-    frame["split"] = [split for split, _ in found]
+    # Kaggle's val holds 16 images, too few to tell anything: they train.
+    frame["split"] = ["train" if split == "val" else split for split, _ in found]
     order = sorted(names)
     values = np.array([[order.index(entry.label) if entry.label else np.nan] for _, entry in found])
     refused = {position: entry.refused for position, (_, entry) in enumerate(found) if entry.refused is not None}

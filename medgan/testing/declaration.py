@@ -39,8 +39,9 @@ __all__ = [
 RESERVED = frozenset(
     {
         *(item.name for item in DataConfig.options()),
-        *("arch", "checkpoint_every", "config", "device", "dry_run", "help", "kimg", "log_every", "name", "outdir"),
-        *("precision", "preset", "resume", "sample_every", "steps", "transforms", "validation"),
+        *("allow_patient_overlap", "arch", "checkpoint_every", "config", "device", "dry_run", "help", "kimg"),
+        *("log_every", "name", "outdir", "precision", "preset", "resume", "sample_every", "splits", "steps", "test"),
+        *("transforms", "validation"),
     }
 )
 """Names of options that belong to a run (``medgan fit``); an architecture's own must differ from them."""

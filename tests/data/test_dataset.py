@@ -263,6 +263,8 @@ def test_a_split_by_image_in_spite_of_patients(numbered: Numbered) -> None:
     assert len(validation) == 6
     with pytest.raises(ConfigError, match="'patient'"):
         dataset.split(by="person")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        dataset.split(0)
 
 
 def test_images_of_unknown_patients_are_not_one_patient(numbered: Numbered) -> None:

@@ -306,6 +306,7 @@ def test_without_patients_images_are_split_with_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing is drawn: the source has decided
         make_splits(index.assign(split=["train"] * 20 + ["val"] * 20), None, validation=0.1)
+        assert list(make_splits(index, None, validation=0).parts) == ["train"]
     with pytest.raises(DataError, match="--patient-regex"):
         make_splits(index, None, validation=0.1, by="patient")
 

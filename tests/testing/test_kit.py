@@ -934,7 +934,7 @@ def test_kit_does_not_import_pytest() -> None:
 
 def test_reserved_names_are_those_of_a_run() -> None:
     of_a_run = {item.name for item in RunConfig.options()}
-    assert of_a_run | {"config", "resume", "dry_run", "help"} == RESERVED
+    assert of_a_run | {"config", "resume", "dry_run", "help", "transforms"} == RESERVED
     assert not RESERVED & {item.name for item in GANConfig.options()}
 
 
