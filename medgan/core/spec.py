@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "DataSpec", "LabelKind", "LabelSpec"]
 
 LabelKind = Literal["categorical", "multilabel", "ordinal", "continuous"]
+"""What labels are; see `LabelSpec`."""
 
 
 @dataclass(frozen=True)

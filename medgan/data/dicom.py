@@ -117,7 +117,7 @@ def read_dicom(path: Path, reading: Reading) -> list[DecodedImage]:
         reading: Its `window` and `frame` are heeded.
 
     Returns:
-        One image for each frame, or for the wanted one: grey, or RGB for colour. uint8 or uint16 where that loses
+        One image for each frame, or for the wanted one, grey or RGB. uint8 or uint16 where that loses
         nothing, else float32 in [0, 1]. One of several frames may be constant.
 
     Raises:

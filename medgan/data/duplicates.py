@@ -111,7 +111,7 @@ def find_duplicates(
         confirm: Called with positions ``(i, j)`` of candidates, tile by tile; tells which to keep.
 
     Returns:
-        One row a pair: i, j (positions, i < j) and distance (bits), in the order of i and j.
+        One row a pair, with i, j (positions, i < j) and distance (bits), in the order of i and j.
     """
     firsts = np.arange(len(hashes))
     found: list[tuple[NDArray[np.int64], ...]] = []
@@ -164,7 +164,7 @@ def duplicate_report(parts: Mapping[str, ImageDataset]) -> pd.DataFrame:
         parts: Data sets of the same size by name, such as ``{"train": training, "validation": validation}``.
 
     Returns:
-        One row a pair, those of two parts first: file_a, split_a, file_b, split_b (name of the image, see
+        One row a pair, those of two parts first, with file_a, split_a, file_b, split_b (name of the image, see
         `medgan.data.splits.image_identities`, and its part), distance (bits), same_patient (missing where one of them
         is unknown), correlation (of the pixels), identical (whether all stored pixels are the same). Of several
         identical images in one part, the first stands for the others in all other pairs.

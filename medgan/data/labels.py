@@ -20,10 +20,10 @@ from medgan.errors import ConfigError, DataError, nearest
 __all__ = ["LabelForm", "Missing", "Uncertain", "majority", "parse_findings", "parse_numbers", "settle", "spread"]
 
 Uncertain = Literal["drop", "negative", "positive", "mask"]
-"""What to make of uncertain findings: leave the image out, take them as absent or as present, or do not learn them."""
+"""Policy for uncertain findings, to leave the image out, take them as absent or as present, or not to learn them."""
 
 Missing = Literal["drop", "negative", "mask"]
-"""What to make of missing labels: leave the image out, take the finding as absent, or do not learn it."""
+"""Policy for missing labels, to leave the image out, take the finding as absent, or not to learn it."""
 
 LabelForm = Literal["findings", "finding", "classes", "numbers"]
 """What the values of `settle` are: findings, a single one of them that becomes two classes, class indices, numbers."""

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 SplitBy = Literal["auto", "patient", "image"]
-"""What stays whole: see `make_splits`."""
+"""What stays whole; see `make_splits`."""
 
 PATIENT_PRESETS = {
     "kermany": (
@@ -144,7 +144,7 @@ class Splits:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the names of all images: it fits the same images at any size and with any labels."""
+        """Return the sha256 of the names of all images; it fits the same images at any size and with any labels."""
         names = sorted(image for images in self.parts.values() for image in images)
         return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -141,7 +141,7 @@ def find_series(folder: Path) -> dict[str, list[Path]]:
         folder: The folder; folders within are left alone, as are hidden files and files that are not DICOM images.
 
     Returns:
-        Paths of each series, by SeriesInstanceUID: in the order of the slices along their normal, which points to the
+        Paths of each series, by SeriesInstanceUID, in the order of the slices along their normal, which points to the
         head for axial slices; images without position come first.
 
     Raises:
