@@ -240,8 +240,8 @@ def load_transforms(text: str) -> tuple[Callable[[NDArray[np.float32]], Any], st
         text: ``module:object``, for example ``mytransforms:prepare`` for ``prepare`` of ``mytransforms.py``.
 
     Returns:
-        The object, and a text that changes with it, which is its name, and the sha256 of the module's source file (not of the
-        modules that this one imports).
+        The object, and a text that changes with it, which is its name and the sha256 of the module's source file (not
+        of the modules that this one imports).
 
     Raises:
         ConfigError: If there is no such module or object, it fails to import, it cannot be called, it is random, or
