@@ -14,7 +14,8 @@ from medgan.core.saving import write_aside
 from medgan.core.spec import Batch
 from medgan.data.decoded import FACTS
 from medgan.data.duplicates import duplicate_report
-from medgan.data.splits import image_identities
+from medgan.data.splits import image_identities, make_splits
+from medgan.errors import DataError
 from medgan.training.pictures import make_grid, save_image
 
 if TYPE_CHECKING:
@@ -77,10 +78,10 @@ def inspect_dataset(dataset: ImageDataset, out: Path) -> Inspection:
         },
         "patients": _patients(dataset),
         "duplicates": {
-            "identical_pairs": int(duplicates["identical"].astype(bool).sum()),
+            "identical_copies": int(duplicates["identical"].astype(bool).sum()),
             "near_pairs": int((~duplicates["identical"].astype(bool)).sum()),
             "pairs_of_different_labels": _contradictions(dataset, duplicates),
-            "pairs_of_different_patients": int((~duplicates["same_patient"].astype(bool)).sum()),
+            "pairs_of_different_patients": int(duplicates["same_patient"].eq(False).fillna(False).sum()),
         },
         "intensities": _intensities(dataset),
     }
@@ -104,8 +105,11 @@ def inspect_dataset(dataset: ImageDataset, out: Path) -> Inspection:
 
 def _unusable(quarantine: pd.DataFrame) -> dict[str, Any]:
     """Count the refused images by reason."""
-    reasons = (quarantine["stage"] + ": " + quarantine["error"].str.replace(r"\d+", "#", regex=True)).value_counts()
-    return {"images": len(quarantine), "reasons": {str(reason): int(count) for reason, count in reasons.items()}}
+    texts = quarantine["stage"] + ": " + quarantine["error"]
+    # Reasons that differ in their numbers only are one, told by its first.
+    kinds = texts.groupby(texts.str.replace(r"-?\d[\d.,]*", "#", regex=True), sort=False)
+    reasons = {str(found.iloc[0]): len(found) for _, found in kinds}
+    return {"images": len(quarantine), "reasons": dict(sorted(reasons.items(), key=lambda item: -item[1]))}
 
 
 def _counts(column: pd.Series[Any]) -> dict[str, int]:
@@ -131,14 +135,17 @@ def _sizes(index: pd.DataFrame) -> dict[str, Any]:
 
 def _patients(dataset: ImageDataset) -> dict[str, Any]:
     """Describe who the images are of."""
-    known = dataset.index[dataset.index["patient_id"] != ""]
+    index = dataset.index
+    if "origin" in index:
+        index = index[index["origin"] != "synthetic"]  # they are of nobody
+    known = index[index["patient_id"] != ""]
     per_patient = known["patient_id"].value_counts()
     if not len(known):
-        return {"known": 0, "images_without_patient": len(dataset)}
+        return {"known": 0, "images_without_patient": len(index)}
     several = known.groupby("patient_id")["label"].nunique()
     return {
         "known": len(per_patient),
-        "images_without_patient": len(dataset) - len(known),
+        "images_without_patient": len(index) - len(known),
         "images_per_patient": {
             "mean": round(float(per_patient.mean()), 2),
             "median": int(per_patient.median()),
@@ -194,7 +201,11 @@ def _concerns(dataset: ImageDataset, facts: dict[str, Any]) -> list[str]:
             "No patient is known: images of one patient may end on both sides of a split. Give --patient-regex, or a "
             "manifest with patient_id."
         )
-    elif patients["images_without_patient"]:
+    try:
+        make_splits(dataset.index, dataset.labels, validation=0)
+    except DataError as error:  # what the data says of its own split, and a training would stumble over
+        concerns.append(str(error))
+    if patients["known"] and patients["images_without_patient"]:
         concerns.append(f"{patients['images_without_patient']:,} images are of unknown patients.")
     if patients.get("patients_of_several_labels"):
         concerns.append(f"{patients['patients_of_several_labels']:,} patients have images of different labels.")
@@ -224,8 +235,9 @@ def _concerns(dataset: ImageDataset, facts: dict[str, Any]) -> list[str]:
         if count := values.get(fact, {}).get(value):
             concerns.append(f"{count:,} images {sentence}.")
     for fact, what in (("modality", "modalities"), ("view", "views")):
-        if len(values.get(fact, {})) > 1:
-            concerns.append(f"There are several {what}: {', '.join(values[fact])}.")
+        several = [value for value in values.get(fact, {}) if value != "unknown"]
+        if len(several) > 1:
+            concerns.append(f"There are several {what}: {', '.join(several)}.")
     counts = [count for count in facts["class_counts"].values() if count]
     if counts and max(counts) > 3 * min(counts):
         concerns.append(f"The largest class has {max(counts) / min(counts):.1f} times the images of the smallest.")

@@ -101,7 +101,11 @@ def write_mixture(
     """
     labels = real.spec.labels
     if labels is None or labels.kind not in ("categorical", "ordinal"):
-        raise DataError(f"{real.name} has no classes to add images to, but {real.spec}. Give images in class folders.")
+        kind = "none" if labels is None else f"{labels.kind} ones"
+        raise DataError(
+            f"Images can be added to classes only, but the labels of {real.name} are {kind}. Give images in class "
+            "folders, or take one finding with --labels."
+        )
     if gan.data.labels is None or set(labels.names) - set(gan.data.labels.names):
         known = "none" if gan.data.labels is None else ", ".join(gan.data.labels.names)
         raise ConfigError(

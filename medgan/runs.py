@@ -60,6 +60,9 @@ class RunConfig(DataConfig):
         0.1, "Share of the patients held out for validation, where the data does not say who; 0 for none.", ge=0, le=0.9
     )
     test: float = option(0.0, "Share of the patients held out for a test.", ge=0, le=0.9)
+    split_by: Literal["auto", "patient", "image"] = option(
+        "auto", "What decides who is held out: the data's own split where it has one, else patients, else files."
+    )
     splits: str | None = option(None, "A run's data/splits.json, to hold the same patients out again.")
     allow_patient_overlap: bool = option(False, "Accept images of one patient on both sides.")
     steps: int | None = option(None, "Generator steps in all.", ge=1)
@@ -286,6 +289,7 @@ class Run:
                 validation=config.validation,
                 test=config.test,
                 seed=self.model_config.seed,
+                by=config.split_by,
                 allow_patient_overlap=config.allow_patient_overlap,
             )
         parts = dataset.apply_splits(splits, allow_patient_overlap=config.allow_patient_overlap)
@@ -412,7 +416,8 @@ class Run:
                 _plot(log.rows if main else [], folder)
             self.say(f"Images: {grid.latest} (real ones: {folder / 'samples' / 'real.png'})")
             self.say(f"Model:  {folder / 'model'}")
-            self.say(f"More:   medgan sample --model {folder} -n 64 --out samples --grid")
+            form = " --format npz" if len(dataset.spec.size) == 3 else ""
+            self.say(f"More:   medgan sample --model {folder} -n 64 --out samples --grid{form}")
         return RunResult(folder, grid.latest or folder / "samples", folder / "model", gan)
 
     def _restore(self, gan: GAN, dataset: ImageDataset) -> None:
@@ -492,9 +497,10 @@ class Run:
         held_out = [
             f"{len(names):,} held out for {part}" for part, names in data.splits.parts.items() if part != "train"
         ]
+        own = ", as the data itself says" if data.splits.by == "source" else ""
         self.say(
             f"Data: {dataset.name}, {len(dataset):,} images ({counts or 'no labels'}), "
-            f"{', '.join(held_out) or 'none held out'}; {dataset.spec}"
+            f"{', '.join(held_out) or 'none held out'}{own}; {dataset.spec}"
         )
         if len(dataset.quarantine):
             self.say(

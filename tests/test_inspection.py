@@ -48,7 +48,7 @@ def test_the_facts(scans: Path, tmp_path: Path) -> None:
     assert facts["patients"]["known"] == 7
     assert facts["patients"]["images_per_patient"] == {"mean": 2.43, "median": 3, "max": 3}
     assert facts["patients"]["share_of_images_with_siblings"] == pytest.approx(15 / 17, abs=1e-3)
-    assert facts["duplicates"]["identical_pairs"] == 1
+    assert facts["duplicates"]["identical_copies"] == 1
     assert facts["duplicates"]["pairs_of_different_labels"] == 1
     assert json.loads((tmp_path / "out" / "inspection.json").read_text())["class_counts"] == facts["class_counts"]
     for name in ("index.csv", "quarantine.csv", "duplicates.csv", "histograms.png"):

@@ -86,9 +86,15 @@ def _show(facts: dict[str, Any], concerns: list[str]) -> None:
     else:
         row("patients", "unknown")
     same = facts["duplicates"]
-    row("duplicates", f"{same['identical_pairs']:,} identical pairs, {same['near_pairs']:,} nearly identical")
+    row(
+        "duplicates",
+        f"{same['identical_copies']:,} copies of another image, {same['near_pairs']:,} pairs nearly identical",
+    )
     for name, found in facts["intensities"].items():
-        row(f"grey of {name}", f"mean {found['mean']:.3f}, standard deviation {found['std']:.3f}")
+        row(
+            f"grey of {name}",
+            f"mean {found['mean']:.3f}, standard deviation {found['std']:.3f} ({found['images']:,} images)",
+        )
     for concern in concerns:
         row("look at", concern)
     Console(width=max(Console().width, 100), highlight=False).print(table)

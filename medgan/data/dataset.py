@@ -144,11 +144,12 @@ class ImageDataset:
             return
         counts = "; ".join(f"{name}: {good_of.get(name, 0)} good, {bad_of.get(name, 0)} bad" for name in names)
         examples = [
-            f"{row.file} ({row.error}; {row.hint})" for row in self.quarantine.head(_SHOWN).itertuples(index=False)
-        ]
+            f"{found['file'].iloc[0]} ({error}; {hint})" + (f" and {len(found) - 1} like it" if len(found) > 1 else "")
+            for (error, hint), found in self.quarantine.groupby(["error", "hint"], sort=False)
+        ][:_SHOWN]
         if empty:
             problem = f"No usable image in {', '.join(empty)}"
-            advice = "Put images into each class folder, or delete the empty ones."
+            advice = "Mend the images above." if bad else "Put images into each class, or leave the empty ones out."
         else:
             share = bad / max(1, good + bad)
             problem = f"{bad} of {good + bad} images cannot be used ({share:.1%}; max_bad is {max_bad:.1%})"
@@ -535,7 +536,7 @@ def open_dataset(
     view: str | None = None,
     size: int | tuple[int, ...] = 64,
     slices: str | None = None,
-    spacing: float | tuple[float, float, float] | None = None,
+    spacing: float | str | tuple[float, float, float] | None = None,
     frame: int | None = None,
     window: str | None = None,
     pipeline: str = "auto",
@@ -574,7 +575,8 @@ def open_dataset(
             volumes.
         slices: Slices of volumes to take as images: ``axial``, ``coronal`` or ``sagittal``, with the share of the
             extent that is wanted, such as ``axial:0.3-0.7``.
-        spacing: Resample volumes to this spacing in mm, along all axes or along depth, height and width.
+        spacing: Resample volumes to this spacing in mm, along all axes or along depth, height and width, such as 1.5,
+            ``(3, 1, 1)`` or ``"3,1,1"``.
         frame: The only frame wanted of files with several, from 1.
         window: Which stored values become black and white: ``auto`` (the file's own window), ``none`` (the range of its
             type), ``percentile``, or centre and width such as ``"40,400"``; None for the pipeline's.
@@ -716,7 +718,7 @@ def open_configured(
         view=config.view,
         size=config.size if config.depth is None else (config.depth, config.size, config.size),
         slices=config.slices,
-        spacing=None if config.spacing is None else _parse_spacing(config.spacing),
+        spacing=config.spacing,
         frame=config.frame,
         window=config.window,
         pipeline=config.pipeline,
@@ -745,10 +747,12 @@ def _parse_spacing(text: str) -> float | tuple[float, float, float]:
     return depth, height, width
 
 
-def _checked_spacing(spacing: float | tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+def _checked_spacing(spacing: float | str | tuple[float, float, float] | None) -> tuple[float, float, float] | None:
     """Check a spacing, and repeat a single number for all axes."""
     if spacing is None:
         return None
+    if isinstance(spacing, str):
+        spacing = _parse_spacing(spacing)
     numbers = (spacing,) * 3 if isinstance(spacing, int | float) else tuple(spacing)
     if len(numbers) != 3 or not all(np.isfinite(number) and number > 0 for number in numbers):
         raise ConfigError(f"spacing must be one or three lengths in mm, such as 1.5 or (3, 1, 1), got {spacing!r}.")

@@ -204,9 +204,10 @@ def duplicate_report(parts: Mapping[str, ImageDataset]) -> pd.DataFrame:
     same_patient[(patients[i] == "") | (patients[j] == "")] = pd.NA
     report = pd.DataFrame(
         {
-            "file_a": named[i],
+            # As plain objects: pandas' own strings, where it has pyarrow, cannot hold file names that are not UTF-8.
+            "file_a": pd.Series(named[i], dtype=object),
             "split_a": np.array(names, dtype=object)[split[i]],
-            "file_b": named[j],
+            "file_b": pd.Series(named[j], dtype=object),
             "split_b": np.array(names, dtype=object)[split[j]],
             "distance": pairs["distance"].to_numpy(),
             "same_patient": same_patient,

@@ -349,7 +349,7 @@ def _find_kermany(root: Path, labels: Sequence[str] | None, reading: Reading) ->
             raise DataError(f"{root / split} has no class folders. Give the folder that holds NORMAL and PNEUMONIA.")
         names |= set(folder.labels.names)
         found += [(split, entry) for entry in folder.entries]
-    frame = pd.DataFrame({"file": [f"{split}/{entry.file}".lstrip("/") for split, entry in found]})
+    frame = pd.DataFrame({"file": [f"{split}/{entry.file}".lstrip("/") for split, entry in found]}, dtype=object)
     usable = [position for position, (_, entry) in enumerate(found) if entry.refused is None]
     patients = find_patients([frame["file"][position] for position in usable], "kermany")
     frame["patient_id"] = pd.Series(patients, index=usable, dtype="str").reindex(frame.index).fillna("")

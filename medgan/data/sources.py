@@ -176,7 +176,8 @@ def list_folder(root: Path, name: str, reading: Reading) -> FolderSource:
         # The training images are what one trains with; the others are for later.
         first = next((folder for folder in folders if folder.lower().startswith("train")), folders[0])
         raise DataError(
-            f"The folders of {root} are splits ({', '.join(folders)}), not classes. Give one of them: {root / first}"
+            f"The folders of {root} are splits ({', '.join(folders)}), not classes. Give one of them: {root / first}; "
+            "or say which known data set it is with --layout."
         )
     top += [Entry(path.name, refused=_refused_folder(path, root)) for path in linked]
     if not nested:

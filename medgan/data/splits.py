@@ -330,7 +330,7 @@ def make_splits(
     if own and not (sides == "train").any():
         raise DataError(
             f"All {len(sides)} images are held out by the source itself, and none is left to train on. Divide them "
-            'anew with by="patient", or give the images for training as well.'
+            'anew with --split-by patient (in Python, by="patient"), or give the images for training as well.'
         )
     left = 1.0
     for part, share in (("validation", validation), ("test", test)):
@@ -468,7 +468,7 @@ class _Cohort:
             source = _source_parts(index)
         source[~np.isin(source, own)] = ""
         if not allow_patient_overlap:
-            advice = f'Type by="patient" to divide them anew, or {_HOW_TO_ALLOW}'
+            advice = f'Divide them anew with --split-by patient (in Python, by="patient"), or {_HOW_TO_ALLOW}'
             sides = np.where(source == "", "train", source)
             _check_apart(_whole(index, by_patient=True), sides, "patients", advice, "The source's own split: ")
         synthetic = (index["origin"] == "synthetic").to_numpy() if "origin" in index else np.zeros(len(index), bool)
@@ -490,8 +490,8 @@ class _Cohort:
         from medgan.data.dataset import DataWarning  # imports this module
 
         warnings.warn(
-            f"The data ({len(self.names):,} images) is split image by image, {self.reason}: images of one patient may "
-            "be on both sides, and the validation flatters. Give patient ids, for example "
+            f"The data ({len(self.names):,} images) is split file by file, {self.reason}: images of one patient may be "
+            "on both sides, and the validation flatters. Give patient ids, for example "
             r"--patient-regex 'patient(\d+)'.",
             DataWarning,
             stacklevel=3,
@@ -511,7 +511,7 @@ def _source_parts(index: pd.DataFrame) -> NDArray[np.object_]:
     for name in given:
         if name and name not in _NAMES:
             raise DataError(
-                f'The source has a split {name!r}. {nearest(name, _NAMES)} Rename it, or type by="patient".'
+                f"The source has a split {name!r}. {nearest(name, _NAMES)} Rename it, or type --split-by patient."
             )
     return np.array([_NAMES.get(name, "") for name in given], dtype=object)
 
@@ -520,7 +520,7 @@ def _check_apart(
     whole: NDArray[np.object_], sides: NDArray[np.object_], what: str, advice: str, subject: str = ""
 ) -> None:
     """Raise if anything that should be whole is on two sides."""
-    pairs = pd.DataFrame({"whole": whole, "side": sides}).drop_duplicates()
+    pairs = pd.DataFrame({"whole": whole, "side": sides}, dtype=object).drop_duplicates()
     several = pairs[pairs.duplicated("whole", keep=False)]
     if not len(several):
         return
@@ -533,7 +533,7 @@ def _check_apart(
     example = str(sides_of.index[0]).removeprefix("\0")
     raise DataError(
         f"{subject}{len(sides_of)} {what} are on two sides ({', '.join(shown)}), for example {example!r}. "
-        f"{advice or 'Make a new split'}."
+        f"{advice[:1].upper() + advice[1:] if advice else 'Make a new split'}."
     )
 
 
@@ -592,7 +592,7 @@ def _draw(groups: NDArray[np.int64], strata: NDArray[np.int64], share: float, se
         chosen[train_test_split(members, test_size=held_out, random_state=seed)[1]] = True
     if not chosen.any():
         raise DataError(
-            f"{len(groups)} images of {len(sizes)} patients cannot be split: every class has a single patient, who "
-            "cannot be on both sides. Add patients, or hold none out (--validation 0)."
+            f"{len(groups)} images of {len(sizes)} patients cannot be split: every class, or the whole set, has a "
+            "single patient, who cannot be on both sides. Add patients, or hold none out (--validation 0)."
         )
     return np.flatnonzero(chosen[groups])

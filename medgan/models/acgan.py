@@ -483,9 +483,10 @@ class ACGAN(GAN):
             _check_report(data)
         elif any(length not in _LENGTHS[dims] for length in data.size):
             *others, longest = _LENGTHS[dims]
+            near = min(_LENGTHS[dims], key=lambda length: abs(length - data.size[-1]))
             what, hint = {
-                2: ("images", "Try --size 64, or --preset original for sizes divisible by 8."),
-                3: ("volumes", "Try --depth 32 --size 32."),
+                2: ("images", f"Try --size {near}, or --preset original for sizes divisible by 8."),
+                3: ("volumes", f"Try --depth {near} --size {near}."),
             }[dims]
             raise ConfigError(
                 f"acgan's residual networks make {what} of {', '.join(map(str, others))} or {longest} pixels a side, "

@@ -40,7 +40,19 @@ RESERVED = frozenset(
     {
         *(item.name for item in DataConfig.options()),
         *("allow_patient_overlap", "arch", "checkpoint_every", "config", "device", "dry_run", "help", "kimg"),
-        *("log_every", "name", "outdir", "precision", "preset", "resume", "sample_every", "splits", "steps", "test"),
+        *(
+            "log_every",
+            "name",
+            "outdir",
+            "precision",
+            "preset",
+            "resume",
+            "sample_every",
+            "split_by",
+            "splits",
+            "steps",
+            "test",
+        ),
         *("transforms", "validation"),
     }
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.filterwarnings("default:.*is split image by image")
+pytestmark = pytest.mark.filterwarnings("default:.*is split file by file")
 
 
 def draw(path, *, constant=False):

@@ -291,7 +291,7 @@ def test_grey_can_be_trained_as_rgb(medgan, tmp_path):
         assert picture.mode == "RGB"
 
 
-@pytest.mark.filterwarnings("default:.*is split image by image")
+@pytest.mark.filterwarnings("default:.*is split file by file")
 def test_unlabelled_folder(medgan, tmp_path):
     images = tmp_path / "scans"
     images.mkdir()
@@ -302,7 +302,7 @@ def test_unlabelled_folder(medgan, tmp_path):
         "fit", *medgan.small, "--data", images, "--steps", 1, "--outdir", tmp_path, "--name", "run"
     )  # fmt: skip
     assert "7 images (no labels), 1 held out" in result.stdout
-    assert "Warning: The data (8 images) is split image by image" in result.stderr
+    assert "Warning: The data (8 images) is split file by file" in result.stderr
     assert load_model(tmp_path / "run").data.labels is None
     message = medgan.fails("sample", "--model", tmp_path / "run", "--label", "NORMAL", "--out", tmp_path / "out")
     assert "trained without labels" in message

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +45,22 @@ def test_too_many_bad_images_end_with_exit_code_2_after_the_report(medgan, tmp_p
     result = medgan("inspect", scans, "--size", 32, "--out", tmp_path / "o")
     assert result.exit_code == 2
     assert "20 usable, 1 not" in result.stdout
-    assert "empty file (# bytes)" in result.stdout
+    assert "empty file (0 bytes)" in result.stdout
     assert "1 of 21 images cannot be used" in result.stderr
     assert "empty.png" in (tmp_path / "o" / "quarantine.csv").read_text()
     medgan.works("inspect", scans, "--size", 32, "--max-bad", 0.1, "--out", tmp_path / "o")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_names_that_are_not_utf8(medgan, tmp_path: Path, scans: Path) -> None:
+    for number in (2, 3):
+        (scans / "B" / f"p1_{number}.png").rename(os.fsdecode(os.fsencode(scans / "B") + b"/p1_\xff%d.png" % number))
+    shutil.copy(os.fsencode(scans / "B") + b"/p1_\xff3.png", os.fsencode(scans / "B") + b"/p1_\xfe.png")
+    result = medgan.works("inspect", scans, "--size", 32, "--patient-regex", r"p\d+", "--out", tmp_path / "o")
+    assert "21 usable" in result.stdout
+    assert b"p1_\xff3.png" in (tmp_path / "o" / "duplicates.csv").read_bytes()
+    medgan.works("fit", "--data", scans, "--size", 32, "--preset", "tiny", "--steps", 1, "--outdir", tmp_path / "runs",
+                 "--patient-regex", r"p\d+")  # fmt: skip
 
 
 def test_the_phantom(medgan, here: Path) -> None:

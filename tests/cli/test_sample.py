@@ -14,7 +14,7 @@ from PIL import Image
 from medgan.cli.sample import parse_seeds
 from medgan.data import open_dataset
 
-pytestmark = pytest.mark.filterwarnings("default:.*is split image by image")
+pytestmark = pytest.mark.filterwarnings("default:.*is split file by file")
 
 
 def table(folder: Path) -> list[dict[str, str]]:

@@ -297,7 +297,7 @@ def test_folds_of_findings_too_rare_for_every_fold() -> None:
 def test_without_patients_images_are_split_with_a_warning() -> None:
     index = _index([""] * 40)
     with pytest.warns(
-        DataWarning, match=r"40 images\) is split image by image, as no patient ids are known.*--patient-r"
+        DataWarning, match=r"40 images\) is split file by file, as no patient ids are known.*--patient-r"
     ):
         splits = make_splits(index, None, validation=0.1)
     assert (splits.by, len(splits.parts["validation"])) == ("image", 4)
@@ -357,7 +357,7 @@ def test_a_single_patient() -> None:
 
 
 def test_a_file_gives_the_split_back(tmp_path: Path) -> None:
-    index = _index(list("abcdefgh")).assign(file=["Größe.png", "\udcff.png", *"cdefgh"])
+    index = _index(list("abcdefgh")).assign(file=pd.Series(["Größe.png", "\udcff.png", *"cdefgh"], dtype=object))
     splits = make_splits(index, None, validation=0.3, seed=5)
     splits.write(tmp_path / "run" / "splits.json")
     assert Splits.read(tmp_path / "run" / "splits.json") == splits
