@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medgan.data.window import Window
 
-__all__ = ["FACTS", "DecodedImage", "ReadError", "Reading", "without_equal_channels"]
+__all__ = ["FACTS", "DecodedImage", "ReadError", "Reading", "is_constant", "without_equal_channels"]
 
 FACTS = (
     "modality",
@@ -91,6 +91,16 @@ class DecodedImage:
     def size(self) -> tuple[int, ...]:
         """Height and width, or depth, height and width; after orientation."""
         return tuple(self.pixels.shape[:-1])
+
+
+def is_constant(pixels: NDArray[Any]) -> bool:
+    """Whether all pixels of an image are alike, each channel by itself.
+
+    Args:
+        pixels: Shape ``(..., channels)``.
+    """
+    flat = pixels.reshape(-1, pixels.shape[-1])
+    return bool((flat.min(axis=0) == flat.max(axis=0)).all())
 
 
 def without_equal_channels(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.core.spec import LabelSpec
-from medgan.data.decoded import DecodedImage, ReadError, without_equal_channels
+from medgan.data.decoded import DecodedImage, ReadError, is_constant, without_equal_channels
 from medgan.data.sources import Entry
 from medgan.errors import DataError, nearest
 
@@ -114,8 +114,8 @@ class NpzSource:
         """Return one image of the array."""
         pixels = self._images[position]
         pixels = pixels[..., None] if pixels.ndim == 2 or _holds_volumes(self._images) else pixels
-        if pixels.min() == pixels.max():
-            error = f"constant image: every pixel is {pixels.min()}"
+        if is_constant(pixels):
+            error = f"constant image: every pixel is {', '.join(map(str, pixels.reshape(-1, pixels.shape[-1])[0]))}"
             raise ReadError("check", error, "an image without content teaches nothing")
         return [DecodedImage(without_equal_channels(pixels), "array", pixels.dtype.itemsize * 8)]
 
@@ -190,6 +190,10 @@ def _label_spec(path: Path, labels: NDArray[Any], known: tuple[str, ...] | None)
             known = tuple(f"finding {column}" for column in range(labels.shape[1]))
         return LabelSpec(known, "multilabel")
     count = int(labels.max(initial=0)) + 1
+    if known is None and count > max(2, len(labels)):
+        raise DataError(
+            f"{path}: labels go up to {count - 1:,} for {len(labels):,} images. Expected class indices 0, 1, 2."
+        )
     if known is None or len(known) < count:
         known = tuple(f"class {number}" for number in range(count))
     return LabelSpec(known, "ordinal" if path.stem.lower().startswith("retinamnist") else "categorical")
@@ -230,7 +234,7 @@ def _array(path: Path, key: str, *, required: bool) -> NDArray[Any] | None:
             )
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, TypeError, MemoryError, zipfile.BadZipFile, AttributeError) as error:
         raise DataError(
             f"{path} cannot be read as a .npz file of plain arrays ({error}). Download it again; a file that needs "
             "pickle is never opened, as it could run any program."

@@ -15,6 +15,7 @@ Decisions, for those who compare with another reader:
 
 from __future__ import annotations
 
+import stat
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from medgan.data.decoded import DecodedImage, ReadError, Reading, without_equal_channels
+from medgan.data.decoded import DecodedImage, ReadError, Reading, is_constant, without_equal_channels
 
-__all__ = ["DICOM_SUFFIXES", "IMAGE_SUFFIXES", "looks_like_image", "read_file", "read_image"]
+__all__ = ["DICOM_SUFFIXES", "IMAGE_SUFFIXES", "check_regular", "looks_like_image", "read_file", "read_image"]
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
 IMAGE_SUFFIXES = DICOM_SUFFIXES | {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib"}
@@ -33,7 +34,8 @@ IMAGE_SUFFIXES = DICOM_SUFFIXES | {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".t
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB")
 _DICOM_PREAMBLE = 128  # bytes before the letters DICM
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"BM")
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
+_SIGNED = 2
 _WHITE_IS_ZERO = 0
 
 
@@ -47,6 +49,8 @@ def looks_like_image(path: Path) -> bool:
         True for PNG, JPEG, TIFF, BMP and DICOM; False for others and for files that cannot be opened.
     """
     try:
+        if not path.is_file():  # a pipe would never end
+            return False
         with path.open("rb") as file:
             head = file.read(_DICOM_PREAMBLE + 4)
             return head.startswith(_SIGNATURES) or head[_DICOM_PREAMBLE:] == b"DICM"
@@ -70,6 +74,7 @@ def read_file(path: Path, reading: Reading) -> list[DecodedImage]:
     from medgan.data.dicom import is_dicom, read_dicom
     from medgan.data.volumes import is_volume, read_volume
 
+    check_regular(path)
     wants_volumes = reading.volumes or reading.slices is not None
     if path.is_dir() or is_volume(path):
         if not wants_volumes:
@@ -79,6 +84,23 @@ def read_file(path: Path, reading: Reading) -> list[DecodedImage]:
     if is_dicom(path) or (path.suffix.lower() in DICOM_SUFFIXES and not looks_like_image(path)):
         return read_volume(path, reading) if wants_volumes else read_dicom(path, reading)
     return [read_image(path)]
+
+
+def check_regular(path: Path) -> None:
+    """Raise if a path is a pipe, a socket or a device, which can be read without end; links are followed.
+
+    Raises:
+        ReadError: If so.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        hint = "allow it, or copy the file again from its origin"
+        raise ReadError("open", f"cannot be opened: {error.strerror}", hint) from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ReadError("open", "not a file, but a pipe, a socket or a device", "leave it out")
+    if stat.S_ISREG(mode) and path.stat().st_size == 0:
+        raise ReadError("open", "empty file (0 bytes)", "copy the file again from its origin, or delete it")
 
 
 def read_image(path: Path) -> DecodedImage:
@@ -94,8 +116,7 @@ def read_image(path: Path) -> DecodedImage:
         ReadError: If the file cannot be read, or holds no usable picture.
     """
     try:
-        if path.stat().st_size == 0:
-            raise ReadError("open", "empty file (0 bytes)", "copy the file again from its origin, or delete it")
+        check_regular(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; pixels that are wrong raise
             # By file, not by name: by name, Pillow 13.0 maps uncompressed TIFFs into memory and scrambles turned ones.
@@ -105,6 +126,8 @@ def read_image(path: Path) -> DecodedImage:
         raise
     except UnidentifiedImageError:
         error, hint = "not a PNG, JPEG, TIFF or BMP image", "convert the file to PNG, or delete it"
+        if looks_like_image(path):
+            error = "a PNG, JPEG, TIFF or BMP image of a kind that cannot be read, such as a TIFF of 64-bit numbers"
         raise ReadError("open", error, hint) from None
     except Image.DecompressionBombError as exception:
         hint = "shrink the image below 179 million pixels"
@@ -127,14 +150,17 @@ def _decode(image: Image.Image) -> DecodedImage:
         raise ReadError("decode", f"{frames} frames in one file", hint)
     tags: Any = getattr(image, "tag_v2", {})
     bits = _bits(mode, tags)
+    if bits == 8 and _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+        # Pillow reads them as if they had no sign.
+        raise ReadError("decode", "signed 8-bit integers: of unknown range", "save the image as unsigned integers")
     white_is_zero = mode.startswith(("I", "F")) and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     image.load()
     upright = ImageOps.exif_transpose(image)
     pixels = _deep_pixels(upright, bits) if mode.startswith(("I", "F")) else _byte_pixels(upright)
     if white_is_zero:
         pixels = 65535 - pixels
-    if pixels.min() == pixels.max():
-        error = f"constant image: every pixel is {pixels.min()}"
+    if is_constant(pixels):
+        error = f"constant image: every pixel is {', '.join(map(str, pixels[0, 0]))}"
         raise ReadError("check", error, "an image without content teaches nothing: delete it")
     return DecodedImage(without_equal_channels(pixels), mode, bits)
 

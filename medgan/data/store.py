@@ -37,7 +37,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medgan.data.decoded import FACTS, DecodedImage, ReadError, Reading
+from medgan.data.decoded import FACTS, DecodedImage, ReadError, Reading, is_constant
 from medgan.data.pipelines import Contrast, Pipeline, make_pipeline
 from medgan.data.sources import Entry, Source
 from medgan.data.transforms import Fit
@@ -51,6 +51,8 @@ STORE_VERSION = 2
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
 
+# What reading a file of the store can raise if it is absent, cut off, or something else.
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError)
 _CHUNK = 32  # entries a task of a worker process
 _MARK_SECONDS = 5.0  # between marks from which an interrupted build goes on
 _HEADER_BYTES = 128  # of an .npy file; room for any shape
@@ -188,20 +190,20 @@ def open_store(
     cache = (cache_dir or default_cache_dir()).expanduser()
     folder = cache / "datasets"
     key = _key(source, preprocessing)
-    with contextlib.suppress(OSError, ValueError, KeyError):  # none yet, or damaged
+    with contextlib.suppress(*_DAMAGED):  # none yet, or damaged
         return _load(folder / key)
     try:
         for place in (folder, cache / "locks"):
             place.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / "locks" / f"{key}.lock"):
             # Another process may have made it while this one waited.
-            with contextlib.suppress(OSError, ValueError, KeyError):
+            with contextlib.suppress(*_DAMAGED):
                 return _load(folder / key)
             aside = folder / f".{key}"
             _build(source, preprocessing, aside, workers=workers, progress=progress)
             _move_into_place(aside, folder / key)
         return _load(folder / key)
-    except (OSError, ValueError, KeyError) as error:
+    except _DAMAGED as error:
         raise DataError(
             f"The store in {folder} could not be written ({error}). Free some space, or set MEDGAN_CACHE to another "
             "folder: export MEDGAN_CACHE=/path/with/space"
@@ -311,11 +313,12 @@ class _Growing:
         self._lengths: dict[str, int] = {}
         self._marked = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(*_DAMAGED):
             mark = json.loads((folder / "mark.json").read_text(encoding="utf-8"))
             kinds = [(int(channels), str(dtype)) for channels, dtype in mark["kinds"]]
             lengths = {str(name): int(length) for name, length in mark["lengths"].items()}
-            if all((folder / name).stat().st_size >= length for name, length in lengths.items()):
+            # Before the first entry there is nothing to go on from.
+            if mark["entries"] and all((folder / name).stat().st_size >= length for name, length in lengths.items()):
                 self.kinds, self._lengths, self.entries_done = kinds, lengths, int(mark["entries"])
         for path in folder.iterdir():
             if path.name not in self._lengths:
@@ -561,7 +564,7 @@ def _shape(found: DecodedImage, preprocessing: Preprocessing, pipeline: Pipeline
         image, facts = pipeline(image)
         dtype = np.uint8 if found.bits <= 8 else np.uint16
         pixels = np.rint(np.moveaxis(image, 0, -1) * np.float32(np.iinfo(dtype).max)).astype(dtype)
-        if pixels.min() == pixels.max():
+        if is_constant(pixels):
             raise ReadError("check", "constant image after resizing", "delete the file, or choose a larger size")
         if int(pixels.max()) - int(pixels.min()) < np.iinfo(dtype).max // 255:
             error = "nearly constant image: all its values lie within 1/255 of the range that they could have"

@@ -100,6 +100,12 @@ def test_mistakes(tmp_path: Path) -> None:
         open_dataset(_write(tmp_path / "volumes.npz", shape=(28, 28, 28)), cache_dir=tmp_path)
     with pytest.raises(DataError, match=r"holds pictures of the shape .*Leave out --depth"):
         open_dataset(_write(tmp_path / "pictures.npz"), size=(16, 16, 16), cache_dir=tmp_path)
+    np.save(tmp_path / "plain.npy", np.zeros((2, 8, 8), np.uint8))
+    (tmp_path / "plain.npy").rename(tmp_path / "plain.npz")
+    with pytest.raises(DataError, match="cannot be read as a"):
+        open_dataset(tmp_path / "plain.npz", cache_dir=tmp_path)
+    with pytest.raises(DataError, match="labels go up to 1,000,000 for 12 images"):
+        open_dataset(_write(tmp_path / "gap.npz", labels=np.full((12, 1), 10**6)), cache_dir=tmp_path)
     with pytest.raises(DataError, match="Expected class indices"):
         open_dataset(_write(tmp_path / "short.npz", labels=np.zeros((3, 1), np.uint8)), cache_dir=tmp_path)
 

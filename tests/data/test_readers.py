@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -9,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-from medgan.data.decoded import ReadError
-from medgan.data.readers import looks_like_image, read_image
+from medgan.data.decoded import ReadError, Reading
+from medgan.data.readers import looks_like_image, read_file, read_image
 
 Picture = Callable[..., np.ndarray]
 
@@ -223,3 +224,39 @@ def test_signatures(tmp_path: Path, picture: Picture) -> None:
     (tmp_path / "notes").write_text("hello")
     assert not looks_like_image(tmp_path / "notes")
     assert not looks_like_image(tmp_path / "absent")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have names on POSIX only")
+def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero.dcm").symlink_to("/dev/zero")
+    for name in ("pipe.png", "zero.dcm"):
+        with pytest.raises(ReadError) as caught:
+            read_file(tmp_path / name, Reading())
+        assert "pipe, a socket or a device" in caught.value.error
+    assert not looks_like_image(tmp_path / "pipe")
+
+
+def test_signed_bytes_are_refused(tmp_path: Path, picture: Picture) -> None:
+    signed = TiffImagePlugin.ImageFileDirectory_v2()
+    signed[339] = 2
+    Image.fromarray(picture()).save(tmp_path / "signed.tif", tiffinfo=signed)
+    with pytest.raises(ReadError) as caught:
+        read_image(tmp_path / "signed.tif")
+    assert "signed 8-bit" in caught.value.error
+
+
+def test_a_single_colour_is_constant(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "colour.png")
+    with pytest.raises(ReadError) as caught:
+        read_image(tmp_path / "colour.png")
+    assert "every pixel is 1, 2, 3" in caught.value.error
+
+
+@pytest.mark.parametrize("name", ["empty.nii.gz", "empty.dcm", "empty.png"])
+def test_empty_files_are_called_empty(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(ReadError) as caught:
+        read_file(tmp_path / name, Reading())
+    assert caught.value.error == "empty file (0 bytes)"

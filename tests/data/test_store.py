@@ -81,7 +81,7 @@ def test_the_fingerprint_is_of_content_and_not_of_place(make_folder, tmp_path: P
     assert open_dataset(tmp_path / "elsewhere", size=16, cache_dir=cache).fingerprint != first.fingerprint
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "json", "index", "missing"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "json", "list", "index", "missing"])
 def test_a_damaged_store_is_made_again(make_folder, cache: Path, damage: str) -> None:
     root = make_folder()
     before = open_dataset(root, size=16, cache_dir=cache).images_at(range(15))
@@ -93,6 +93,10 @@ def test_a_damaged_store_is_made_again(make_folder, cache: Path, damage: str) ->
         images.write_bytes(data)
     elif damage == "cut":
         images.write_bytes(images.read_bytes()[:-100])
+    elif damage == "empty":
+        images.write_bytes(b"")
+    elif damage == "list":
+        (store / "store.json").write_text("[]")
     elif damage == "json":
         (store / "store.json").write_text("{")
     elif damage == "index":
@@ -134,6 +138,18 @@ def test_an_interrupted_opening_goes_on_where_it_was(make_folder, tmp_path: Path
     assert dataset.quarantine.equals(whole.quarantine)
     assert dataset.images_at(range(15)).equal(whole.images_at(range(15)))
     assert not list((cache / "datasets").glob(".*"))
+
+
+def test_an_opening_that_is_interrupted_before_its_first_image(make_folder, cache: Path, monkeypatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    root = make_folder()
+    with monkeypatch.context() as patch:
+        patch.setattr("medgan.data.store._process", stop)
+        with pytest.raises(KeyboardInterrupt):
+            open_dataset(root, size=16, cache_dir=cache)
+    assert open_dataset(root, size=16, cache_dir=cache).class_counts() == {"NORMAL": 6, "PNEUMONIA": 9}
 
 
 @pytest.mark.parametrize("damage", ["longer", "shorter", "no mark", "nonsense"])
