@@ -7,7 +7,8 @@ A manifest is a CSV or Parquet file with one row an image::
 
 Only ``path`` is needed. Relative paths start from the manifest's folder and stay inside; absolute ones go anywhere.
 Columns of other names are left alone, as the tables of hospitals have many. Every value is text until something says
-otherwise, so that a class called "NA" or "01" keeps its name.
+otherwise, so that a class called "NA" or "01" keeps its name; only a label nan (NaN, NAN), as programs write it, is a
+missing one.
 
 Where the labels are, first match wins:
 
@@ -20,6 +21,7 @@ Where the labels are, first match wins:
 
 from __future__ import annotations
 
+import codecs
 import csv
 import difflib
 import gzip
@@ -49,6 +51,10 @@ MANIFEST_COLUMNS = ("path", "label", "patient_id", "split", "view", "age", "sex"
 
 _FACTS = ("split", "view", "age", "sex", "origin")
 _SEPARATORS = ",;\t"  # which one, its header tells
+_PATIENTS = ("patid", "subject", "subjectid")  # other words for patient_id, without blanks and the like
+_HEAD = 4096  # bytes that show whether a file is text
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +91,8 @@ def read_table(path: Path, required: Sequence[str] = (), others: Collection[str]
         Text without surrounding blanks, "" where empty.
 
     Raises:
-        DataError: If the file cannot be read, or a column is absent.
+        DataError: If the file cannot be read, a row has too many or, where all columns are wanted, too few values, or a
+            column is absent.
     """
     try:
         table = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, required, others)
@@ -94,9 +101,9 @@ def read_table(path: Path, required: Sequence[str] = (), others: Collection[str]
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}). Save it as 'CSV UTF-8' in the "
             f"spreadsheet, or type: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new.csv"
         ) from error
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
         raise DataError(
-            f"{path} is not a table: {str(error).strip()} Each row needs as many values as the header has names; a "
+            f"{path} is not a table: {str(error).strip().rstrip('.')}. Each row needs as many values as the header has names; a "
             'value with a comma in it goes in double quotes, such as "a,b.png".'
         ) from error
     except (OSError, EOFError) as error:
@@ -110,6 +117,8 @@ def read_table(path: Path, required: Sequence[str] = (), others: Collection[str]
 def _read_csv(path: Path, required: Sequence[str], others: Collection[str] | None) -> pd.DataFrame:
     """Read a CSV file."""
     opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
+    with opener(path, "rb") as stream:
+        _check_text(path, stream.read(_HEAD))
     with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
         header = stream.readline()
     if not header.strip():
@@ -138,7 +147,38 @@ def _read_csv(path: Path, required: Sequence[str], others: Collection[str] | Non
             na_filter=False,
             encoding="utf-8-sig",
         )
+    if wanted is None:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
+            _check_lengths(path, csv.reader(stream, delimiter=separator), len(names))
     return table
+
+
+def _check_text(path: Path, head: bytes) -> None:
+    """Refuse a file that is no text, or text of two bytes a character, by how it begins."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(
+            f"{path} is not UTF-8 text, but UTF-16. Save it as 'CSV UTF-8' in the spreadsheet, or type: "
+            f"iconv -f UTF-16 -t UTF-8 {path.name} > new.csv"
+        )
+    if b"\0" in head:
+        raise DataError(
+            f"{path} is not a text table: it holds NUL bytes, as images, workbooks and archives do. Give a CSV file; "
+            "from a spreadsheet, save the table as 'CSV UTF-8'."
+        )
+
+
+def _check_lengths(path: Path, rows: Any, count: int) -> None:
+    """Refuse rows that are too short, which pandas would fill up; `rows` is a csv.reader before the header."""
+    number = -1  # the header is row 0
+    for row in rows:
+        if len(row) <= 1 and not "".join(row).strip():
+            continue  # blank lines are no rows, to pandas neither
+        number += 1
+        if len(row) < count:
+            raise DataError(
+                f"{path}: row {number} (line {rows.line_num}) has {len(row)} of {count} values: "
+                f"{', '.join(row)[:80]!r}. Fill it up; an empty value needs its separator, too."
+            )
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -174,7 +214,7 @@ def read_manifest(path: Path, *, labels: Sequence[str] | None, label_kind: Label
         DataError: If the table cannot be read or understood.
     """
     table = read_table(path)
-    columns = [name.lower() if name.lower() in MANIFEST_COLUMNS else name for name in map(str, table)]
+    columns = [_spell(name) for name in map(str, table)]
     _check_columns(path, columns)
     table.columns = pd.Index(columns)
     if not len(table):
@@ -188,15 +228,27 @@ def read_manifest(path: Path, *, labels: Sequence[str] | None, label_kind: Label
     return Rows(frame, kind, names, values, {})
 
 
+def _spell(column: str) -> str:
+    """Write the name of a column that means something in the one way that the rest knows."""
+    if column.lower() in MANIFEST_COLUMNS:
+        return column.lower()
+    return f"label:{column[6:].strip()}" if column.lower().startswith("label:") else column
+
+
 def _check_columns(path: Path, columns: list[str]) -> None:
     """Refuse a table without paths, and with columns whose names are nearly right."""
-    repeated = [name for name in MANIFEST_COLUMNS if columns.count(name) > 1]
+    repeated = [name for name in columns if columns.count(name) > 1]
     if repeated:
         raise DataError(f"{path} has several columns called {repeated[0]}. Rename or delete all but one.")
+    absent = [name for name in MANIFEST_COLUMNS if name not in columns]
     for column in columns:
-        absent = [name for name in MANIFEST_COLUMNS if name not in columns]
+        if column in MANIFEST_COLUMNS or column.startswith("label:"):
+            continue
         spelling = re.sub(r"[\s.-]+", "_", column.lower())
-        if column not in MANIFEST_COLUMNS and (close := difflib.get_close_matches(spelling, absent, n=1, cutoff=0.8)):
+        close = difflib.get_close_matches(spelling, absent, n=1, cutoff=0.8)
+        if "patient_id" in absent and spelling.replace("_", "") in _PATIENTS:
+            close = ["patient_id"]
+        if close:
             raise DataError(
                 f"{path} has a column {column!r}; did you mean {close[0]}? Rename it to {close[0]}, or to something "
                 f"else if it means something else. Columns that are read: {', '.join(MANIFEST_COLUMNS)}, label:FINDING."
@@ -212,7 +264,7 @@ def _read_labels(
 ) -> tuple[LabelKind | None, tuple[str, ...], NDArray[np.float64]]:
     """Find the labels of a manifest; kind, names and values of `Rows`."""
     columns = list(map(str, table))
-    marked = {name.removeprefix("label:").strip(): name for name in columns if name.startswith("label:")}
+    marked = {name.removeprefix("label:"): name for name in columns if name.startswith("label:")}
     if "label" in table and not marked:
         return _read_label_column(path, table["label"], labels, label_kind)
     if "label" in table:
@@ -243,6 +295,7 @@ def _read_label_column(
 ) -> tuple[LabelKind, tuple[str, ...], NDArray[np.float64]]:
     """Read the labels of a column label; kind, names and values of `Rows`."""
     where = f"{path}: column label"
+    texts = texts.mask(texts.str.lower() == "nan", "")
     distinct = [text for text in pd.unique(texts) if text]
     if not distinct:
         raise DataError(f"{where} is empty. Fill it, or delete it for images without labels.")
@@ -274,7 +327,14 @@ def _guess_kind(where: str, distinct: Sequence[str]) -> LabelKind:
                 "name of the finding; if it is a class, type --label-kind categorical."
             )
         return "categorical"
-    if all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.IGNORECASE) for text in distinct):
+    infinite = [text for text in distinct if re.fullmatch(r"[+-]?inf(inity)?", text, re.IGNORECASE)]
+    numbers = [text for text in distinct if text not in infinite]
+    if numbers and all(_NUMBER.fullmatch(text) for text in numbers):
+        if infinite:
+            raise DataError(
+                f"{where} has {', '.join(infinite)} beside numbers such as {numbers[0]}. Correct these values; or empty "
+                "them and type --missing drop, which leaves their images out."
+            )
         if all(float(text).is_integer() for text in distinct):
             raise DataError(
                 f"{where} has numbers such as {distinct[0]}, which may be classes or quantities. Type --label-kind "
@@ -308,7 +368,7 @@ def check_files(files: Sequence[str], root: Path) -> tuple[list[str], dict[int, 
     """Look for files, without opening them.
 
     Args:
-        files: Paths, relative to `root` or absolute; "" is refused.
+        files: Paths, relative to `root` or absolute; "" is refused, and so are addresses such as https://...
         root: The folder, resolved. A relative path that leaves it, by ``..`` or a link, is refused.
 
     Returns:
@@ -330,6 +390,9 @@ def check_files(files: Sequence[str], root: Path) -> tuple[list[str], dict[int, 
         """Return why a file cannot be used, None if it can."""
         if not file:
             return ReadError("list", "empty path", "fill in the path, or delete the row")
+        if _ADDRESS.match(file):
+            hint = "write the path alone" if file.lower().startswith("file:") else "download the file, and give its path"
+            return ReadError("list", "address in place of a path; addresses are not opened", hint)
         relative = not os.path.isabs(file)  # noqa: PTH117
         if relative and (file == ".." or file.startswith("../")):
             return ReadError("list", f"path that leaves {root}", f"give a path under {root}, or an absolute one")
@@ -359,6 +422,8 @@ def check_files(files: Sequence[str], root: Path) -> tuple[list[str], dict[int, 
             return ReadError("list", problem, "write the absolute path, or copy the folder here in place of the link")
         return None
 
-    simple = [os.path.normpath(file).replace(os.sep, "/") if file else "" for file in files]
+    simple = [
+        os.path.normpath(file).replace(os.sep, "/") if file and not _ADDRESS.match(file) else file for file in files
+    ]
     looked = ((position, look(file)) for position, file in enumerate(simple))
     return simple, {position: error for position, error in looked if error is not None}

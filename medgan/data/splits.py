@@ -74,11 +74,11 @@ def find_patients(files: Sequence[str], patient_regex: str) -> list[str]:
     patients = [_patient(pattern.search(file)) for file in files]
     missed = [file for file, patient in zip(files, patients, strict=True) if not patient]
     if missed:
-        hint = nearest(patient_regex, PATIENT_PRESETS)
+        preset = "." if patient_regex in PATIENT_PRESETS else f", or a preset. {nearest(patient_regex, PATIENT_PRESETS)}"
         raise DataError(
             f"patient_regex {patient_regex!r} finds no patient in {len(missed)} of {len(files)} files, for example "
             f"{missed[0]!r}. Give a regular expression whose groups are the patient id in every path, for example "
-            rf"--patient-regex 'patient(\d+)', or a preset. {hint}"
+            rf"--patient-regex 'patient(\d+)'{preset}"
         )
     return patients
 
@@ -189,7 +189,7 @@ class Splits:
             raise DataError(
                 f"{path} cannot be read ({error.strerror}). Give a splits.json of an earlier run."
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter of thousands of brackets
             raise DataError(f"{path} is not JSON ({error}). Give a splits.json of an earlier run.") from error
         if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
             raise DataError(f'{path} holds no splits: expected "format": "{_FORMAT}". Give a splits.json of a run.')
@@ -201,6 +201,12 @@ class Splits:
         by, seed, parts = facts.get("by"), facts.get("seed"), facts.get("parts")
         if by not in ("patient", "image", "source") or not isinstance(seed, int) or not _are_parts(parts):
             raise DataError(f"{path} is damaged: by, seed or parts are not what they must be. Make the split anew.")
+        unknown = [part for part in parts if not re.fullmatch(r"train|validation|test|fold (0|[1-9][0-9]*)", part)]
+        if unknown:
+            raise DataError(
+                f"{path} has a part {unknown[0]!r}. The parts are train, validation, test, fold 0, fold 1, ...: make "
+                "the split anew."
+            )
         splits = cls(by, seed, {part: tuple(images) for part, images in parts.items()})
         if splits.fingerprint != facts.get("fingerprint"):
             raise DataError(

@@ -57,12 +57,21 @@ def test_only_wanted_columns_are_read(write) -> None:
         read_table(write("x,patients\n1,2\n"), ("patient",))
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize(("encoding", "advised"), [("latin-1", "WINDOWS-1252"), ("utf-16", "UTF-16")])
 @pytest.mark.parametrize("filler", [0, 300_000])
-def test_other_encodings(write, encoding: str, filler: int) -> None:
+def test_other_encodings(write, encoding: str, advised: str, filler: int) -> None:
     path = write("path,label\n" + "x.png,y\n" * filler + "ä.png,Größe\n", encoding=encoding)
-    with pytest.raises(DataError, match=r"table\.csv is not UTF-8 text.*iconv -f"):
+    with pytest.raises(DataError, match=rf"table\.csv is not UTF-8 text.*iconv -f {advised} "):
         read_table(path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0\0\x10JFIF\0\n\xff", "path,label\na,b\n".encode("utf-16-le")])
+@pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
+def test_files_that_are_no_text(tmp_path: Path, content: bytes, name: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(DataError, match="is not a text table: it holds NUL bytes") as caught:
+        read_table(tmp_path / name)
+    assert "iconv" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -73,11 +82,21 @@ def test_other_encodings(write, encoding: str, filler: int) -> None:
         ("path,label\na,b.png,x\nc,d.png,y\n", r"is not a table.*as many values"),
         ('path,label\n"a.png,x\n', "is not a table.*inside string"),
         ("path,label,label\n", "several columns called label"),
+        ("path,label,age\na.png,x,1\n\nb.png,y\n", r"row 2 \(line 4\) has 2 of 3 values: 'b\.png, y'"),
+        ('path,label\n"a\nb.png",x\nc.png\n', r"row 2 \(line 4\) has 1 of 2 values"),
+        (f"path,label\na.png,{'x' * 200_000}\n", "is not a table: field larger"),
     ],
 )
 def test_broken_tables(write, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_table(write(text))
+
+
+def test_blank_lines_are_no_rows(write) -> None:
+    assert read_table(write("\ufeffpath,label\r\n\r\na,x\r\n  \r\nb,\r\n\r\n")).to_numpy().tolist() == [
+        ["a", "x"],
+        ["b", ""],
+    ]
 
 
 def test_damaged_archives(tmp_path: Path) -> None:
@@ -149,12 +168,20 @@ def test_a_manifest_needs_a_path_column_and_rows(write) -> None:
         ("Patient ID", "patient_id"),
         ("labels", "label"),
         ("paths", "path"),
+        ("PatID", "patient_id"),
+        ("pat_id", "patient_id"),
+        ("Subject", "patient_id"),
+        ("subject_id", "patient_id"),
     ],
 )
 def test_misspelt_columns(write, column: str, meant: str) -> None:
     others = {"path", "label", "patient_id"} - {meant}
     with pytest.raises(DataError, match=f"column '{column}'; did you mean {meant}\\?"):
         _read(write(f"{','.join(sorted(others))},{column}\na,b,c\n"))
+
+
+def test_subjects_beside_patients_are_left_alone(write) -> None:
+    assert _read(write("path,subject,patient_id\na.png,s,p\n")).frame["patient_id"].tolist() == ["p"]
 
 
 def test_other_columns_are_left_alone(write) -> None:
@@ -170,6 +197,9 @@ def test_other_columns_are_left_alone(write) -> None:
         (["0", "1", "-1", "2"], "categorical", ("-1", "0", "1", "2"), [1, 2, 0, 3]),
         (["0.5", "-1", "", "2e1"], "continuous", ("label",), [0.5, -1, np.nan, 20]),
         (["1.5.2", "0.5"], "categorical", ("0.5", "1.5.2"), [1, 0]),
+        (["0.5", "nan", "1.5", "NaN"], "continuous", ("label",), [0.5, np.nan, 1.5, np.nan]),
+        (["1", "NAN", "0"], "categorical", ("0", "1"), [1, np.nan, 0]),
+        (["a", "nan", "inf"], "categorical", ("a", "inf"), [0, np.nan, 1]),
     ],
 )
 def test_what_a_label_column_holds(write, labels, kind, names, values) -> None:
@@ -207,6 +237,9 @@ def test_words_have_no_order_of_their_own(write) -> None:
         (["1", "0", "-1"], "has -1 beside 0 and 1.*rename the column to label:FINDING.*--label-kind categorical"),
         (["1.0", "0.0", ""], r"may be classes or quantities\. Type --label-kind"),
         (["", ""], "column label is empty"),
+        (["nan", "NaN"], "column label is empty"),
+        (["0.5", "inf", "nan", "-Infinity"], r"has inf, -Infinity beside numbers such as 0\.5\..*--missing drop"),
+        (["1", "inf"], "has inf beside numbers such as 1"),
     ],
 )
 def test_labels_that_could_be_two_things(write, labels, message) -> None:
@@ -229,6 +262,17 @@ def test_columns_of_findings(write) -> None:
         _read(path, ("Oedema",))
     with pytest.raises(ConfigError, match="--label-kind ordinal does not fit"):
         _read(path, label_kind="ordinal")
+
+
+@pytest.mark.parametrize("name", ["x", "TB", "label", "path"])
+def test_short_names_of_findings(write, name: str) -> None:
+    for column in (f"label:{name}", f"Label: {name}"):
+        assert _read(write(f"path,{column}\na,1\n")).names == (name,)
+
+
+def test_a_finding_in_two_columns(write) -> None:
+    with pytest.raises(DataError, match="several columns called label:TB"):
+        _read(write("path,label:TB,label: TB\na,1,0\n"))
 
 
 def test_columns_of_quantities(write) -> None:
@@ -319,6 +363,15 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     assert refused["/no/such.png"] == "file not found; correct the path"
     assert refused["..x"].startswith("file not found")
     assert refused["\0"].startswith("file cannot be looked at: ")
+
+
+def test_addresses_are_not_opened(tmp_path: Path) -> None:
+    given = ("http://x/a.png", "S3://bucket/a.png", "file:///a.png")
+    simple, refused = _look(tmp_path.resolve(), *given)
+    assert simple == list(given)
+    for address in given[:2]:
+        assert refused[address].endswith("addresses are not opened; download the file, and give its path")
+    assert refused["file:///a.png"].endswith("addresses are not opened; write the path alone")
 
 
 def test_links(tmp_path: Path) -> None:

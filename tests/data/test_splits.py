@@ -54,6 +54,12 @@ def test_a_broken_expression_and_a_misspelt_preset() -> None:
         find_patients(["NORMAL/IM-0115-0001.jpeg"], "kermani")
 
 
+def test_a_preset_that_does_not_fit_is_not_suggested_again() -> None:
+    with pytest.raises(DataError, match=r"'kermany' finds no patient in 1 of 1 files") as caught:
+        find_patients(["a.png"], "kermany")
+    assert str(caught.value).endswith(r"--patient-regex 'patient(\d+)'.")
+
+
 def _index(patients: list[str], **columns: list[str]) -> pd.DataFrame:
     files = [f"{position:05d}.png" for position in range(len(patients))]
     return pd.DataFrame({"file": files, "label": "", "patient_id": patients} | columns)
@@ -384,6 +390,19 @@ def test_files_that_are_no_splits(tmp_path: Path, change, message: str) -> None:
     changed = change(facts)
     (tmp_path / "splits.json").write_text(changed if isinstance(changed, str) else json.dumps(changed))
     with pytest.raises(DataError, match=message):
+        Splits.read(tmp_path / "splits.json")
+
+
+@pytest.mark.parametrize("part", ["foo", "val", "fold x", "fold 01", ""])
+def test_parts_of_unknown_names(tmp_path: Path, part: str) -> None:
+    Splits("image", 0, {"train": ("a",), part: ("b",)}).write(tmp_path / "splits.json")
+    with pytest.raises(DataError, match=f"has a part '{part}'"):
+        Splits.read(tmp_path / "splits.json")
+
+
+def test_brackets_without_end(tmp_path: Path) -> None:
+    (tmp_path / "splits.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="is not JSON"):
         Splits.read(tmp_path / "splits.json")
 
 

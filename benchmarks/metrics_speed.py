@@ -1,0 +1,259 @@
+"""How fast the metrics of features are, beside those of other libraries, and how much memory they take.
+
+    python benchmarks/metrics_speed.py
+    python benchmarks/metrics_speed.py --threads 1 --skip-all
+
+Every library gets the same float32 features, drawn anew with a spectrum that falls as that of Inception features does,
+and begins from these: extraction is the same for all. Peers that are not installed are named and left out. Each timing
+is the fastest of its runs; slow ones run once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+Features = NDArray[np.float32]
+
+_SLOW_SECONDS = 8.0
+_RUNS = 3
+
+
+def draw(count: int, width: int, seed: int) -> Features:
+    """Return positive, correlated features, float32 ``(count, width)``."""
+    rng = np.random.default_rng(seed)
+    mix = np.random.default_rng(1).standard_normal((width, width)) / np.sqrt(width)
+    spectrum = np.arange(1, width + 1) ** -0.5
+    return np.abs(rng.standard_normal((count, width)) * spectrum @ mix + 0.02 * (seed + 1)).astype(np.float32)
+
+
+class Timing(NamedTuple):
+    """Seconds on the clock, and of all threads together."""
+
+    wall: float
+    cpu: float
+
+
+def timed(work: Callable[[], object]) -> Timing:
+    """Return the smallest times of some runs."""
+    runs: list[Timing] = []
+    while len(runs) < _RUNS and (not runs or runs[-1].wall < _SLOW_SECONDS):
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        runs.append(Timing(time.perf_counter() - wall, time.process_time() - cpu))
+    return Timing(min(run.wall for run in runs), min(run.cpu for run in runs))
+
+
+class PeakMemory:
+    """Watches the memory that this process holds (Linux)."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._look()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.02):
+            self._look()
+
+    def _look(self) -> None:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        self.peak = max(self.peak, *(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:")))
+
+
+def frechet_by_torch_fidelity(real: Features, synthetic: Features) -> float:
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+    statistics = [fid_features_to_statistics(torch.from_numpy(side)) for side in (synthetic, real)]
+    return float(fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"])
+
+
+def frechet_by_monai(real: Features, synthetic: Features) -> float:
+    from monai.metrics import FIDMetric
+
+    return float(FIDMetric()(torch.from_numpy(synthetic), torch.from_numpy(real)))
+
+
+def frechet_by_pytorch_fid(real: Features, synthetic: Features) -> float:
+    from pytorch_fid.fid_score import calculate_frechet_distance
+
+    moments = [(side.mean(axis=0), np.cov(side, rowvar=False)) for side in (synthetic, real)]
+    return float(calculate_frechet_distance(*moments[0], *moments[1]))
+
+
+def frechet_by_torchmetrics(real: Features, synthetic: Features) -> float:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    class Through(torch.nn.Module):
+        """Takes features for images."""
+
+        num_features = real.shape[1]
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return features
+
+    metric = FrechetInceptionDistance(feature=Through(), input_img_size=(real.shape[1],))
+    metric.update(torch.from_numpy(real), real=True)
+    metric.update(torch.from_numpy(synthetic), real=False)
+    return float(metric.compute())
+
+
+def kernel_by_torch_fidelity(real: Features, synthetic: Features) -> float:
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    sides = torch.from_numpy(synthetic), torch.from_numpy(real)
+    found = kid_features_to_metric(*sides, kid_subsets=100, kid_subset_size=min(1000, len(real)), verbose=False)
+    return float(found["kernel_inception_distance_mean"])
+
+
+def neighbours_by_torch_fidelity(real: Features, synthetic: Features) -> float:
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    return float(
+        prc_features_to_metric(torch.from_numpy(synthetic), torch.from_numpy(real), verbose=False)["precision"]
+    )
+
+
+Peer = tuple[str, str, Callable[[Features, Features], float]]
+
+FRECHET_PEERS: list[Peer] = [
+    ("torch-fidelity", "eigvals", frechet_by_torch_fidelity),
+    ("torchmetrics", "eigvals", frechet_by_torchmetrics),
+    ("pytorch-fid", "sqrtm", frechet_by_pytorch_fid),
+    ("monai", "sqrtm", frechet_by_monai),
+]
+
+
+def installed(package: str) -> str | None:
+    """Return the version of a package, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def compare(width: int, sizes: list[int], slow_peers: bool) -> None:
+    """Print the ratios."""
+    from medgan.metrics.functional.frechet import frechet_distance
+    from medgan.metrics.functional.kernel import kernel_distance
+    from medgan.metrics.functional.manifold import precision_recall
+
+    print("| metric | N | library | value | s | CPU s | medgan is faster by | in CPU time |")
+    print("|---|---|---|---|---|---|---|---|")
+    warm = draw(20, 8, 0), draw(20, 8, 1)
+    for count in sizes:
+        real, synthetic = draw(count, width, 0), draw(count, width, 1)
+
+        def row(
+            metric: str,
+            ours: Callable[[Features, Features], float],
+            peers: list[Peer],
+            real: Features = real,
+            synthetic: Features = synthetic,
+            count: int = count,
+        ) -> None:
+            ours(*warm)
+            own = timed(lambda: ours(real, synthetic))
+            value = f"{ours(real, synthetic):.6g}"
+            print(f"| {metric} | {count:,} | medgan | {value} | {own.wall:.2f} | {own.cpu:.2f} | | |", flush=True)
+            for package, how, work in peers:
+                if installed(package) is None or (how == "sqrtm" and not slow_peers):
+                    continue
+                work(*warm)  # imports
+                found: list[float] = []
+                taken = timed(lambda work=work, found=found: found.append(work(real, synthetic)))  # type: ignore[misc]
+                ratios = f"{taken.wall / own.wall:.1f} | {taken.cpu / own.cpu:.1f}"
+                print(
+                    f"| {metric} | {count:,} | {package}, {how} | {found[0]:.6g} | {taken.wall:.2f} | {taken.cpu:.2f} "
+                    f"| {ratios} |",
+                    flush=True,
+                )
+
+        row("Fréchet", frechet_distance, FRECHET_PEERS)
+        if count <= 5_000:
+            kernel_peers: list[Peer] = [("torch-fidelity", "100 subsets of 1,000", kernel_by_torch_fidelity)]
+            row("kernel, cubic", kernel_distance, kernel_peers)
+            row(
+                "precision and recall",
+                lambda real, synthetic: precision_recall(real, synthetic).precision,
+                [("torch-fidelity", "full matrices", neighbours_by_torch_fidelity)],
+            )
+
+
+def run_all(width: int, count: int) -> None:
+    """Print the time and the memory of every metric."""
+    from medgan.metrics.functional.frechet import frechet_distance, frechet_distance_infinity
+    from medgan.metrics.functional.inception_score import inception_score
+    from medgan.metrics.functional.kernel import kernel_distance, kernel_permutation_test
+    from medgan.metrics.functional.manifold import density_coverage, precision_recall
+    from medgan.metrics.functional.wasserstein import monge_distance
+
+    real, synthetic = draw(count, width, 0), draw(count, width, 1)
+    logits = np.random.default_rng(0).standard_normal((count, 1008)).astype(np.float32)
+    work: dict[str, Callable[[], object]] = {
+        "frechet_distance": lambda: frechet_distance(real, synthetic),
+        "frechet_distance_infinity": lambda: frechet_distance_infinity(real, synthetic),
+        "kernel_distance, cubic": lambda: kernel_distance(real, synthetic),
+        "kernel_distance, rbf": lambda: kernel_distance(real, synthetic, kernel="rbf"),
+        "kernel_permutation_test, 1,000 permutations": lambda: kernel_permutation_test(real, synthetic),
+        "monge_distance, 1,000 projections": lambda: monge_distance(real, synthetic),
+        "precision_recall": lambda: precision_recall(real, synthetic),
+        "density_coverage": lambda: density_coverage(real, synthetic),
+        "inception_score, 1,008 classes": lambda: inception_score(logits, kind="logits"),
+    }
+    print(f"\n| {count:,} against {count:,} | s | peak of memory, MiB |\n|---|---|---|")
+    total, peak = 0.0, 0
+    for name, each in work.items():
+        with PeakMemory() as memory:
+            begin = time.perf_counter()
+            each()
+            taken = time.perf_counter() - begin
+        total, peak = total + taken, max(peak, memory.peak)
+        print(f"| {name} | {taken:.2f} | {memory.peak / 2**20:,.0f} |", flush=True)
+    print(f"| all | {total:.2f} | {peak / 2**20:,.0f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, default=2_048, help="features an image")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000], help="images on each side, to compare")
+    parser.add_argument("--images", type=int, default=5_000, help="images on each side, to run all metrics with")
+    parser.add_argument("--threads", type=int, default=None, help="threads; all cores if not given")
+    parser.add_argument("--slow-peers", action="store_true", help="also those that take the root of a matrix: minutes")
+    parser.add_argument("--skip-all", action="store_true", help="only compare")
+    arguments = parser.parse_args()
+    threads = arguments.threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    packages = ["numpy", "scipy", "torch", *(package for package, _, _ in FRECHET_PEERS)]
+    print(", ".join(f"{package} {installed(package) or 'missing'}" for package in packages))
+    print(f"Python {platform.python_version()}, {threads} threads, load {os.getloadavg()[0]:.1f}")
+    print(f"D = {arguments.width:,}\n")
+    with threadpool_limits(threads):
+        compare(arguments.width, arguments.sizes, arguments.slow_peers)
+        if not arguments.skip_all:
+            run_all(arguments.width, arguments.images)
+
+
+if __name__ == "__main__":
+    main()
