@@ -100,7 +100,8 @@ def is_constant(pixels: NDArray[Any]) -> bool:
         pixels: Shape ``(..., channels)``.
     """
     flat = pixels.reshape(-1, pixels.shape[-1])
-    return bool((flat.min(axis=0) == flat.max(axis=0)).all())
+    # Every 997th pixel settles it for all but a few images, at no cost.
+    return not (flat[::997] != flat[0]).any() and not (flat != flat[0]).any()
 
 
 def without_equal_channels(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -15,6 +15,8 @@ Decisions, for those who compare with another reader:
 * A file without preamble is a DICOM file if it is named so and what is parsed of it names a known kind of object, or
   describes pixels. Where it does not say how it is encoded, what the parser found is taken.
 * PatientID is replaced by a hash, so that it is written nowhere.
+* Pixels that use other bits than BitsStored and HighBit say are refused, but for overlays that the file declares there.
+* A compressed frame must have the size and samples of the header; some decoders would return a part of it.
 
 Reference: DICOM PS3.3, C.7.6.3 (Image Pixel), C.7.6.16 (Functional Groups), C.11.1 (Modality LUT), C.11.2 (VOI LUT).
 """
@@ -24,11 +26,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
+import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +41,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, dcmread
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
+from pydicom.encaps import generate_frames
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
+    RLELossless,
+)
 
 from medgan.data.decoded import DecodedImage, ReadError, Reading, without_equal_channels
 from medgan.data.readers import DICOM_SUFFIXES
@@ -48,6 +61,8 @@ _PREAMBLE = 128  # bytes before the letters DICM
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _RGB = ("RGB", "YBR_RCT", "YBR_ICT")  # the latter two name JPEG 2000's inner colours; its decoders give RGB
+# Of JPEG and JPEG-LS: the header of a frame
+_FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _MOST_VALUES = 2**30  # of one file: 4 GiB of float32
 _INTEGERS: dict[float, type[np.unsignedinteger[Any]]] = {255: np.uint8, 65535: np.uint16}  # by the width of the range
 _DAMAGED = "the file is damaged: copy it again from its origin, or delete it"
@@ -282,7 +297,12 @@ def _decode(dataset: Dataset, count: int, wanted: int | None) -> tuple[NDArray[A
         raise ReadError("decode", f"compressed pixels in a file that says {syntax.name}", _DAMAGED)
     if not decoder.is_available:
         raise ReadError("decode", f"no codec for {syntax.name}", _CODECS)
-    options: dict[str, Any] = {"number_of_frames": count, "allow_excess_frames": False}
+    # Unused bits are looked at below: pydicom 3.0 drops them, whatever they hold, and heeds no HighBit
+    options: dict[str, Any] = {
+        "number_of_frames": count,
+        "allow_excess_frames": False,
+        "correct_unused_bits": False,
+    }
     try:
         # Not frame by frame: pydicom 3.0 cannot correct the sign of JPEG 2000 there, as its buffer is read-only
         stored, properties = decoder.as_array(dataset, index=None if wanted is None else wanted - 1, **options)
@@ -293,9 +313,97 @@ def _decode(dataset: Dataset, count: int, wanted: int | None) -> tuple[NDArray[A
             raise ReadError("decode", f"no codec for {syntax.name} with 12 bits", _CODEC_12_BIT) from exception
         hint = f"{_DAMAGED}; or {_CODECS}" if decoder.missing_dependencies else _DAMAGED
         raise ReadError("decode", _describe(exception), hint) from exception
+    if syntax.is_encapsulated and syntax != RLELossless:
+        _check_streams(dataset, count, wanted)
     native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    native = _stored_bits(native, dataset, shifted=decoder.is_native or syntax == RLELossless)
     frames = native if count > 1 and wanted is None else native[None]
     return frames, str(properties["photometric_interpretation"])
+
+
+def _check_streams(dataset: Dataset, count: int, wanted: int | None) -> None:
+    """Refuse compressed frames of another size or number of samples than the header's.
+
+    GDCM decodes such frames, and returns as many of their bytes as the header asks for.
+    """
+    offsets = (dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths"))
+    extended = (offsets[0], offsets[1]) if offsets[0] and offsets[1] else None
+    streams = generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=extended)
+    expected = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
+    for frame, stream in enumerate(islice(streams, count), start=1):
+        found = _stream_shape(stream) if wanted in {None, frame} else None
+        if found is not None and found != expected:
+            shapes = [f"{rows} x {columns} pixels of {samples} samples" for rows, columns, samples in (found, expected)]
+            raise ReadError("decode", f"compressed frame of {shapes[0]} where the header says {shapes[1]}", _DAMAGED)
+
+
+def _stream_shape(stream: bytes) -> tuple[int, int, int] | None:
+    """Rows, columns and samples that a JPEG, JPEG-LS or JPEG 2000 stream states; None if it states none."""
+    start = stream.find(b"\xff\x4f\xff\x51")
+    if stream[:2] != b"\xff\xd8" and start >= 0:  # JPEG 2000: the size follows the start, in a JP2 file or without
+        right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
+        return bottom - top, right - left, struct.unpack_from(">H", stream, start + 40)[0]
+    position = 2
+    while position + 10 <= len(stream) and stream[position] == 0xFF:
+        marker = stream[position + 1]
+        if marker == 0xFF:  # filling
+            position += 1
+        elif marker in _FRAME_MARKERS:
+            rows, columns, samples = struct.unpack_from(">HHB", stream, position + 5)
+            return (rows, columns, samples) if rows else None  # 0: stated after the first scan
+        else:
+            position += 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
+    return None
+
+
+def _stored_bits(pixels: NDArray[Any], dataset: Dataset, *, shifted: bool) -> NDArray[Any]:
+    """Bring pixels to their stored bits and their sign.
+
+    Args:
+        pixels: As decoded, of any shape.
+        dataset: The parsed file.
+        shifted: Whether HighBit tells where in a decoded value the stored bits are, as it does without compression.
+
+    Returns:
+        The values, of the same type.
+
+    Raises:
+        ReadError: If other bits are in use, but for those of overlays and what a negative value's sign fills.
+    """
+    width = 8 * pixels.itemsize
+    bits = int(dataset.get("BitsStored") or width)
+    if pixels.dtype.kind == "f" or bits >= width:
+        return pixels
+    # Files say a HighBit that leaves no room for the bits; whether it matters, the pixels tell
+    high = int(_number(dataset, "HighBit", bits - 1)) if shifted else bits - 1
+    low = min(max(high - bits + 1, 0), width - bits)
+    used = (1 << bits) - 1 << low
+    overlays = sum({1 << position for position in _overlay_bits(dataset) if 0 <= position < width}) & ~used
+    below = (1 << low) - 1 & ~overlays
+    above = (1 << width) - 1 & ~used & ~below & ~overlays
+    raw = pixels.view(f"u{pixels.itemsize}")
+    kind = raw.dtype.type
+    strange = (raw & kind(below | above)) != 0
+    if pixels.dtype.kind == "i" and strange.any():  # the sign of a negative value may fill what is above
+        negative = (raw >> kind(low + bits - 1) & kind(1)) == 1
+        strange &= ~(negative & ((raw & kind(below | above)) == kind(above)))
+    if strange.any():
+        content = int(np.bitwise_or.reduce(raw[strange])) & ~overlays
+        found = f"{(content & -content).bit_length() - 1}...{content.bit_length() - 1}"
+        error = f"pixels use the bits {found}, where BitsStored {bits} and HighBit {high} say {low}...{low + bits - 1}"
+        raise ReadError("decode", error, "mend BitsStored and HighBit of the file, or leave it out")
+    shifted_up: NDArray[Any] = pixels << (width - bits - low)
+    return shifted_up >> (width - bits)
+
+
+def _overlay_bits(dataset: Dataset) -> list[int]:
+    """Bits of the pixels in which overlays lie: DICOM PS3.3 before 2004, C.9.2."""
+    groups = (0x6000 + 2 * number for number in range(16))
+    return [
+        int(dataset[group, 0x0102].value)
+        for group in groups
+        if (group, 0x0102) in dataset and (group, 0x3000) not in dataset
+    ]
 
 
 # ------------------------------------------------------------------------------------------- grey values

@@ -103,8 +103,8 @@ def read_table(path: Path, required: Sequence[str] = (), others: Collection[str]
         ) from error
     except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
         raise DataError(
-            f"{path} is not a table: {str(error).strip().rstrip('.')}. Each row needs as many values as the header has names; a "
-            'value with a comma in it goes in double quotes, such as "a,b.png".'
+            f"{path} is not a table: {str(error).strip().rstrip('.')}. Each row needs as many values as the header "
+            'has names; a value with a comma in it goes in double quotes, such as "a,b.png".'
         ) from error
     except (OSError, EOFError) as error:
         raise DataError(f"{path} cannot be read ({error}). Copy it again from its origin.") from error
@@ -332,8 +332,8 @@ def _guess_kind(where: str, distinct: Sequence[str]) -> LabelKind:
     if numbers and all(_NUMBER.fullmatch(text) for text in numbers):
         if infinite:
             raise DataError(
-                f"{where} has {', '.join(infinite)} beside numbers such as {numbers[0]}. Correct these values; or empty "
-                "them and type --missing drop, which leaves their images out."
+                f"{where} has {', '.join(infinite)} beside numbers such as {numbers[0]}. Correct these values; or "
+                "empty them and type --missing drop, which leaves their images out."
             )
         if all(float(text).is_integer() for text in distinct):
             raise DataError(
@@ -391,7 +391,9 @@ def check_files(files: Sequence[str], root: Path) -> tuple[list[str], dict[int, 
         if not file:
             return ReadError("list", "empty path", "fill in the path, or delete the row")
         if _ADDRESS.match(file):
-            hint = "write the path alone" if file.lower().startswith("file:") else "download the file, and give its path"
+            hint = (
+                "write the path alone" if file.lower().startswith("file:") else "download the file, and give its path"
+            )
             return ReadError("list", "address in place of a path; addresses are not opened", hint)
         relative = not os.path.isabs(file)  # noqa: PTH117
         if relative and (file == ".." or file.startswith("../")):

@@ -74,11 +74,11 @@ def find_patients(files: Sequence[str], patient_regex: str) -> list[str]:
     patients = [_patient(pattern.search(file)) for file in files]
     missed = [file for file, patient in zip(files, patients, strict=True) if not patient]
     if missed:
-        preset = "." if patient_regex in PATIENT_PRESETS else f", or a preset. {nearest(patient_regex, PATIENT_PRESETS)}"
+        hint = nearest("" if patient_regex in PATIENT_PRESETS else patient_regex, PATIENT_PRESETS)
         raise DataError(
             f"patient_regex {patient_regex!r} finds no patient in {len(missed)} of {len(files)} files, for example "
             f"{missed[0]!r}. Give a regular expression whose groups are the patient id in every path, for example "
-            rf"--patient-regex 'patient(\d+)'{preset}"
+            rf"--patient-regex 'patient(\d+)', or a preset. {hint}"
         )
     return patients
 

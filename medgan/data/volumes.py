@@ -17,12 +17,14 @@ Decisions, for those who compare with another reader:
   files do not say which range their values have, so most volumes need a window.
 * Resampling averages where voxels become larger. MONAI 1.6's ``Spacing`` interpolates between the nearest voxels, so
   fine structures turn into coarse ones that the body does not have.
+* A header may name the file of its voxels only in its own folder or below: a data set must not read other files.
 * Of several volumes in one file, as in a fourth axis for time, none is taken: which of them is meant is not ours to
   guess. Colour is refused as well.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -41,7 +43,7 @@ from medgan.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["VOLUME_SUFFIXES", "Slices", "find_series", "is_volume", "parse_slices", "read_volume"]
+__all__ = ["VOLUME_SUFFIXES", "Slices", "data_files", "find_series", "is_volume", "parse_slices", "read_volume"]
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
@@ -54,6 +56,8 @@ _TO_MM = {"meter": 1000.0, "micron": 0.001}  # units of NIfTI; files that say no
 _UNEVEN = 0.2  # of the distance between slices: how far a slice may lie from where it should
 _STRAYS = 0.1  # of the slices: how many images of another orientation are left out
 _DAMAGED = "the file is damaged or not what its name says: copy it again from its origin, or delete it"
+_NRRD_DATA = {b"data file", b"datafile"}
+_MOST_HEADER = 2**20  # bytes of a text header
 _OWN_FOLDER = "give each of them a folder of its own"
 
 
@@ -134,11 +138,29 @@ def is_volume(path: Path) -> bool:
     return path.name.lower().endswith(VOLUME_SUFFIXES)
 
 
+def data_files(path: Path) -> list[Path]:
+    """List the files that hold the voxels of a volume's header, for MetaImage and NRRD.
+
+    Args:
+        path: The volume's file; only its text header is read.
+
+    Returns:
+        The files as the header names them, each beside the header unless its name is absolute: whether they exist, and
+        whether `read_volume` accepts them, is not checked. Empty for volumes of one file, and for all other files.
+
+    Raises:
+        OSError: If the header cannot be read.
+    """
+    names = _data_names(path)
+    return [] if names is None or _is_pattern(names) else [path.parent / name for name in names]
+
+
 def find_series(folder: Path) -> dict[str, list[Path]]:
     """Find the DICOM series of a folder, without decoding any pixels.
 
     Args:
         folder: The folder; folders within are left alone, as are hidden files and files that are not DICOM images.
+            What is named as a DICOM file must be one: else a damaged slice would be missing without a word.
 
     Returns:
         Paths of each series, by SeriesInstanceUID, in the order of the slices along their normal, which points to the
@@ -350,6 +372,57 @@ def _load_nifti(path: Path) -> _Volume:
     return _Volume(values, axes, "NIfTI", 8 * dtype.itemsize, (0, 255) if plain else None)
 
 
+def _data_names(path: Path) -> list[str] | None:
+    """Return what a MetaImage or NRRD header names as its data files, [] for none; None if it cannot be told.
+
+    A list of files gives their names, a pattern of names the pattern.
+    """
+    suffix = path.suffix.lower()
+    metaimage = suffix in {".mha", ".mhd"}
+    if not metaimage and suffix not in {".nrrd", ".nhdr"}:
+        return []
+    with path.open("rb") as file:
+        head = file.read(_MOST_HEADER + 1)
+    lines = iter(head.split(b"\n"))
+    for line in lines:
+        if not metaimage and not line.strip(b"\r"):
+            return []  # what follows are the voxels
+        for part in line.split(b"\r"):
+            match = re.fullmatch(rb"\s*(\w+(?: \w+)*)\s*[:=]\s*(.*?)[\s\0]*", part, re.DOTALL)
+            if match is None or match[1].lower() not in ({b"elementdatafile"} if metaimage else _NRRD_DATA):
+                continue
+            value = os.fsdecode(match[2])
+            if metaimage and value.upper() == "LOCAL":
+                return []
+            if not value.startswith("LIST"):
+                return [value]
+            names = [os.fsdecode(name.strip()) for name in lines]
+            return [name for name in names if name] if len(head) <= _MOST_HEADER else None
+    return None if metaimage or len(head) > _MOST_HEADER else []
+
+
+def _is_pattern(names: list[str]) -> bool:
+    """Whether a header names its data files by a pattern, such as ``slice%03d.raw 1 10 1``."""
+    return len(names) == 1 and "%" in names[0]
+
+
+def _check_data_files(path: Path) -> None:
+    """Refuse a header whose data files lie outside of its folder, or cannot be told."""
+    names = _data_names(path)
+    hint = "save the volume as one file, .mha or .nrrd"
+    if names is None:
+        raise ReadError("open", "the header does not say where its voxels are", _DAMAGED)
+    if _is_pattern(names):
+        raise ReadError("open", f"data files by a pattern, {names[0]}", hint)
+    folder = path.parent.resolve()
+    for name in names:
+        file = (path.parent / name).resolve()
+        if not file.is_relative_to(folder):
+            raise ReadError("open", f"data file outside of the folder: {name}", f"move it beside the header; or {hint}")
+        if not file.is_file():
+            raise ReadError("open", f"data file {name} is missing", f"copy it beside the header; or {hint}")
+
+
 def _load_with_itk(path: Path) -> _Volume:
     """Read a MetaImage or NRRD file."""
     try:
@@ -357,6 +430,7 @@ def _load_with_itk(path: Path) -> _Volume:
     except ImportError:
         hint = 'type pip install "medgan[volumes]", or convert the file to NIfTI'
         raise ReadError("open", "MetaImage and NRRD files need SimpleITK, which is not installed", hint) from None
+    _check_data_files(path)
     mode = "MetaImage" if path.suffix.lower() in {".mha", ".mhd"} else "NRRD"
     reader = itk.ImageFileReader()
     reader.SetImageIO({"MetaImage": "MetaImageIO", "NRRD": "NrrdImageIO"}[mode])
@@ -375,9 +449,9 @@ def _load_with_itk(path: Path) -> _Volume:
             raise ReadError("check", error, "save the volume in the space left-posterior-superior")
         image = reader.Execute()
     except RuntimeError as exception:
-        # The first line names a source file of ITK.
+        # The first line names a source file of ITK; others name objects by their place in memory, new in every run.
         error = " ".join(str(exception).partition("\n")[2].split()) or str(exception)
-        raise ReadError("decode", error, _DAMAGED) from exception
+        raise ReadError("decode", re.sub(r"\s*\(?\b0x[0-9a-fA-F]+\b\)?", "", error), _DAMAGED) from exception
     count = image.GetDimension()
     directions = np.reshape(image.GetDirection(), (count, count))
     axes = _LPS_TO_RAS @ (directions * image.GetSpacing())[:3, :3]
@@ -410,6 +484,7 @@ class _Header:
         frame: Which frame of the file, from 0.
         series: SeriesInstanceUID.
         uid: SOPInstanceUID.
+        photometric: Photometric interpretation.
         localizer: Whether it is an overview on which the scan was planned.
         shape: Rows and columns.
         position: Of its first pixel, in mm, leftwards, backwards and upwards (LPS+), shape (3,); None if unknown.
@@ -422,6 +497,7 @@ class _Header:
     frame: int
     series: str
     uid: str
+    photometric: str
     localizer: bool
     shape: tuple[int, int]
     position: NDArray[np.float64] | None
@@ -440,10 +516,18 @@ class _Header:
 def _list_series(folder: Path) -> dict[str, list[_Header]]:
     """Find the slices of each series of a folder, by SeriesInstanceUID."""
     from medgan.data.dicom import is_dicom
+    from medgan.data.readers import DICOM_SUFFIXES
 
     with _guard():
-        files = (path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith("."))
-        return _by_series([header for path in files if is_dicom(path) for header in _read_header(path)])
+        files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+        headers: list[_Header] = []
+        for path in files:
+            if is_dicom(path):
+                headers += _read_header(path)
+            elif path.suffix.lower() in DICOM_SUFFIXES:
+                error = "not a DICOM file" if path.stat().st_size else "empty file (0 bytes)"
+                raise ReadError("open", f"{path.name}: {error}", _DAMAGED)
+        return _by_series(headers)
 
 
 def _by_series(headers: list[_Header]) -> dict[str, list[_Header]]:
@@ -461,8 +545,13 @@ def _read_header(path: Path) -> list[_Header]:
     try:
         dataset = dcmread(path, stop_before_pixels=True, force=True)
         if "Rows" not in dataset:
-            return []
+            kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+            if path.stat().st_size and kind and "Image Storage" not in kind.name:
+                return []
+            raise ReadError("open", f"{path.name}: ends before it describes its pixels", _DAMAGED)
         return [_read_frame(path, dataset, frame) for frame in range(int(dataset.get("NumberOfFrames") or 1))]
+    except ReadError:
+        raise
     except Exception as exception:  # pydicom raises anything from KeyError to struct.error
         raise ReadError("open", f"{path.name}: {type(exception).__name__}: {exception}", _DAMAGED) from exception
 
@@ -483,6 +572,7 @@ def _read_frame(path: Path, dataset: Dataset, frame: int) -> _Header:
         frame=frame,
         series=str(dataset.get("SeriesInstanceUID", "")),
         uid=str(dataset.get("SOPInstanceUID", path)),
+        photometric=str(dataset.get("PhotometricInterpretation", "")),
         localizer="LOCALIZER" in (dataset.get("ImageType") or ()),
         shape=(int(dataset.Rows), int(dataset.Columns)),
         position=numbers("PlanePositionSequence", "ImagePositionPatient", 3),
@@ -516,6 +606,9 @@ def _load_series(series: dict[str, list[_Header]]) -> _Volume:
         counts = ", ".join(str(len(stack)) for stack in stacks)
         raise ReadError("check", f"{len(stacks)} series in one folder, of {counts} slices", _OWN_FOLDER)
     headers = stacks[0]
+    if {"MONOCHROME1", "MONOCHROME2"} <= {header.photometric for header in headers}:
+        error = "a series with slices of MONOCHROME1 and of MONOCHROME2: light and dark are swapped in some"
+        raise ReadError("check", error, "leave the series out, or mend the program that wrote the files")
     axes = _axes(headers)
     shape = (len(headers), *headers[0].shape)
     _check_size(shape, "leave out slices, or cut out the part that matters")

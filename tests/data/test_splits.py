@@ -57,7 +57,7 @@ def test_a_broken_expression_and_a_misspelt_preset() -> None:
 def test_a_preset_that_does_not_fit_is_not_suggested_again() -> None:
     with pytest.raises(DataError, match=r"'kermany' finds no patient in 1 of 1 files") as caught:
         find_patients(["a.png"], "kermany")
-    assert str(caught.value).endswith(r"--patient-regex 'patient(\d+)'.")
+    assert "Did you mean" not in str(caught.value)
 
 
 def _index(patients: list[str], **columns: list[str]) -> pd.DataFrame:
