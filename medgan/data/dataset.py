@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["DataWarning", "ImageDataset", "open_configured", "open_dataset"]
 
 _SHOWN = 5  # bad files named in a message
-_WORTH_A_WORKER = 1500  # files that a process decodes in the time that it needs to start
 
 
 class DataWarning(UserWarning):
@@ -592,8 +590,8 @@ def open_dataset(
             the patient id, such as ``patient(\d+)``. None for what the source itself knows.
         max_bad: Accepted share of unusable files; None to open whatever is there, and look at it (`check_usable`).
         cache_dir: Where to keep decoded images; ``$MEDGAN_CACHE`` or the user's cache folder if None.
-        workers: Number of processes that decode at the first opening; 0 decodes in this one, None takes one for each
-            core if there is much to decode. A script that asks for any needs ``if __name__ == "__main__":``.
+        workers: Number of processes that decode at the first opening; 0 decodes in this one, None starts one for
+            each core if that takes long. A script that asks for any needs ``if __name__ == "__main__":``.
         progress: Called with the numbers of files done and of all, during the first opening.
 
     Returns:
@@ -660,8 +658,6 @@ def open_dataset(
         missing=missing,
         view=view,
     )
-    if workers is None:
-        workers = _useful_workers(len(found.entries))
     store = open_store(found, preprocessing, cache_dir=cache_dir, workers=workers, progress=progress)
     index = store.index
     if patient_regex is not None:
@@ -757,12 +753,6 @@ def _checked_spacing(spacing: float | str | tuple[float, float, float] | None) -
     if len(numbers) != 3 or not all(np.isfinite(number) and number > 0 for number in numbers):
         raise ConfigError(f"spacing must be one or three lengths in mm, such as 1.5 or (3, 1, 1), got {spacing!r}.")
     return float(numbers[0]), float(numbers[1]), float(numbers[2])
-
-
-def _useful_workers(entries: int) -> int:
-    """Processes that decode faster than this one does, after the seconds that they take to start."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, entries // _WORTH_A_WORKER) if cores > 1 and entries >= 2 * _WORTH_A_WORKER else 0
 
 
 def _find_source(

@@ -55,6 +55,7 @@ Progress = Callable[[int, int], None]
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError)
 _CHUNK = 32  # entries a task of a worker process
 _MARK_SECONDS = 5.0  # between marks from which an interrupted build goes on
+_TRIAL_SECONDS, _LONG_SECONDS = 3.0, 30.0
 _HEADER_BYTES = 128  # of an .npy file; room for any shape
 _FULLY_CHECKED_BYTES = 2 * 1024**3
 _READERS = (
@@ -167,7 +168,7 @@ def open_store(
     preprocessing: Preprocessing,
     *,
     cache_dir: Path | None = None,
-    workers: int = 0,
+    workers: int | None = 0,
     progress: Progress | None = None,
 ) -> Store:
     """Open the store of a source, and make it first if there is none or it is damaged.
@@ -176,7 +177,8 @@ def open_store(
         source: The images.
         preprocessing: How to bring them into shape.
         cache_dir: Folder for stores; `default_cache_dir` if None.
-        workers: Number of processes that decode; 0 decodes in this one.
+        workers: Number of processes that decode; 0 decodes in this one, None begins so and starts one for each core if
+            that takes long.
         progress: Told of the decoding, if there is any.
 
     Returns:
@@ -462,7 +464,7 @@ def _write_header(path: Path, shape: tuple[int, ...], dtype: str) -> None:
 
 
 def _build(
-    source: Source, preprocessing: Preprocessing, folder: Path, *, workers: int, progress: Progress | None
+    source: Source, preprocessing: Preprocessing, folder: Path, *, workers: int | None, progress: Progress | None
 ) -> None:
     """Decode all images of a source into a store."""
     entries, total = source.entries, len(source.entries)
@@ -498,12 +500,19 @@ def _build(
     (folder / "store.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _results(source: Source, preprocessing: Preprocessing, start: int, workers: int) -> Iterator[_Result]:
+def _results(source: Source, preprocessing: Preprocessing, start: int, workers: int | None) -> Iterator[_Result]:
     """Decode every entry from `start` on, in order, in this process or several."""
     total = len(source.entries)
     if not workers:
         pipeline = preprocessing.make_pipeline()
-        for position in range(start, total):
+        begin = time.monotonic()
+        for done, position in enumerate(range(start, total)):
+            seconds = time.monotonic() - begin
+            left = seconds / max(1, done) * (total - position)
+            # A process takes some seconds to start; it is worth them if there is much left to do.
+            if workers is None and done and seconds > _TRIAL_SECONDS and left > _LONG_SECONDS and _cores() > 1:
+                yield from _results(source, preprocessing, position, _cores())
+                return
             yield _process(source, preprocessing, pipeline, position)
         return
     chunks = iter([range(first, min(first + _CHUNK, total)) for first in range(start, total, _CHUNK)])
@@ -520,6 +529,11 @@ def _results(source: Source, preprocessing: Preprocessing, start: int, workers: 
                 yield from waiting.popleft().result()
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _worker: dict[str, Any] = {}  # of a worker process: its source, preprocessing and pipeline

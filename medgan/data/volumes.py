@@ -546,7 +546,7 @@ def _read_header(path: Path) -> list[_Header]:
         dataset = dcmread(path, stop_before_pixels=True, force=True)
         if "Rows" not in dataset:
             kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-            if path.stat().st_size and kind and "Image Storage" not in kind.name:
+            if kind and "Image Storage" not in kind.name:
                 return []
             raise ReadError("open", f"{path.name}: ends before it describes its pixels", _DAMAGED)
         return [_read_frame(path, dataset, frame) for frame in range(int(dataset.get("NumberOfFrames") or 1))]

@@ -10,6 +10,7 @@ import pickle
 import sys
 import types
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     HTJ2KLossless,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
@@ -152,13 +155,69 @@ def test_monochrome2_is_never_inverted(write):
     assert "inverted" not in image.facts
 
 
-@pytest.mark.parametrize("junk", [0, 0xF000])
-def test_12_bits_in_16_are_scaled_by_4095(write, junk):
-    """By the type, not by the brightest pixel; and whatever lies in the unused bits is ignored."""
+def test_12_bits_in_16_are_scaled_by_4095(write):
+    """By the type, not by the brightest pixel."""
     pixels = RAMP_12 // 2
-    found, _ = read_one(write(pixels | junk, BitsStored=12, HighBit=11))
+    found, _ = read_one(write(pixels, BitsStored=12, HighBit=11))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, pixels / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_high_bit_says_where_the_bits_are(write, syntax):
+    found, _ = read_one(write(RAMP_12 << 4, syntax, BitsStored=12, HighBit=15))
+    np.testing.assert_allclose(found, RAMP_12 / 4095, atol=1e-6)
+    signed = (RAMP_12.astype(np.int16) - 2048) << 2
+    stored = read_stored_values(write(signed, syntax, BitsStored=12, HighBit=13))
+    np.testing.assert_array_equal(stored.values[0], RAMP_12 - 2048.0)
+
+
+@pytest.mark.parametrize("elements", [{"HighBit": None}, {"HighBit": 7}, {"HighBit": 11}])
+def test_high_bits_that_cannot_be_are_ignored(write, elements):
+    found, _ = read_one(write(RAMP_12, BitsStored=12, **elements))
+    np.testing.assert_allclose(found, RAMP_12 / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "bits", "high", "error"),
+    [
+        (RAMP_12 | 1, 8, 7, "bits 0...11, where BitsStored 8 and HighBit 7 say 0...7"),
+        (RAMP_12 | 0xF000, 12, 11, "bits 0...15, where BitsStored 12 and HighBit 11 say 0...11"),
+        (RAMP_12, 12, 15, "bits 0...11, where BitsStored 12 and HighBit 15 say 4...15"),
+        (RAMP_12.astype(np.int16), 10, 9, "bits 0...11, where BitsStored 10 and HighBit 9 say 0...9"),
+    ],
+)
+def test_pixels_of_more_bits_than_stored_are_refused(write, pixels, bits, high, error):
+    """Dropping the others would make noise of them."""
+    with pytest.raises(ReadError) as caught:
+        read(write(pixels, BitsStored=bits, HighBit=high))
+    assert caught.value.stage == "decode"
+    assert error in caught.value.error
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_overlays_within_the_pixels_are_left_aside(write, kind):
+    pixels = RAMP_12 // 2 | (np.arange(256, dtype=np.uint16).reshape(16, 16) % 2) << 14
+    overlay = {"BitsStored": 12, "HighBit": 11}
+    path = write(pixels.astype(kind), **overlay)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new(0x60020102, "US", 14)
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read_stored_values(path).values[0], RAMP_12 // 2)
+    dataset[0x60020102].value = 13
+    dataset.save_as(path)
+    with pytest.raises(ReadError, match="BitsStored 12"):
+        read(path)
+
+
+def test_overlays_beside_the_pixels_excuse_nothing(write):
+    path = write(RAMP_12 | 0x1000, BitsStored=12, HighBit=11)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new(0x60000102, "US", 12)
+    dataset.add_new(0x60003000, "OW", bytes(32))
+    dataset.save_as(path)
+    with pytest.raises(ReadError, match="BitsStored 12"):
+        read(path)
 
 
 def test_signed_16_bit_ct(write):
@@ -834,6 +893,38 @@ def test_too_few_compressed_frames(tmp_path):
     assert caught.value.stage == "decode"
 
 
+@pytest.mark.parametrize(("syntax", "kind"), [(JPEGBaseline8Bit, "JPEG"), (JPEG2000Lossless, "JPEG2000")])
+@pytest.mark.parametrize(
+    ("shape", "stated"),
+    [
+        ((16, 16, 3), "16 x 16 pixels of 3 samples"),
+        ((32, 16), "32 x 16 pixels of 1 samples"),
+        ((8, 16), "8 x 16 pixels of 1 samples"),
+    ],
+)
+@pytest.mark.usefixtures("codecs")
+def test_compressed_frames_must_fit_the_header(write, syntax, kind, shape, stated):
+    """A decoder may return the first bytes of such a frame, an enlarged fragment, or crash."""
+
+    def encapsulated(pixels):
+        stream = BytesIO()
+        Image.fromarray(pixels).save(stream, kind, **({"no_jp2": True} if kind == "JPEG2000" else {}))
+        return pydicom.encaps.encapsulate([stream.getvalue()])
+
+    assert read(write(syntax=syntax, PixelData=encapsulated(RAMP)))[0].size == (16, 16)
+    with pytest.raises(ReadError) as caught:
+        read(write(syntax=syntax, PixelData=encapsulated(np.resize(RAMP, shape))))
+    assert caught.value.stage == "decode"
+    assert caught.value.error == f"compressed frame of {stated} where the header says 16 x 16 pixels of 1 samples"
+
+
+@pytest.mark.usefixtures("codecs")
+def test_messages_name_no_places_in_memory(write):
+    with pytest.raises(ReadError) as caught:
+        read(write(syntax=JPEGBaseline8Bit, PixelData=pydicom.encaps.encapsulate([b"no picture"])))
+    assert "0x" not in caught.value.error
+
+
 def test_more_pixels_than_frames(write):
     """The header counts."""
     (image,) = read(write(PixelData=RAMP.tobytes() * 2))
@@ -937,7 +1028,7 @@ def test_odd_metadata_neither_warns_nor_logs(write, caplog):
     with caplog.at_level(logging.DEBUG):
         read(path)
         with pytest.raises(ReadError, match="Unable to decode"):
-            read(BUNDLED / "JPEG2000-embedded-sequence-delimiter.dcm")
+            read(write(syntax=JPEGBaseline8Bit, PixelData=pydicom.encaps.encapsulate([b"no picture"])))
     assert not caplog.records
     assert logger.level == before
 
@@ -979,7 +1070,7 @@ NO_PICTURE = {
     "waveform_ecg": "12-lead ECG Waveform Storage",
 }
 DAMAGED = {
-    "JPEG2000-embedded-sequence-delimiter": "Unable to decode",
+    "JPEG2000-embedded-sequence-delimiter": "compressed frame of 1024 x 3722445056 pixels",
     "MR_truncated": "8130 vs 8192 bytes",
     "badVR": "NumberOfFrames is not a number",
     "meta_missing_tsyntax": "0 rows and 0 columns",

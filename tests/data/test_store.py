@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +220,31 @@ def test_the_header_has_room_for_any_array(tmp_path: Path) -> None:
             assert np.lib.format.read_magic(stream) == (1, 0)
             assert np.lib.format.read_array_header_1_0(stream) == (shape, False, np.dtype(dtype))
             assert stream.tell() == _HEADER_BYTES == path.stat().st_size
+
+
+@pytest.mark.slow
+def test_worker_processes_come_when_it_takes_long(make_folder, tmp_path: Path, monkeypatch) -> None:
+    root = make_folder(A=40, B=30)
+    alone = open_dataset(root, size=16, cache_dir=tmp_path / "a")
+    monkeypatch.setattr("medgan.data.store._TRIAL_SECONDS", -1.0)
+    monkeypatch.setattr("medgan.data.store._cores", lambda: 2)
+    started: list[int] = []
+
+    def counted(workers: int, *arguments: object) -> ProcessPoolExecutor:
+        started.append(workers)
+        return ProcessPoolExecutor(workers, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("medgan.data.store.ProcessPoolExecutor", counted)
+    open_dataset(root, size=16, cache_dir=tmp_path / "b", workers=None)
+    assert not started  # little is left to do
+    monkeypatch.setattr("medgan.data.store._LONG_SECONDS", 0.0)
+    calls: list[int] = []
+    together = open_dataset(
+        root, size=16, cache_dir=tmp_path / "c", workers=None, progress=lambda done, total: calls.append(done)
+    )
+    assert started == [2]
+    assert calls == list(range(1, 71))
+    assert together.fingerprint == alone.fingerprint
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medgan.data.decoded import DecodedImage, ReadError, Reading
-from medgan.data.volumes import Slices, find_series, is_volume, parse_slices, read_volume
+from medgan.data.volumes import Slices, data_files, find_series, is_volume, parse_slices, read_volume
 from medgan.data.window import Window
 from medgan.errors import ConfigError
 
@@ -434,6 +434,99 @@ def test_nrrd_without_a_space_of_the_patient_is_refused(tmp_path: Path, space: s
     assert "no orientation" in _refused(_nrrd(tmp_path / "scan.nrrd", space)).error
 
 
+def _voxels(folder: Path) -> bytes:
+    folder.mkdir(exist_ok=True)
+    content = _anatomy().astype("<i2").tobytes(order="F")
+    (folder / "voxels.raw").write_bytes(content)
+    size = len(content) // 7
+    for number in range(7):
+        (folder / f"slice{number}.raw").write_bytes(content[number * size : (number + 1) * size])
+    return content
+
+
+def _detached(path: Path, data: str) -> Path:
+    """Write a header without voxels."""
+    if path.suffix in {".mhd", ".mha"}:
+        path.write_text(
+            "ObjectType = Image\nNDims = 3\nDimSize = 5 6 7\nElementSpacing = 1.5 2 3\nElementType = MET_SHORT\n"
+            "TransformMatrix = -1 0 0 0 -1 0 0 0 1\nBinaryDataByteOrderMSB = False\n"
+            f"ElementDataFile = {data}\n"
+        )
+    else:
+        path.write_text(
+            "NRRD0004\ntype: int16\ndimension: 3\nspace: RAS\nspace directions: (1.5,0,0) (0,2,0) (0,0,3)\n"
+            f"sizes: 5 6 7\nendian: little\nencoding: raw\ndata file: {data}\n"
+        )
+    return path
+
+
+HEADERS = ["scan.mhd", "scan.mha", "scan.nhdr", "scan.nrrd"]
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_data_files_of_a_header(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("SimpleITK")
+    folder = tmp_path / "data"
+    _voxels(folder)
+    _voxels(folder / "deep er")
+    path = _detached(folder / name, "voxels.raw")
+    assert data_files(path) == [folder / "voxels.raw"]
+    np.testing.assert_allclose(_one(path).pixels, _shown(_anatomy()), atol=1e-6)
+    path = _detached(folder / name, "deep er/voxels.raw")
+    assert data_files(path) == [folder / "deep er/voxels.raw"]
+    np.testing.assert_allclose(_one(path).pixels, _shown(_anatomy()), atol=1e-6)
+    slices = [f"slice{number}.raw" for number in range(7)]
+    path = _detached(folder / name, "\n".join(["LIST", *slices]))
+    assert data_files(path) == [folder / name for name in slices]
+    np.testing.assert_allclose(_one(path).pixels, _shown(_anatomy()), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_data_files_outside_of_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+    """A data set must not make a picture of other files of the machine."""
+    pytest.importorskip("SimpleITK")
+    _voxels(tmp_path)
+    folder = tmp_path / "data"
+    _voxels(folder)
+    (folder / "link.raw").symlink_to(tmp_path / "voxels.raw")
+    listed = "\n".join(["LIST", *[f"slice{number}.raw" for number in range(6)], "../slice6.raw"])
+    for data in (str(tmp_path / "voxels.raw"), "../voxels.raw", "link.raw", listed):
+        error = _refused(_detached(folder / name, data))
+        assert error.stage == "open"
+        assert error.error.startswith("data file outside of the folder: ")
+    path = _detached(folder / name, "slice%d.raw 0 6 1")
+    assert "by a pattern, slice%d.raw" in _refused(path).error
+    assert data_files(path) == []
+    assert _refused(_detached(folder / name, "nowhere.raw")).error == "data file nowhere.raw is missing"
+    assert "is missing" in _refused(_detached(folder / name, "")).error
+
+
+def test_what_has_no_data_files(tmp_path: Path) -> None:
+    path = _nrrd(tmp_path / "scan.nrrd", "RAS")
+    path.write_bytes(path.read_bytes() + b"\ndata file: after/the/header\n")
+    assert data_files(path) == []
+    assert data_files(_nifti(tmp_path / "scan.nii")) == []
+    assert data_files(_detached(tmp_path / "scan.mha", "LOCAL")) == []
+    assert data_files(tmp_path) == []
+    (tmp_path / "other.mhd").write_text("no header")
+    assert data_files(tmp_path / "other.mhd") == []
+    with pytest.raises(FileNotFoundError):
+        data_files(tmp_path / "nowhere.mhd")
+
+
+@pytest.mark.parametrize("name", ["scan.mha", "scan.nrrd"])
+def test_messages_name_no_places_in_memory(tmp_path: Path, name: str) -> None:
+    """Else the quarantine would change from run to run."""
+    pytest.importorskip("SimpleITK")
+    _voxels(tmp_path)
+    (tmp_path / "short.raw").write_bytes(b"12")
+    for data in ("short.raw", "LOCAL"):
+        error = _refused(_detached(tmp_path / name, data))
+        assert "0x" not in error.error
+    (tmp_path / name).write_text("hello\nElementDataFile = LOCAL\n")
+    assert "0x" not in _refused(tmp_path / name).error
+
+
 def test_what_to_install_for_other_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     assert 'pip install "medgan[volumes]"' in _refused(_nrrd(tmp_path / "scan.nrrd", "RAS")).hint
@@ -615,6 +708,41 @@ def test_slices_that_do_not_fit(tmp_path: Path, elements: dict[str, object], mes
     folder = _series(tmp_path / "series")
     _dicom(folder / "axial5.dcm", **{**_slice("axial", 3), **elements})  # type: ignore[arg-type]
     assert message in _refused(folder).error
+
+
+@pytest.mark.parametrize("content", [b"", b"text", "half"])
+@pytest.mark.parametrize("name", ["axial0.dcm", "axial0.IMA"])
+def test_a_damaged_slice_is_not_left_out(tmp_path: Path, name: str, content: bytes | str) -> None:
+    """Here it is the lowest, so that no gap would tell."""
+    folder = _series(tmp_path / "series")
+    whole = (folder / "axial0.dcm").read_bytes()
+    (folder / "axial0.dcm").unlink()
+    half = whole[: whole.index(b"Meyer") + 6]
+    (folder / name).write_bytes(half if isinstance(content, str) else content)
+    error = _refused(folder)
+    assert error.stage == "open"
+    assert error.error.startswith(f"{name}: ")
+    with pytest.raises(ReadError, match=name):
+        find_series(folder)
+
+
+def test_other_objects_beside_a_series_are_left_out(tmp_path: Path) -> None:
+    folder = _series(tmp_path / "series")
+    _dicom(
+        folder / "plan.dcm",
+        np.zeros((2, 2)),
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.481.5",
+        **dict.fromkeys(("Rows", "Columns", "PixelData")),
+    )
+    (folder / "notes.txt").write_text("nothing")
+    assert _one(folder).size == (7, 6, 5)
+
+
+def test_a_series_of_both_polarities_is_refused(tmp_path: Path) -> None:
+    folder = _series(tmp_path / "series")
+    _dicom(folder / "axial5.dcm", **{**_slice("axial", 3), "PhotometricInterpretation": "MONOCHROME1"})  # type: ignore[arg-type]
+    error = _refused(folder)
+    assert (error.stage, error.error[:52]) == ("check", "a series with slices of MONOCHROME1 and of MONOCHROM")
 
 
 def test_what_is_no_series(tmp_path: Path) -> None:
