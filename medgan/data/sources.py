@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from medgan.core.spec import LabelSpec
 from medgan.data.decoded import DecodedImage, ReadError, Reading
 from medgan.data.readers import DICOM_SUFFIXES, IMAGE_SUFFIXES, looks_like_image, read_file
-from medgan.data.volumes import is_volume
+from medgan.data.volumes import data_files, is_volume
 from medgan.errors import DataError, nearest
 
 __all__ = ["Entry", "FolderSource", "Source", "file_identity", "list_folder", "open_file"]
@@ -126,7 +126,7 @@ class FolderSource:
 
 
 def file_identity(path: Path, name: str) -> Iterator[Any]:
-    """Yield name, size and times of a file, or of each file of a folder: what changes whenever it is replaced."""
+    """Yield name, size and times of a file and of what belongs to it: the files of a folder, a volume's data files."""
     try:
         status = path.stat()
         yield [name, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
@@ -134,6 +134,9 @@ def file_identity(path: Path, name: str) -> Iterator[Any]:
             for child in sorted(path.iterdir()):
                 if child.is_file():
                     yield from file_identity(child, f"{name}/{child.name}")
+        elif is_volume(path):
+            for part in data_files(path):
+                yield from file_identity(part, f"{name}/{part.name}")
     except OSError:
         yield [name, None]
 

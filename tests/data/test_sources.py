@@ -142,3 +142,13 @@ def test_some_of_the_classes(make_folder) -> None:
     assert [entry.label for entry in some.entries] == ["A", "A", "C"]
     with pytest.raises(DataError, match=r"no class folder 'D'.*Known: A, B, C"):
         found.with_labels(["D"])
+
+
+def test_changed_voxels_beside_a_header_are_another_source(tmp_path: Path) -> None:
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "scan.mhd").write_text("ObjectType = Image\nNDims = 3\nElementDataFile = scan.raw\n")
+    (tmp_path / "A" / "scan.raw").write_bytes(b"voxels")
+    before = list(list_folder(tmp_path.resolve(), "name", Reading(volumes=True)).identity())
+    assert before == list(list_folder(tmp_path.resolve(), "name", Reading(volumes=True)).identity())
+    (tmp_path / "A" / "scan.raw").write_bytes(b"other voxels")
+    assert before != list(list_folder(tmp_path.resolve(), "name", Reading(volumes=True)).identity())
