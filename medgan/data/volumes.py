@@ -145,7 +145,7 @@ def data_files(path: Path) -> list[Path]:
         path: The volume's file; only its text header is read.
 
     Returns:
-        The files as the header names them, each beside the header unless its name is absolute: whether they exist, and
+        The files as the header names them, each beside the header unless its name is absolute. Whether they exist, and
         whether `read_volume` accepts them, is not checked. Empty for volumes of one file, and for all other files.
 
     Raises:

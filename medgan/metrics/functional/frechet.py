@@ -181,7 +181,7 @@ def frechet_distance_from_statistics(real: FeatureStatistics, synthetic: Feature
 
 
 def frechet_distance_infinity(
-    real: ArrayLike, synthetic: ArrayLike, *, points: int = 10, seed: int = 0
+    real: ArrayLike, synthetic: ArrayLike, *, points: int = 8, seed: int = 0
 ) -> ExtrapolationResult:
     """Estimate what the Fréchet distance would be with infinitely many images on both sides.
 
@@ -207,7 +207,7 @@ def frechet_distance_infinity(
         DataError: If the shapes do not fit, a side has fewer than 8 images, or a number is not finite.
     """
     if points < 3:
-        raise ConfigError(f"points is {points}, but a line with a standard error needs at least 3. Leave it at 10.")
+        raise ConfigError(f"points is {points}, but a line with a standard error needs at least 3. Leave it at 8.")
     sides = check_pair(real, synthetic, at_least=round(2 / _SMALLEST_SHARE))
     rng = np.random.default_rng(seed)
     distances, inverse_shares = [], []

@@ -17,6 +17,8 @@ from medgan.metrics.functional.feature_checks import check_pair
 __all__ = ["monge_distance"]
 
 _BLOCK_BYTES = 2**26  # of projected features at a time
+# Beside the seed, so that directions are not the very numbers from which somebody else has drawn features.
+_STREAM = 2605
 
 
 def monge_distance(real: ArrayLike, synthetic: ArrayLike, *, projections: int = 1_000, seed: int = 0) -> float:
@@ -48,7 +50,7 @@ def monge_distance(real: ArrayLike, synthetic: ArrayLike, *, projections: int = 
     ends = np.union1d(np.arange(1, len(x) + 1) * len(y), np.arange(1, len(y) + 1) * len(x))
     weights = np.diff(ends, prepend=0) / (len(x) * len(y))
     x_steps, y_steps = (ends - 1) // len(y), (ends - 1) // len(x)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([_STREAM, seed])
     step = max(1, _BLOCK_BYTES // (8 * (len(x) + len(y))))
     total = 0.0
     for start in range(0, projections, step):

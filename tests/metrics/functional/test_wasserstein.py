@@ -22,7 +22,7 @@ def _sides(n: int, m: int, width: int = 5) -> tuple[Features, Features]:
 def test_equals_the_definition_for_sets_of_one_size(block_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wasserstein, "_BLOCK_BYTES", block_bytes)
     real, synthetic = _sides(40, 40)
-    directions = np.random.default_rng(3).standard_normal((17, 5))
+    directions = np.random.default_rng([wasserstein._STREAM, 3]).standard_normal((17, 5))
     directions /= np.sqrt((directions**2).sum(axis=1, keepdims=True))
     squared = [((np.sort(real @ line) - np.sort(synthetic @ line)) ** 2).mean() for line in directions]
     assert monge_distance(real, synthetic, projections=17, seed=3) == pytest.approx(15 * np.mean(squared), rel=1e-12)
@@ -39,6 +39,13 @@ def test_a_shift_has_a_known_distance() -> None:
     real = _sides(50, 1, width=64)[0]
     assert monge_distance(real, real + 0.5, projections=20_000) == pytest.approx(3 * 64 * 0.25, rel=0.03)
     assert monge_distance(real[:, :1], real[:, :1] + 0.5, projections=3) == pytest.approx(0.75, rel=1e-12)
+
+
+def test_directions_are_not_those_of_features_drawn_with_the_same_seed() -> None:
+    real = np.random.default_rng(0).standard_normal((50, 400))
+    synthetic = np.random.default_rng(1).standard_normal((50, 400))
+    values = [monge_distance(real, synthetic, projections=50, seed=seed) for seed in range(5)]
+    assert values == pytest.approx([np.mean(values)] * 5, rel=0.3)
 
 
 def test_a_set_has_no_distance_to_itself_in_any_order() -> None:
