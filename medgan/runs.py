@@ -19,6 +19,8 @@ from medgan.data.config import PHANTOM, DataConfig
 from medgan.errors import CheckpointError, ConfigError, nearest
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from medgan.core.gan import GAN
     from medgan.data import ImageDataset
     from medgan.data.splits import Splits
@@ -31,6 +33,9 @@ _KIMG = 150.0
 
 # What the phantom is trained with unless told otherwise: chests within three minutes on two cores.
 _PHANTOM_DEFAULTS = {"size": 32, "kimg": 40.0}
+
+# Images that are compared with each other before a training; the time grows with the square of their number.
+_COMPARED = 20_000
 
 # What may differ when a run is continued: where and how fast, not what is learnt.
 _FREE = frozenset(
@@ -480,14 +485,32 @@ class Run:
 
         assert self.folder is not None
         data.splits.write(self.folder / "data" / "splits.json")
+        duplicates = self._find_duplicates(data)
         texts = {
             "config.json": json.dumps(self.describe(data), indent=2, ensure_ascii=False) + "\n",
             "data/index.csv": data.whole.index.to_csv(index=False),
             "data/quarantine.csv": data.whole.quarantine.to_csv(index=False),
+            **({} if duplicates is None else {"data/duplicates.csv": duplicates.to_csv(index=False)}),
         }
         for name, text in texts.items():
             with write_aside(self.folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+    def _find_duplicates(self, data: OpenedData) -> pd.DataFrame | None:
+        """Compare the images of different parts; None where there are too many, or nothing is held out."""
+        from medgan.data.duplicates import duplicate_report
+
+        if not len(data.splits.parts) > 1 or len(data.whole) > _COMPARED:
+            return None
+        parts = data.whole.apply_splits(data.splits, allow_patient_overlap=True)
+        report = duplicate_report(parts)
+        across = report[report["split_a"] != report["split_b"]].reset_index(drop=True)
+        if len(across):
+            self.say(
+                f"Look at: {len(across):,} pairs of (nearly) the same picture are on both sides of the split; see "
+                "data/duplicates.csv in the run folder."
+            )
+        return across
 
     def _introduce(self, gan: GAN, data: OpenedData) -> None:
         """Say what is about to be trained on what."""

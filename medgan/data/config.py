@@ -31,6 +31,7 @@ class DataConfig(Config):
         "rsna-pneumonia",
         "vindr-cxr",
         "padchest",
+        "medmnist",
     ] = option("auto", "How the data is laid out; auto: by what was given, a manifest for a .csv, else class folders.")
     labels: str | None = option(
         None, "Labels to keep, joined by commas. A single finding of several becomes a yes-or-no class."

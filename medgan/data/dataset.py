@@ -562,7 +562,7 @@ def open_dataset(
             ``pneumoniamnist.npz``, or one of its other splits, ``pneumoniamnist.npz#val``; or the simulated
             ``phantom://chest``, optionally ``phantom://chest?n=2000&seed=0``. Images are PNG, JPEG, TIFF, BMP or DICOM
             files; volumes NIfTI, MHA, NRRD, or DICOM series, one in a folder.
-        layout: ``auto``, or a name of `medgan.data.layouts.LAYOUTS`.
+        layout: ``auto``, ``folder``, ``medmnist``, or a name of `medgan.data.layouts.LAYOUTS`.
         labels: Labels to keep; None for all. A single finding of a multi-label set gives two classes, without and with.
         label_kind: What the labels of a manifest are, where the table does not show it.
         uncertain: What to make of uncertain labels: ``drop`` the image, take them as ``negative`` or ``positive``, or
@@ -770,8 +770,9 @@ def _find_source(
     """Find out what kind of source was given."""
     from medgan.data.layouts import LAYOUTS, open_layout
 
-    if layout not in {"auto", "folder", *LAYOUTS}:
-        raise ConfigError(f"layout={layout!r} is unknown. {nearest(layout, ['auto', 'folder', *LAYOUTS])}")
+    known = ["auto", "folder", "medmnist", *LAYOUTS]
+    if layout not in known:
+        raise ConfigError(f"layout={layout!r} is unknown. {nearest(layout, known)}")
     if str(source).startswith("phantom:"):
         if len(size) == 3:
             raise ConfigError("The phantom has pictures, not volumes. Leave out --depth, or give other --data.")
@@ -779,7 +780,7 @@ def _find_source(
     root = Path(source).expanduser()
     if not str(source).strip():
         raise DataError("The name of the data is empty. Give a folder of images, such as path/to/chest_xray/train.")
-    if ".npz" in root.name and not root.is_dir():
+    if layout == "medmnist" or (".npz" in root.name and not root.is_dir()):
         return open_npz(str(root), volumes=reading.volumes)
     if not root.exists():
         raise DataError(

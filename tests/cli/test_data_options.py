@@ -100,3 +100,17 @@ def test_volumes_and_their_slices(medgan, here: Path) -> None:
         assert arrays["train_images"].shape == (2, 16, 16, 16)
     assert "--format npz" in medgan.fails("sample", "--model", "runs/whole", "-n", 2, "--out", "other")
     assert "axial" in medgan.fails(*common, "--size", 32)
+
+
+def test_copies_on_both_sides_are_told(medgan, here: Path, scans: Path) -> None:
+    common = ("fit", "--data", scans, *TINY, "--patient-regex", r"p[AB]\d+", "--validation", 0.3)
+    first = medgan.works(*common, "--name", "one")
+    assert "both sides" not in first.stdout
+    assert (here / "runs" / "one" / "data" / "duplicates.csv").read_text().count("\n") == 1
+    train, held_out = (parts(here / "runs" / "one")[name][0] for name in ("train", "validation"))
+    (scans / train).write_bytes((scans / held_out).read_bytes())
+    second = medgan.works(*common, "--name", "two")
+    assert "1 pairs of (nearly) the same picture are on both sides of the split" in second.stdout
+    table = (here / "runs" / "two" / "data" / "duplicates.csv").read_text()
+    assert train in table
+    assert held_out in table

@@ -23,6 +23,7 @@ def test_run_folder(fitted):
         "metrics.jsonl",
         "data/index.csv",
         "data/quarantine.csv",
+        "data/duplicates.csv",
         "data/splits.json",
         "samples/real.png",
         "samples/000000.png",

@@ -22,7 +22,7 @@ def test_every_option_is_one_of_open_dataset() -> None:
 
 def test_the_choices_are_those_that_there_are() -> None:
     options = {item.name: item for item in DataConfig.options()}
-    assert set(options["layout"].choices) == {"auto", "folder", *LAYOUTS}
+    assert set(options["layout"].choices) == {"auto", "folder", "medmnist", *LAYOUTS}
     assert list(options["pipeline"].choices) == list(PIPELINES)
 
 

@@ -126,4 +126,8 @@ def test_volumes(tmp_path: Path) -> None:
     assert dataset.spec.labels.names == ("benign", "malignant")
     assert dataset.licence == "CC BY 4.0"
     assert next(dataset.batches(4)).images.shape == (4, 1, 28, 28, 28)
-    assert open_dataset(path, size=(14, 16, 20), cache_dir=tmp_path).images_at([0]).shape == (1, 1, 14, 16, 20)
+    small = open_dataset(path, size=(14, 16, 20), layout="medmnist", cache_dir=tmp_path)
+    assert small.images_at([0]).shape == (1, 1, 14, 16, 20)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match="There is no file"):
+        open_dataset(tmp_path / "folder", layout="medmnist")
