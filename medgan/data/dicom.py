@@ -368,7 +368,7 @@ def _stored_bits(pixels: NDArray[Any], dataset: Dataset, *, shifted: bool) -> ND
         The values, of the same type.
 
     Raises:
-        ReadError: If other bits are in use, but for those of overlays and what a negative value's sign fills.
+        ReadError: If other bits are in use, but for those of overlays, what a negative value's sign fills, and padding.
     """
     width = 8 * pixels.itemsize
     bits = int(dataset.get("BitsStored") or width)
@@ -387,6 +387,8 @@ def _stored_bits(pixels: NDArray[Any], dataset: Dataset, *, shifted: bool) -> ND
     if pixels.dtype.kind == "i" and strange.any():  # the sign of a negative value may fill what is above
         negative = (raw >> kind(low + bits - 1) & kind(1)) == 1
         strange &= ~(negative & ((raw & kind(below | above)) == kind(above)))
+    if padding := _numbers(dataset, "PixelPaddingValue")[:1]:  # often beyond the stored bits; `_padding` knows it cut
+        strange &= raw != np.array(padding).astype(np.int64).astype(kind)
     if strange.any():
         content = int(np.bitwise_or.reduce(raw[strange])) & ~overlays
         found = f"{(content & -content).bit_length() - 1}...{content.bit_length() - 1}"

@@ -491,6 +491,17 @@ def test_padding_of_fewer_bits(write, value):
     np.testing.assert_allclose(found[1:], (pixels[1:] + 2048) / 4095, atol=1e-6)
 
 
+def test_padding_beyond_the_stored_bits(write):
+    """Old CT scanners write -2000 of 16 bits around a picture of 12."""
+    pixels = RAMP_12.copy()
+    pixels[0] = -2000 & 0xFFFF
+    found = read_one(write(pixels, BitsStored=12, HighBit=11, PixelPaddingValue=("US", -2000 & 0xFFFF)))[0]
+    assert not found[0].any()
+    np.testing.assert_allclose(found[1:], RAMP_12[1:] / 4095, atol=1e-6)
+    with pytest.raises(ReadError, match="pixels use the bits"):
+        read(write(pixels, BitsStored=12, HighBit=11))
+
+
 def test_nothing_but_padding(write):
     with pytest.raises(ReadError, match="constant image"):
         read(write(np.full((4, 4), 7, np.uint8), PixelPaddingValue=("US", 7)), "percentile")
