@@ -87,7 +87,7 @@ def table(root: Path) -> Callable[..., Path]:
 
 def test_the_configuration_names_every_layout() -> None:
     choices = get_args(get_type_hints(DataConfig)["layout"])
-    assert set(choices) == {"auto", "folder", *LAYOUTS}
+    assert set(choices) == {"auto", "folder", "medmnist", *LAYOUTS}
     assert all(summary.endswith(".") for summary in LAYOUTS.values())
 
 
