@@ -196,14 +196,12 @@ class OpenedData(NamedTuple):
 
     Attributes:
         whole: All usable images.
-        training: Those that are trained on.
-        validation: Those held out for validation, None if there are none.
+        parts: The same, divided: ``train`` and what is held out.
         splits: Which images are for what.
     """
 
     whole: ImageDataset
-    training: ImageDataset
-    validation: ImageDataset | None
+    parts: dict[str, ImageDataset]
     splits: Splits
 
 
@@ -298,7 +296,7 @@ class Run:
                 allow_patient_overlap=config.allow_patient_overlap,
             )
         parts = dataset.apply_splits(splits, allow_patient_overlap=config.allow_patient_overlap)
-        return OpenedData(dataset, parts["train"], parts.get("validation"), splits)
+        return OpenedData(dataset, parts, splits)
 
     def _check_size(self) -> None:
         """Raise if the architecture cannot make images of this size, before any image is read."""
@@ -323,7 +321,7 @@ class Run:
                 "architecture": {"name": plugin.name, "value": plugin.value, "origin": plugin.origin},
                 "data": data.whole.spec.to_dict(),
                 "transforms": self.transforms,
-                "training_data": data.training.provenance(),
+                "training_data": data.parts["train"].provenance(),
                 "held_out_images": {part: len(names) for part, names in data.splits.parts.items() if part != "train"},
             },
         }
@@ -374,7 +372,7 @@ class Run:
         # The main process decodes; the others then find everything in the cache.
         with accelerator.main_process_first():
             data = self.open_data()
-        dataset = data.training
+        dataset = data.parts["train"]
         gan = self.architecture(dataset.spec, self.model_config)
         trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
         if self.resume is not None:
@@ -502,8 +500,7 @@ class Run:
 
         if not len(data.splits.parts) > 1 or len(data.whole) > _COMPARED:
             return None
-        parts = data.whole.apply_splits(data.splits, allow_patient_overlap=True)
-        report = duplicate_report(parts)
+        report = duplicate_report(data.parts)
         across = report[report["split_a"] != report["split_b"]].reset_index(drop=True)
         if len(across):
             self.say(
@@ -515,7 +512,7 @@ class Run:
     def _introduce(self, gan: GAN, data: OpenedData) -> None:
         """Say what is about to be trained on what."""
         assert gan.trainer is not None
-        dataset = data.training
+        dataset = data.parts["train"]
         counts = ", ".join(f"{name} {count:,}" for name, count in dataset.class_counts().items())
         held_out = [
             f"{len(names):,} held out for {part}" for part, names in data.splits.parts.items() if part != "train"

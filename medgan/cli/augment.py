@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from medgan.cli.options import given, make_options
+from medgan.cli.options import device_option, given, make_options, truncation_option
 from medgan.data.config import DataConfig
 
 __all__ = ["augment"]
@@ -23,17 +23,9 @@ _OPTIONS = [option for option in make_options(DataConfig) if option.name in _LAY
 @click.option("--ratio", type=float, help="Synthetic images for each real one, class by class.")
 @click.option("--per-class", type=int, help="Synthetic images of every class.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the first image.")
-@click.option(
-    "--truncation", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Below 1: more typical."
-)
+@truncation_option
 @click.option("--out", type=click.Path(path_type=Path), default="mixture", show_default=True, help="Folder to create.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where to run.",
-)
+@device_option
 @click.pass_context
 def augment(
     context: click.Context,

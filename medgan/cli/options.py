@@ -10,7 +10,19 @@ from click.core import ParameterSource
 
 from medgan.core.config import Config, Option
 
-__all__ = ["given", "make_options"]
+__all__ = ["device_option", "given", "make_options", "truncation_option"]
+
+# What every command that makes images takes.
+truncation_option = click.option(
+    "--truncation", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Below 1: more typical."
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to run.",
+)
 
 
 def make_options(config: Config | type[Config], *, short: dict[str, str] | None = None) -> list[click.Option]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from medgan.cli.options import device_option, truncation_option
+
 __all__ = ["parse_seeds", "sample"]
 
 _LARGEST = 10_000_000  # images in a folder; beyond that it is a slip of the finger
@@ -47,9 +49,7 @@ def parse_seeds(text: str) -> list[int]:
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the first image; the next have those after it.")
 @click.option("--seeds", help="Seeds such as 0-35 or 1,5,7-9, one image each.")
-@click.option(
-    "--truncation", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Below 1: more typical."
-)
+@truncation_option
 @click.option("--out", type=click.Path(path_type=Path), default="samples", show_default=True, help="Folder to create.")
 @click.option(
     "--format",
@@ -66,13 +66,7 @@ def parse_seeds(text: str) -> list[int]:
     "[default: 8]",
 )
 @click.option("--grid", is_flag=True, help="Also write a labelled overview beside the folder, OUT-grid.png.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where to run.",
-)
+@device_option
 def sample(
     model: Path,
     num: int | None,
