@@ -850,6 +850,14 @@ def test_check_catches_its_mutant(
         CHECKS[name](architecture)
 
 
+def test_seeding_is_seen_where_the_experiment_has_the_same_seed() -> None:
+    with seeded(0):
+        before = torch.get_rng_state()
+        with pytest.raises(ComplianceError, match="Sampling .* torch"):
+            CHECKS["check_global_randomness"](forward_that_seeds())
+        assert torch.equal(before, torch.get_rng_state())
+
+
 def test_every_check_has_a_mutant() -> None:
     assert {name for name, _, _ in MUTANTS} == set(CHECKS)
 
