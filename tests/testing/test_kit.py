@@ -30,6 +30,7 @@ from medgan.core import (
     Trainer,
     option,
 )
+from medgan.core.randomness import seeded
 from medgan.errors import ConfigError
 from medgan.models import ACGAN
 from medgan.runs import RunConfig
@@ -853,7 +854,7 @@ def test_check_catches_its_mutant(
 def test_seeding_is_seen_where_the_experiment_has_the_same_seed() -> None:
     with seeded(0):
         before = torch.get_rng_state()
-        with pytest.raises(ComplianceError, match="Sampling .* torch"):
+        with pytest.raises(ComplianceError, match=r"Sampling .* torch"):
             CHECKS["check_global_randomness"](forward_that_seeds())
         assert torch.equal(before, torch.get_rng_state())
 

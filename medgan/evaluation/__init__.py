@@ -1,0 +1,1 @@
+"""Evaluations: what a model's images are worth."""

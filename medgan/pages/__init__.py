@@ -1,0 +1,18 @@
+"""Reports as pages: one self-contained HTML file, readable offline, on a phone, in the dark and on paper."""
+
+from medgan.pages.figures import COLOURS, figure_png, make_figure
+from medgan.pages.page import Code, Figure, Note, Page, Section, Table, Text, markdown_table
+
+__all__ = [
+    "COLOURS",
+    "Code",
+    "Figure",
+    "Note",
+    "Page",
+    "Section",
+    "Table",
+    "Text",
+    "figure_png",
+    "make_figure",
+    "markdown_table",
+]
