@@ -57,6 +57,7 @@ class ClassifierRun:
         history: Losses as the training went on: rows with ``step``, ``training_loss`` and ``validation_loss``.
         facts: Counts and settings: ``real_images``, ``synthetic_images``, ``real_patients``, ``steps``, ``best_step``,
             ``seconds`` and whatever else the report shows.
+        synthetic: The same as `test` on the synthetic cohort; None where there is none.
     """
 
     arm: str
@@ -66,6 +67,7 @@ class ClassifierRun:
     test: NDArray[np.float32]
     history: list[dict[str, float]]
     facts: dict[str, Any] = field(default_factory=dict)
+    synthetic: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,8 @@ class Study:
         test: Cohort of other patients, on which nothing was chosen.
         runs: One an arm, fraction and seed; the same seeds in every arm.
         facts: Settings and provenance, plain JSON values.
+        synthetic: Synthetic images that no classifier was trained on, for classifiers trained on real ones (TRTS); None
+            if there are none.
     """
 
     labels: LabelSpec
@@ -85,3 +89,4 @@ class Study:
     test: Cohort
     runs: list[ClassifierRun]
     facts: dict[str, Any]
+    synthetic: Cohort | None = None
