@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from medgan.core.saving import pack_weights, versions
 from medgan.core.spec import Batch, DataSpec
 from medgan.core.trainer import make_accelerator
 from medgan.data.dicom_writer import ModelIdentity, write_dicom
+from medgan.data.pixels import to_uint8, to_uint16
 from medgan.errors import ConfigError, nearest
-from medgan.training.pictures import make_grid, save_image, to_uint8
+from medgan.training.pictures import make_grid, save_image
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
@@ -162,7 +161,7 @@ def _write_pictures(
         table.writerow(["file", "label", "seed"])
         position = 0
         for batch in batches:
-            for row, array in enumerate(to_uint8(batch.images) if bits == 8 else _to_uint16(batch.images)):
+            for row, array in enumerate(to_uint8(batch.images) if bits == 8 else to_uint16(batch.images)):
                 seed = seeds[position]
                 label, place = _label(gan.data, batch, row, names)
                 # The position keeps two images of the same label and seed apart.
@@ -176,15 +175,6 @@ def _write_pictures(
                     write_dicom(folder / file, array, label=label, seed=seed, model=model)
                 table.writerow([file, label, seed])
                 position += 1
-
-
-def _to_uint16(images: Tensor) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """Turn images into 16-bit numbers, as `to_uint8` does into bytes."""
-    scaled = torch.nan_to_num((images.detach().double().cpu() + 1) * 32767.5)
-    array: np.ndarray[Any, np.dtype[np.uint16]] = (
-        scaled.round().clamp(0, 65535).movedim(1, -1).numpy().astype(np.uint16)
-    )
-    return array
 
 
 def _label(data: DataSpec, batch: Batch, row: int, names: Sequence[str]) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,13 @@ class DataWarning(UserWarning):
     """Data that can be used, but may not mean what its user thinks."""
 
 
+@dataclass(frozen=True)
+class _StoredPixels:
+    """The file of an array, in the place of the array when a data set goes to another process."""
+
+    path: Path
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageDataset:
     """Images of one size, with labels and patients where known.
@@ -54,6 +62,7 @@ class ImageDataset:
         index: One row an image: file, label and patient_id ("" where unknown), width, height, mode and bits as found.
         quarantine: One row a refused file: file, label, stage, error, hint.
         fingerprint: sha256 of pixels, labels and preprocessing.
+        whole_fingerprint: That of the data set of which this is a subset; its own if of none.
         licence: Licence of the images where known.
         intensity_range: What the images' -1 and 1 were in the stored array, for example ``(0, 255)``.
         labels: int64 of shape ``(N,)`` for categorical labels, float32 of shape ``(N, K)`` for multi-label ones,
@@ -71,8 +80,27 @@ class ImageDataset:
     intensity_range: tuple[float, float]
     labels: NDArray[Any] | None
     ignored: Mapping[str, int] = field(default_factory=dict)
+    whole_fingerprint: str = ""
     _pixels: NDArray[Any] = field(kw_only=True)  # (all images, *size, channels)
     _rows: NDArray[np.int64] = field(kw_only=True)  # this data set's images in _pixels
+
+    def __post_init__(self) -> None:
+        """Fill in what follows from the rest."""
+        object.__setattr__(self, "whole_fingerprint", self.whole_fingerprint or self.fingerprint)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: of pixels in a file, where they are."""
+        state = dict(self.__dict__)
+        if isinstance(self._pixels, np.memmap) and isinstance(self._pixels.base, mmap.mmap):  # no view of one
+            state["_pixels"] = _StoredPixels(Path(str(self._pixels.filename)))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the pixels again."""
+        pixels = state["_pixels"]
+        if isinstance(pixels, _StoredPixels):
+            pixels = np.load(pixels.path, mmap_mode="r")
+        self.__dict__.update(state | {"_pixels": pixels})
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -172,6 +200,7 @@ class ImageDataset:
             "intensity_range": list(self.intensity_range),
             "licence": self.licence,
             "fingerprint": self.fingerprint,
+            "whole_fingerprint": self.whole_fingerprint,
         }
 
     def subset(self, indices: Sequence[int] | NDArray[np.integer[Any]] | torch.Tensor) -> ImageDataset:

@@ -7,32 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from medgan.core.saving import write_aside
 from medgan.core.spec import Batch, DataSpec
+from medgan.data.pixels import to_uint8
 
-__all__ = ["make_grid", "plot_losses", "save_image", "to_uint8"]
+__all__ = ["make_grid", "plot_losses", "save_image"]
 
 _COLOURS = {"discriminator": "#c44e52", "generator": "#4c72b0"}
-
-
-def to_uint8(images: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Turn images into bytes.
-
-    Args:
-        images: Shape ``(N, C, *size)``, in [-1, 1]; values outside are clipped.
-
-    Returns:
-        Shape ``(N, *size, C)``, uint8; -1 becomes 0 and 1 becomes 255, rounded to the nearest;
-        NaN becomes 0.
-    """
-    # NaN as a byte is whatever the machine makes of it; here it is black.
-    scaled = torch.nan_to_num((images.detach().float().cpu() + 1) * 127.5)
-    array: np.ndarray[Any, np.dtype[np.uint8]] = scaled.round().clamp(0, 255).to(torch.uint8).movedim(1, -1).numpy()
-    return array
 
 
 def make_grid(batch: Batch, data: DataSpec, *, columns: int = 8, scale: int | None = None) -> Image.Image:

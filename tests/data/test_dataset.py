@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import re
 import subprocess
 import sys
@@ -474,3 +475,27 @@ def test_kermany_chest_xrays(tmp_path: Path) -> None:
     assert dataset.images_at(range(80)).std() > 0.2
     training, validation = dataset.split(0.2)
     assert not set(training.index["patient_id"]) & set(validation.index["patient_id"])
+
+
+def test_a_data_set_goes_to_another_process_by_reference(make_folder, tmp_path: Path) -> None:
+    dataset = open_dataset(make_folder("scans"), size=16, cache_dir=tmp_path / "cache")
+    part = dataset.subset([3, 1, 4])
+    sent = pickle.dumps(part)
+    assert len(sent) < dataset._pixels.nbytes
+    there = pickle.loads(sent)
+    assert torch.equal(there.images_at(range(3)), part.images_at(range(3)))
+    assert there.provenance() == part.provenance()
+    assert there.index.equals(part.index)
+
+
+def test_arrays_in_memory_go_along(numbered: Numbered) -> None:
+    there = pickle.loads(pickle.dumps(numbered(3, 2).subset([4, 0])))
+    assert _values(there.images_at(range(2))) == [4, 0]
+
+
+def test_a_subset_knows_of_what(numbered: Numbered) -> None:
+    whole = numbered(3, 2)
+    part = whole.subset([0, 1, 4]).subset([2, 0])
+    assert whole.whole_fingerprint == whole.fingerprint
+    assert part.whole_fingerprint == whole.fingerprint != part.fingerprint
+    assert part.provenance()["whole_fingerprint"] == whole.fingerprint
