@@ -67,7 +67,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 def test_names() -> None:
     assert extractor_names() == [
-        *("inception", "radimagenet", "radiomics", "random-conv", "torchxrayvision"),
+        *("classifier", "inception", "radimagenet", "radiomics", "random-conv", "torchxrayvision"),
         *("torch-fidelity:NAME", "torchscript:PATH", "module:Class"),
     ]
 
