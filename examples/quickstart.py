@@ -4,7 +4,7 @@ import argparse
 
 from medgan.data import open_dataset
 from medgan.models import ACGAN
-from medgan.training import make_grid, save_image
+from medgan.pages import make_grid, save_image
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

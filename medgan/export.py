@@ -22,7 +22,7 @@ from medgan.core.trainer import make_accelerator
 from medgan.data.dicom_writer import ModelIdentity, write_dicom
 from medgan.data.pixels import to_uint8, to_uint16
 from medgan.errors import ConfigError, nearest
-from medgan.training.pictures import make_grid, save_image
+from medgan.pages import make_grid, save_image
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN

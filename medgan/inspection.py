@@ -16,7 +16,7 @@ from medgan.data.decoded import FACTS
 from medgan.data.duplicates import duplicate_report
 from medgan.data.splits import image_identities, make_splits
 from medgan.errors import DataError
-from medgan.training.pictures import make_grid, save_image
+from medgan.pages import figure_png, make_figure, make_grid, save_image
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -261,20 +261,15 @@ def _contact_sheets(dataset: ImageDataset, out: Path) -> dict[str, Path]:
 
 def _plot_histograms(intensities: dict[str, Any], path: Path) -> Path:
     """Draw the share of each grey value, one curve a class."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panel = figure.subplots()
+    figure, panels = make_figure()
+    panel = panels[0, 0]
     edges = np.linspace(0, 1, _BINS + 1)
     for name, found in intensities.items():
         panel.stairs(found["histogram"], edges, label=f"{name} ({found['images']:,} images)", linewidth=1.3)
     panel.set_xlabel("grey value (0 black, 1 white)")
     panel.set_ylabel("share of pixels")
     panel.set_yscale("log")
-    panel.grid(alpha=0.3)
     panel.legend(frameon=False, fontsize=8)
     with write_aside(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+        temporary.write_bytes(figure_png(figure))
     return path

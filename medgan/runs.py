@@ -354,14 +354,13 @@ class Run:
         from accelerate.utils import broadcast_object_list
 
         from medgan.core.trainer import make_accelerator
+        from medgan.pages import make_grid, save_image
         from medgan.training import (
             Checkpoint,
             MetricsLog,
             SampleGrid,
             StopOnSignal,
-            make_grid,
             make_progress,
-            save_image,
         )
         from medgan.training.callbacks import TrainingStopped
 

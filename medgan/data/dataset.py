@@ -91,7 +91,8 @@ class ImageDataset:
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process needs: of pixels in a file, where they are."""
         state = dict(self.__dict__)
-        if isinstance(self._pixels, np.memmap) and isinstance(self._pixels.base, mmap.mmap):  # no view of one
+        base: Any = self._pixels.base
+        if isinstance(self._pixels, np.memmap) and isinstance(base, mmap.mmap):  # a whole file, no view of one
             state["_pixels"] = _StoredPixels(Path(str(self._pixels.filename)))
         return state
 
@@ -428,8 +429,8 @@ class ImageDataset:
         """Make a data set of arrays in memory, for notebooks and tests.
 
         Args:
-            images: Shape ``(N, height, width)`` or ``(N, height, width, channels)`` of uint8, uint16 or floats. Not
-                copied unless it must be.
+            images: Shape ``(N, height, width)``, ``(N, height, width, channels)`` or, for volumes, ``(N, depth, height,
+                width, channels)``, of uint8, uint16 or floats. Not copied unless it must be.
             labels: Shape ``(N,)``, class indices from 0; or ``(N, K)`` of 0 and 1 for several findings an image; or
                 None.
             names: Class or finding names; ``class 0``, ... if None.
@@ -457,14 +458,14 @@ class ImageDataset:
         words = [""] * count
         if spec_labels is not None and values is not None and values.ndim == 1:
             words = [spec_labels.names[value] for value in values]
-        height, width, channels = pixels.shape[1:]
+        *size, channels = pixels.shape[1:]
         index = pd.DataFrame(
             {
                 "file": [f"{position:06d}" for position in range(count)],
                 "label": words,
                 "patient_id": list(map(str, patient_ids)) if patient_ids is not None else [""] * count,
-                "width": width,
-                "height": height,
+                "width": size[-1],
+                "height": size[-2],
                 "mode": str(pixels.dtype),
                 "bits": pixels.dtype.itemsize * 8,
             }
@@ -473,7 +474,7 @@ class ImageDataset:
         digest.update(np.ascontiguousarray(pixels).data)
         digest.update(b"" if values is None else values.tobytes())
         return cls(
-            spec=DataSpec(channels, (height, width), spec_labels),
+            spec=DataSpec(channels, tuple(size), spec_labels),
             name=name,
             source="arrays in memory",
             index=index,
@@ -490,17 +491,18 @@ class ImageDataset:
 def _checked_images(
     images: NDArray[Any], data_range: tuple[float, float] | None
 ) -> tuple[NDArray[Any], tuple[float, float]]:
-    """Check images of `ImageDataset.from_arrays`; returns them as (N, height, width, channels) with their range."""
+    """Check images of `ImageDataset.from_arrays`; returns them as (N, *size, channels) with their range."""
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or 0 in images.shape:
+    if images.ndim not in {4, 5} or 0 in images.shape:
         raise DataError(
-            f"images must have the shape (N, height, width) or (N, height, width, channels), got {images.shape}."
+            "images must have the shape (N, height, width), (N, height, width, channels) or (N, depth, height, width, "
+            f"channels), got {images.shape}."
         )
-    if images.shape[1] in {1, 3} and images.shape[3] not in {1, 3}:
+    if images.shape[1] in {1, 3} and images.shape[-1] not in {1, 3}:
         raise DataError(
             f"images of shape {images.shape} have their channels first. "
-            "Type images.transpose(0, 2, 3, 1) to have them last."
+            "Type numpy.moveaxis(images, 1, -1) to have them last."
         )
     if images.dtype == np.float64 or images.dtype == np.float16:
         images = images.astype(np.float32)

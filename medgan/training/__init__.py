@@ -1,7 +1,7 @@
 """What surrounds the algorithm: log, progress, sample grids, checkpoints, a clean stop."""
 
 from medgan.training.callbacks import Checkpoint, MetricsLog, SampleGrid, StopOnSignal, TrainingStopped
-from medgan.training.pictures import make_grid, plot_losses, save_image
+from medgan.training.curves import plot_losses
 from medgan.training.progress import make_progress, reading_progress
 
 __all__ = [
@@ -10,9 +10,7 @@ __all__ = [
     "SampleGrid",
     "StopOnSignal",
     "TrainingStopped",
-    "make_grid",
     "make_progress",
     "plot_losses",
     "reading_progress",
-    "save_image",
 ]

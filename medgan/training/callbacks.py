@@ -17,7 +17,7 @@ from medgan.core.gan import GAN
 from medgan.core.saving import write_aside, write_state
 from medgan.core.trainer import Callback, Metrics, Trainer
 from medgan.errors import CheckpointError
-from medgan.training.pictures import make_grid, save_image
+from medgan.pages import make_grid, save_image
 
 __all__ = ["Checkpoint", "MetricsLog", "SampleGrid", "StopOnSignal", "TrainingStopped"]
 

@@ -431,7 +431,7 @@ IMAGES = np.zeros((4, 8, 8), dtype=np.uint8)
     [
         (IMAGES[0], {}, "must have the shape"),
         (IMAGES[:0], {}, "must have the shape"),
-        (np.zeros((4, 3, 8, 8), np.uint8), {}, r"Type images\.transpose\(0, 2, 3, 1\)"),
+        (np.zeros((4, 3, 8, 8), np.uint8), {}, r"Type numpy\.moveaxis\(images, 1, -1\)"),
         (IMAGES.astype(np.uint16), {}, "need data_range"),
         (IMAGES.astype(np.float32), {}, "need data_range"),
         (IMAGES.astype(np.int64), {}, "must be uint8, uint16 or float"),

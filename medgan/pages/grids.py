@@ -1,8 +1,7 @@
-"""Pictures of a training: labelled grids of images, curves of losses."""
+"""Labelled grids of images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,7 @@ from medgan.core.saving import write_aside
 from medgan.core.spec import Batch, DataSpec
 from medgan.data.pixels import to_uint8
 
-__all__ = ["make_grid", "plot_losses", "save_image"]
-
-_COLOURS = {"discriminator": "#c44e52", "generator": "#4c72b0"}
+__all__ = ["make_grid", "save_image"]
 
 
 def make_grid(batch: Batch, data: DataSpec, *, columns: int = 8, scale: int | None = None) -> Image.Image:
@@ -74,34 +71,3 @@ def save_image(picture: Image.Image, path: str | Path) -> None:
     """
     with write_aside(Path(path)) as temporary:
         picture.save(temporary, format="PNG")
-
-
-def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw every loss term over the images seen.
-
-    Args:
-        rows: Lines of ``metrics.jsonl``.
-        path: PNG file to create or to replace.
-
-    Raises:
-        CheckpointError: If it cannot be written.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    terms = sorted({key for row in rows for key in row if "/" in key}, key=lambda key: key.split("/")[::-1])
-    kinds = list(dict.fromkeys(key.split("/", 1)[1] for key in terms))
-    figure = Figure(figsize=(7, 2.6 * max(1, len(kinds))), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(max(1, len(kinds)), 1, sharex=True, squeeze=False)[:, 0]
-    for panel, kind in zip(panels, kinds, strict=False):
-        for key in (key for key in terms if key.split("/", 1)[1] == kind):
-            network = key.split("/", 1)[0]
-            points = [(row["images"] / 1000, row[key]) for row in rows if key in row]
-            panel.plot(*zip(*points, strict=True), color=_COLOURS.get(network), label=network, linewidth=1.2)
-        panel.set_ylabel(kind)
-        panel.grid(alpha=0.3)
-        panel.legend(loc="upper right", frameon=False)
-    panels[-1].set_xlabel("thousand images seen")
-    with write_aside(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")

@@ -1,0 +1,123 @@
+"""Synthetic images of a study on disk: sampled once, shared by all processes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medgan.core.saving import pack_weights
+from medgan.core.trainer import make_accelerator
+from medgan.data import ImageDataset
+from medgan.data.pixels import to_uint8
+from medgan.errors import CheckpointError
+from medgan.evaluation.run_store import fingerprint
+
+if TYPE_CHECKING:
+    from medgan.core.gan import GAN
+
+__all__ = ["PoolStore", "class_seeds"]
+
+_SPAN = 2**24  # seeds of one pool; 255 pools and one to test on have their own
+
+
+def class_seeds(seed: int | None) -> int:
+    """Return the seed of the first image of a pool.
+
+    Args:
+        seed: Seed of the trainings that the pool is for; None for images that nothing is trained on.
+    """
+    return 255 * _SPAN if seed is None else (seed % 255) * _SPAN
+
+
+@dataclass(frozen=True)
+class PoolStore:
+    """A folder of sampled images, one array file a pool.
+
+    Attributes:
+        folder: Where they are.
+        truncation: As in `GAN.sample`.
+        device: Where to sample.
+    """
+
+    folder: Path
+    truncation: float
+    device: str
+
+    def open(self, gan: GAN, real: ImageDataset, counts: NDArray[np.int64], *, first_seed: int) -> ImageDataset:
+        """Return synthetic images, sampled at the first call and mapped from the disk later.
+
+        They are rounded to 8 bits, as a PNG file would.
+
+        Args:
+            gan: The model.
+            real: Real images, whose findings are repeated where an image has several.
+            counts: Images of each class, ``(K,)``; or of all, ``(1,)``.
+            first_seed: Seed of the first image.
+
+        Raises:
+            CheckpointError: If they cannot be written.
+        """
+        facts = {
+            "weights": pack_weights(gan.generator.state_dict())[1],
+            "architecture": gan.name,
+            "labels_like": real.fingerprint if len(counts) == 1 else None,
+            "counts": counts.tolist(),
+            "first_seed": first_seed,
+            "truncation": self.truncation,
+        }
+        place = self.folder / fingerprint(facts)[:20]
+        if not (place / "pool.json").is_file():
+            self._sample(gan, _labels(real, counts, first_seed), first_seed, facts, place)
+        spec = gan.data.labels
+        return ImageDataset.from_arrays(
+            np.load(place / "images.npy", mmap_mode="r"),
+            np.load(place / "labels.npy"),
+            names=None if spec is None else spec.names,
+            name="synthetic",
+        )
+
+    def _sample(self, gan: GAN, labels: torch.Tensor, first_seed: int, facts: dict[str, Any], place: Path) -> None:
+        """Write a pool; its folder gets its name when everything is there."""
+        count = len(labels)
+        gan.generator.to(make_accelerator(self.device).device)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            aside = Path(tempfile.mkdtemp(prefix=".pool-", dir=self.folder))
+            try:
+                shape = (count, *gan.data.size, gan.data.channels)
+                images = np.lib.format.open_memmap(aside / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+                start = 0
+                for batch in gan.sample_batches(range(first_seed, first_seed + count), labels=labels):
+                    images[start : start + len(batch.images)] = to_uint8(batch.images)
+                    start += len(batch.images)
+                images.flush()
+                del images
+                np.save(aside / "labels.npy", labels.numpy())
+                (aside / "pool.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+                if place.exists():  # begun by a process that was killed, so without pool.json
+                    shutil.rmtree(place)
+                aside.replace(place)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"Synthetic images could not be written to {self.folder} ({error.strerror or error}). Name another "
+                "--out."
+            ) from error
+
+
+def _labels(real: ImageDataset, counts: NDArray[np.int64], seed: int) -> torch.Tensor:
+    """Return the labels to sample: so many of each class; or findings as real images have them together."""
+    if len(counts) > 1:
+        return torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+    known = np.nan_to_num(np.asarray(real.labels, dtype=np.float32))  # a finding that is unknown is not asked for
+    chosen = np.random.default_rng([seed, 3_011]).integers(len(known), size=int(counts[0]))
+    return torch.from_numpy(known[chosen])

@@ -1,0 +1,559 @@
+"""The downstream evaluation: classifiers trained on real, synthetic and mixed images, judged on other real patients."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from medgan.classifiers import ClassicalAugmentation, make_classifier, predict, train_classifier
+from medgan.core.config import Config, option
+from medgan.core.saving import pack_weights, versions, write_aside
+from medgan.core.spec import LabelSpec
+from medgan.errors import ConfigError, DataError
+from medgan.evaluation.arms import DEFAULT_ARMS, Arm, parse_arms
+from medgan.evaluation.leakage import check_leakage
+from medgan.evaluation.mixing import (
+    class_counts,
+    joined_batches,
+    patients_of,
+    repeat,
+    take_by_class,
+    take_patients,
+)
+from medgan.evaluation.pools import PoolStore, class_seeds
+from medgan.evaluation.records import ClassifierRun, Cohort, Study
+from medgan.evaluation.run_store import RunStore, fingerprint
+
+if TYPE_CHECKING:
+    from medgan.core.gan import GAN
+    from medgan.data import ImageDataset
+
+__all__ = ["DownstreamEvaluator", "StudyConfig"]
+
+_FORMAT = 1  # raise it whenever the same key would stand for another run
+_EVALUATIONS = 20  # of the validation loss, in a training
+_SUBGROUPS = ("age", "sex", "view", "site")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig(Config):
+    """Options of a study."""
+
+    classifier: str = option("small-cnn", "Classifier; `medgan evaluate --help` lists them, or module:Class.")
+    arms: str = option(DEFAULT_ARMS, "What classifiers are trained on, joined by commas, or all.")
+    seeds: int = option(3, "Trainings of each arm; 5 or more for a publication.", ge=1, le=200)
+    fractions: str = option("1", "Shares of the real training patients, such as 0.05,0.1,0.25,1.")
+    steps: int = option(1000, "Optimizer steps of every training, whatever its arm.", ge=1)
+    margin: float = option(0.02, "Loss of AUROC that still counts as no worse, fixed before the study.", ge=0, le=0.5)
+    replicates: int = option(2000, "Bootstrap samples of the intervals.", ge=100)
+    subgroups: str = option(
+        ",".join(_SUBGROUPS),
+        "Columns of the table to report separately, joined by commas, where they are there.",
+    )
+    seed: int = option(0, "Seed of the first training; the others have those after it.", ge=0)
+
+    def __post_init__(self) -> None:
+        """Check what is written as text."""
+        super().__post_init__()
+        parse_arms(self.arms)
+        self.parsed_fractions()
+
+    def parsed_fractions(self) -> tuple[float, ...]:
+        """Return the fractions as numbers, rising.
+
+        Raises:
+            ConfigError: If they are none.
+        """
+        try:
+            numbers = sorted({float(part) for part in self.fractions.split(",")})
+        except ValueError:
+            numbers = []
+        if not numbers or not all(0 < number <= 1 for number in numbers):
+            raise ConfigError(
+                f"--fractions {self.fractions!r}: numbers above 0 and up to 1 are expected, such as 0.05,0.1,0.25,1."
+            )
+        return tuple(numbers)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One training to do."""
+
+    arm: Arm
+    fraction: float
+    seed: int
+    key: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Context:
+    """What all trainings share; goes to other processes."""
+
+    train: ImageDataset
+    validation: ImageDataset
+    test: ImageDataset
+    pools: Mapping[int, ImageDataset]  # synthetic images by seed
+    probe: ImageDataset | None
+    config: StudyConfig
+    device: str
+    store: RunStore
+
+
+class DownstreamEvaluator:
+    """Trains the same classifier on different images, and tests it on real patients that none of them shows.
+
+    Every training gets the same number of optimizer steps, the same recipe, and keeps the weights with the lowest loss
+    on the same real validation patients; thresholds come from these patients too. Nothing is chosen on the test
+    patients. A run that is finished is kept in the folder, and found again by all that it depends on.
+
+    Synthetic images have the class shares of the real training images. Each seed has synthetic images of its own, from
+    the generators in turn, so that the spread over seeds contains that of the sampling.
+
+    Args:
+        train: Real training images, the same as the generators'.
+        validation: Real images of other patients.
+        test: Real images of yet others.
+        out: Folder of the study.
+        generators: Models to sample from.
+        synthetic: Synthetic images in the place of generators.
+        config: Options.
+        resume: Whether `out` may hold runs already, to go on from.
+        allow_leakage: Accept synthetic images of generators that were, or may have been, trained on validation or test
+            patients; the report then says that it is void.
+        trained_on: The part of each real image in the generators' training, by file; None if not known.
+        truncation: As in `GAN.sample`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        jobs: Trainings at a time; None for one a core, or one on an accelerator.
+        facts: What the report shall say besides, plain JSON values.
+        progress: Called with the runs done, the runs in all, and a name.
+
+    Raises:
+        ConfigError: If options do not fit each other or the images.
+        DataError: If the images do not fit each other, a class is missing in a part, patients are in two parts, or a
+            generator has seen held-out patients.
+    """
+
+    def __init__(
+        self,
+        train: ImageDataset,
+        validation: ImageDataset,
+        test: ImageDataset,
+        *,
+        out: Path,
+        generators: Sequence[GAN] = (),
+        synthetic: ImageDataset | None = None,
+        config: StudyConfig | None = None,
+        resume: bool = False,
+        allow_leakage: bool = False,
+        trained_on: Mapping[str, str] | None = None,
+        truncation: float = 1.0,
+        device: str = "auto",
+        jobs: int | None = None,
+        facts: Mapping[str, Any] | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> None:
+        """Check everything that can be known before the first training."""
+        self.config = config or StudyConfig()
+        self.arms = parse_arms(self.config.arms)
+        self.fractions = self.config.parsed_fractions()
+        self.train, self.validation, self.test = train, validation, test
+        self.generators, self.synthetic = list(generators), synthetic
+        self.out, self.truncation, self.device, self.jobs = out, truncation, device, jobs
+        self.facts, self.progress = dict(facts or {}), progress
+        if jobs is not None and jobs < 1:
+            raise ConfigError(f"--jobs must be at least 1, got {jobs}.")
+        if synthetic is not None and self.generators:
+            raise ConfigError("Both --model and --synthetic were given. Pass one of them.")
+        self.labels = _check_parts(train, validation, test)
+        _check_synthetic(self.arms, train, self.generators, synthetic)
+        sources = [gan.provenance for gan in self.generators] if synthetic is None else [_origin(synthetic)]
+        self.banners, self.notes = check_leakage(
+            sources if any(arm.ratio for arm in self.arms) else [],
+            train=train,
+            held_out={"validation": validation, "test": test},
+            trained_on=trained_on,
+            allow=allow_leakage,
+        )
+        # Whatever the classifier cannot do is said before anything is trained.
+        self.classifier = _make_classifier(self.config.classifier, train, seed=0)
+        if any(arm.treatment == "augmented" for arm in self.arms) and len(train.spec.size) != 2:
+            raise ConfigError("The arm real-augmented is for 2-D images. Leave it out of --arms.")
+        if any(arm.treatment == "oversampled" for arm in self.arms) and self.labels.kind == "multilabel":
+            raise ConfigError("The arm real-oversampled needs classes, not findings. Leave it out of --arms.")
+        if out.exists() and (not out.is_dir() or any(out.iterdir())) and not resume:
+            raise ConfigError(f"{out} exists and is not an empty folder. Go on with --resume, or name another --out.")
+
+    def run(self) -> Study:
+        """Do all trainings that are not done yet.
+
+        Returns:
+            The study.
+
+        Raises:
+            KeyboardInterrupt: If Ctrl-C ended it; finished runs are kept.
+            DataError: If there are fewer synthetic images than the arms need.
+            MedganError: As the classifier's training.
+        """
+        seeds = range(self.config.seed, self.config.seed + self.config.seeds)
+        pools, probe = self._pools(seeds)
+        store = RunStore(self.out / "runs")
+        context = _Context(self.train, self.validation, self.test, pools, probe, self.config, self.device, store)
+        tasks = [
+            _Task(arm, fraction, seed, self._key(arm, fraction, seed, pools, probe))
+            for seed in seeds
+            for arm in self.arms
+            for fraction in (self.fractions if arm.real else (1.0,))
+        ]
+        done: dict[str, ClassifierRun] = {}
+        for task in tasks:
+            found = store.load(task.key, task.arm.name, task.fraction, task.seed)
+            if found is not None:
+                done[task.key] = found
+        todo = [task for task in tasks if task.key not in done]
+        self._tell(len(done), len(tasks), "")
+        for task, run in self._execute(context, todo):
+            done[task.key] = run
+            self._tell(len(done), len(tasks), f"{task.arm.name}, seed {task.seed}")
+        runs = [done[task.key] for task in tasks]
+        return Study(
+            labels=self.labels,
+            validation=_cohort(self.validation, ()),
+            test=_cohort(self.test, self._subgroup_columns()),
+            runs=sorted(runs, key=lambda run: ([arm.name for arm in self.arms].index(run.arm), run.fraction, run.seed)),
+            facts=self._describe(),
+            synthetic=None if probe is None else _cohort(probe, ()),
+        )
+
+    def _pools(self, seeds: Sequence[int]) -> tuple[dict[int, ImageDataset], ImageDataset | None]:
+        """Return the synthetic images of each seed, and some that no classifier is trained on."""
+        ratio = max((arm.ratio for arm in self.arms), default=0.0)
+        if not ratio:
+            return {}, None
+        wanted = np.ceil(ratio * class_counts(self.train)).astype(np.int64)
+        shown = class_counts(self.test)
+        if self.synthetic is not None:
+            have = class_counts(self.synthetic)
+            probe, rest = (
+                take_by_class(self.synthetic, shown, seed=0)
+                if (have >= wanted + shown).all()
+                else (None, self.synthetic)
+            )
+            if probe is None:
+                self.notes.append(
+                    "There are too few synthetic images to keep some back, so classifiers that were trained on real "
+                    "images are not tested on synthetic ones (TRTS)."
+                )
+            return {seed: take_by_class(rest, wanted, seed=seed)[0] for seed in seeds}, probe
+        store = PoolStore(self.out / "synthetic", self.truncation, self.device)
+        pools = {}
+        for number, seed in enumerate(seeds):
+            gan = self.generators[number % len(self.generators)]
+            self._tell(0, 0, f"sampling {int(wanted.sum()):,} images for seed {seed}")
+            pools[seed] = store.open(gan, self.train, wanted, first_seed=class_seeds(seed))
+        probe = store.open(self.generators[0], self.train, shown, first_seed=class_seeds(None))
+        return pools, probe
+
+    def _key(
+        self,
+        arm: Arm,
+        fraction: float,
+        seed: int,
+        pools: Mapping[int, ImageDataset],
+        probe: ImageDataset | None,
+    ) -> str:
+        """Hash what a run depends on."""
+        return fingerprint(
+            {
+                "format": _FORMAT,
+                "medgan": versions()["medgan"],
+                "classifier": self.config.classifier,
+                "parameters": sum(weight.numel() for weight in self.classifier.parameters()),
+                "recipe": str(self.classifier.recipe),
+                "steps": self.config.steps,
+                "arm": [arm.name, arm.ratio, arm.copies],
+                "fraction": fraction,
+                "seed": seed,
+                "images": [part.fingerprint for part in (self.train, self.validation, self.test)],
+                "synthetic": pools[seed].fingerprint if arm.ratio else None,
+                "probe": probe.fingerprint if probe is not None and arm.real and not arm.ratio else None,
+            }
+        )
+
+    def _execute(self, context: _Context, tasks: Sequence[_Task]) -> Iterator[tuple[_Task, ClassifierRun]]:
+        """Yield runs as they are finished; each is stored by whoever did it."""
+        jobs = min(self.jobs or _default_jobs(self.device), len(tasks))
+        if jobs <= 1:
+            for task in tasks:
+                yield task, _train(context, task)
+            return
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        executor = ProcessPoolExecutor(
+            jobs, multiprocessing.get_context("spawn"), initializer=_begin_worker, initargs=(context, threads)
+        )
+        try:
+            futures = {executor.submit(_train_in_worker, task): task for task in tasks}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            raise ConfigError(
+                f"A process that trained a classifier was ended from outside, perhaps for want of memory ({error}). "
+                "Finished runs are kept: go on with --resume and fewer --jobs."
+            ) from error
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+        executor.shutdown()
+
+    def _subgroup_columns(self) -> tuple[str, ...]:
+        """Return the columns to report separately.
+
+        Raises:
+            ConfigError: If one was asked for by name and is not there.
+        """
+        wanted = [name.strip() for name in self.config.subgroups.split(",") if name.strip()]
+        missing = [name for name in wanted if name not in self.test.index and name not in _SUBGROUPS]
+        if missing:
+            raise ConfigError(
+                f"--subgroups {self.config.subgroups}: the data has no column {missing[0]!r}; it has "
+                f"{', '.join(self.test.index.columns)}."
+            )
+        return tuple(name for name in wanted if name in self.test.index)
+
+    def _describe(self) -> dict[str, Any]:
+        """Return what the study was, as plain JSON values."""
+        recipe = self.classifier.recipe
+        return {
+            "protocol": "study",
+            **self.facts,
+            "titles": {arm.name: arm.title for arm in self.arms},
+            "real": {"name": self.train.name, "source": self.train.source, "licence": self.train.licence},
+            "image": {"channels": self.train.spec.channels, "size": list(self.train.spec.size)},
+            "parts": {
+                name: {
+                    "images": len(part),
+                    "patients": len(np.unique(patients_of(part))),
+                    "class_counts": part.class_counts(),
+                    "fingerprint": part.fingerprint,
+                }
+                for name, part in (("train", self.train), ("validation", self.validation), ("test", self.test))
+            },
+            "classifier": {
+                "name": self.config.classifier,
+                "parameters": sum(weight.numel() for weight in self.classifier.parameters()),
+                "recipe": str(recipe),
+            },
+            "steps": self.config.steps,
+            "batch_size": recipe.batch_size,
+            "config": self.config.to_dict(),
+            "truncation": self.truncation,
+            "generators": [
+                {
+                    "architecture": gan.name,
+                    "weights_sha256": pack_weights(gan.generator.state_dict())[1],
+                    "trained_on": gan.provenance,
+                }
+                for gan in self.generators
+            ],
+            "synthetic": None if self.synthetic is None else _origin(self.synthetic),
+            "banners": self.banners,
+            "notes": self.notes,
+            "versions": versions(),
+        }
+
+    def _tell(self, done: int, total: int, what: str) -> None:
+        if self.progress is not None:
+            self.progress(done, total, what)
+
+
+def _check_parts(train: ImageDataset, validation: ImageDataset, test: ImageDataset) -> LabelSpec:
+    """Check that the real images fit each other; returns what they show."""
+    parts = {"train": train, "validation": validation, "test": test}
+    labels = train.spec.labels
+    if labels is None or labels.kind == "continuous":
+        kind = "none" if labels is None else "continuous"
+        raise DataError(f"A classifier learns classes or findings, but the labels of {train.name} are {kind}.")
+    for name, part in parts.items():
+        if part.spec != train.spec:
+            raise DataError(f"The {name} images are {part.spec}, the training images {train.spec}. Open both alike.")
+        empty = [label for label, count in part.class_counts().items() if not count]
+        if empty or not len(part):
+            raise DataError(
+                f"The {name} part has no image of {', '.join(empty) or 'any class'}; its {len(part):,} images are "
+                f"{part.class_counts()}. Divide the data anew, with a larger share for {name}."
+            )
+    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        known = [set(parts[name].index["patient_id"]) - {""} for name in (one, other)]
+        shared = sorted(known[0] & known[1])
+        if shared:
+            raise DataError(
+                f"{len(shared):,} patients, such as {shared[0]!r}, are in the {one} and in the {other} part. A study "
+                "needs other patients in each; divide the data by patient."
+            )
+    return labels
+
+
+def _check_synthetic(
+    arms: Sequence[Arm], train: ImageDataset, generators: Sequence[GAN], synthetic: ImageDataset | None
+) -> None:
+    """Check that synthetic images can stand beside the real ones."""
+    needed = [arm.name for arm in arms if arm.ratio]
+    if needed and not generators and synthetic is None:
+        raise ConfigError(
+            f"The arms {', '.join(needed)} need synthetic images. Give --model RUN or --synthetic SOURCE, or leave "
+            "these arms out of --arms."
+        )
+    for what, spec in [("model", gan.data) for gan in generators] + (
+        [("synthetic set", synthetic.spec)] if synthetic is not None else []
+    ):
+        if (spec.channels, spec.size) != (train.spec.channels, train.spec.size):
+            raise DataError(f"The {what} has images {spec}, the real ones are {train.spec}. Give both the same --size.")
+        if spec.labels != train.spec.labels:
+            theirs = "no labels" if spec.labels is None else f"{spec.labels.kind} {', '.join(spec.labels.names)}"
+            ours = train.spec.labels
+            assert ours is not None
+            raise DataError(
+                f"The {what} knows {theirs}, the real images {ours.kind} {', '.join(ours.names)}. The names and their "
+                "order must be the same."
+            )
+
+
+def _origin(synthetic: ImageDataset) -> dict[str, Any]:
+    """Return what a folder of `medgan sample` says of the training data of its model; nothing if it is no such one."""
+    root = Path(synthetic.source.partition("#")[0])
+    path = (root if root.is_dir() else root.parent) / "synthetic.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return dict(facts.get("training_data") or {})
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _make_classifier(name: str, images: ImageDataset, *, seed: int) -> Any:
+    """Make a classifier for such images."""
+    labels = images.spec.labels
+    assert labels is not None
+    return make_classifier(
+        name,
+        channels=images.spec.channels,
+        size=images.spec.size,
+        num_classes=len(labels),
+        multilabel=labels.kind == "multilabel",
+        seed=seed,
+    )
+
+
+def _cohort(images: ImageDataset, columns: Sequence[str]) -> Cohort:
+    """Return what is known of images, without their pixels."""
+    subgroups = images.index[list(columns)].reset_index(drop=True)
+    return Cohort(
+        labels=np.asarray(images.labels),
+        patients=patients_of(images),
+        files=images.index["file"].to_numpy(dtype=str),
+        subgroups=subgroups,
+    )
+
+
+def _default_jobs(device: str) -> int:
+    """Return how many trainings to do at a time."""
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return (os.cpu_count() or 1) if device == "cpu" or not accelerated else 1
+
+
+_worker_context: _Context | None = None
+
+
+def _begin_worker(context: _Context, threads: int) -> None:
+    """Prepare a process for trainings; Ctrl-C is for the one that started it."""
+    global _worker_context
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+    _worker_context = context
+
+
+def _train_in_worker(task: _Task) -> ClassifierRun:
+    assert _worker_context is not None
+    return _train(_worker_context, task)
+
+
+def _train(context: _Context, task: _Task) -> ClassifierRun:
+    """Train one classifier, let it judge the held-out images, and store what it says."""
+    started = time.monotonic()
+    arm, seed, config = task.arm, task.seed, context.config
+    real = take_patients(context.train, task.fraction, seed=seed) if arm.real else None
+    synthetic = None
+    if arm.ratio:
+        counts = np.round(arm.ratio * class_counts(context.train if real is None else real)).astype(np.int64)
+        synthetic = take_by_class(context.pools[seed], counts, seed=seed)[0]
+    shown = real if real is None else repeat(real, arm.copies)
+    parts = [part for part in (shown, synthetic) if part is not None]
+    classifier = _make_classifier(config.classifier, context.train, seed=seed)
+    sampling: Any = "uniform" if arm.treatment == "oversampled" else "natural"
+    size = classifier.recipe.batch_size
+    if arm.treatment == "pretrained":
+        batches = _one_after_the_other(parts[::-1], size, seed, config.steps // 2)
+    else:
+        batches = joined_batches(parts, size, seed=seed, class_sampling=sampling)
+    history = train_classifier(
+        classifier,
+        batches,
+        steps=config.steps,
+        validation=context.validation,
+        evaluate_every=max(1, math.ceil(config.steps / _EVALUATIONS)),
+        seed=seed,
+        device=context.device,
+        augment=ClassicalAugmentation() if arm.treatment == "augmented" else None,
+    )
+    asked = context.probe if real is not None and synthetic is None else None
+    run = ClassifierRun(
+        arm=arm.name,
+        fraction=task.fraction,
+        seed=seed,
+        validation=predict(classifier, context.validation, device=context.device),
+        test=predict(classifier, context.test, device=context.device),
+        history=history.rows,
+        facts={
+            "real_images": 0 if real is None else len(real),
+            "real_patients": 0 if real is None else len(np.unique(patients_of(real))),
+            "synthetic_images": 0 if synthetic is None else len(synthetic),
+            "steps": history.steps,
+            "best_step": history.best_step,
+            "seconds": round(time.monotonic() - started, 1),
+        },
+        synthetic=None if asked is None else predict(classifier, asked, device=context.device),
+    )
+    context.store.save(task.key, run)
+    return run
+
+
+def _one_after_the_other(parts: Sequence[ImageDataset], batch_size: int, seed: int, first_steps: int) -> Iterator[Any]:
+    """Yield batches of the first data set for some steps, then of the second one."""
+    first, second = (joined_batches([part], batch_size, seed=seed) for part in parts)
+    for _ in range(first_steps):
+        yield next(first)
+    yield from second
+
+
+def write_settings(path: Path, facts: Mapping[str, Any]) -> None:
+    """Write what a study is, before its first training.
+
+    Args:
+        path: File to create or to replace.
+        facts: Plain JSON values.
+    """
+    with write_aside(path) as aside:
+        aside.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
