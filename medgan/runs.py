@@ -16,7 +16,7 @@ from medgan import registry
 from medgan.core.config import GANConfig, option
 from medgan.core.spec import DataSpec, LabelSpec
 from medgan.data.config import PHANTOM, DataConfig
-from medgan.errors import CheckpointError, ConfigError, DataError, nearest
+from medgan.errors import CheckpointError, ConfigError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,18 +25,7 @@ if TYPE_CHECKING:
     from medgan.data import ImageDataset
     from medgan.data.splits import Splits
 
-__all__ = [
-    "OpenedData",
-    "Run",
-    "RunConfig",
-    "RunResult",
-    "find_run",
-    "is_run",
-    "read_config",
-    "read_parts",
-    "reopen",
-    "resolve",
-]
+__all__ = ["OpenedData", "Run", "RunConfig", "RunResult", "find_run", "read_config", "read_parts", "resolve"]
 
 _logger = logging.getLogger("medgan")
 
@@ -563,45 +552,6 @@ def _check_transforms(folder: Path, transforms: str | None) -> None:
     if before != transforms:
         advice = "Leave --transforms out" if before is None else f"Type --transforms {before}"
         raise ConfigError(f"{folder} was begun with --transforms {before}, not {transforms}. {advice}.")
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder is a run's, and not a saved model's alone."""
-    return (folder / "config.json").is_file() and (folder / "data" / "splits.json").is_file()
-
-
-def reopen(folder: Path, *, data: str | None = None, transforms: str | None = None) -> OpenedData:
-    """Open the images of a run again, divided as they were for its training.
-
-    Args:
-        folder: The run folder.
-        data: Where the images are now, if they have been moved.
-        transforms: What the run was given as ``--transforms``; code, so that its folder cannot bring it along.
-
-    Returns:
-        The images: ``train`` and what was held out.
-
-    Raises:
-        ConfigError: If the folder is no run's, or was begun with other transforms.
-        DataError: If the images are not those that the run was trained on.
-    """
-    if not is_run(folder):
-        raise ConfigError(
-            f"{folder} is no run folder: it holds no config.json beside a data/splits.json. Pass one that `medgan fit` "
-            "made, such as runs/00000-acgan-chest_xray."
-        )
-    run = Run({} if data is None else {"data": data}, resume=folder, transforms=transforms)
-    run.config = run.config.replace(splits=str(folder / "data" / "splits.json"))
-    opened = run.open_data()
-    facts = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("provenance", {})
-    known = facts.get("training_data", {}).get("fingerprint")
-    found = opened.parts["train"].fingerprint
-    if known is not None and known != found:
-        raise DataError(
-            f"The images in {run.config.data} are not those that {folder} was trained on: their fingerprint is "
-            f"{found[:12]}, the run's {known[:12]}. Put them back, or say where they are with --real."
-        )
-    return opened
 
 
 def read_parts(model: Path) -> dict[str, str]:
