@@ -31,6 +31,7 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "find_run",
+    "is_run",
     "read_config",
     "read_parts",
     "reopen",
@@ -569,6 +570,11 @@ def _read_provenance(folder: Path) -> dict[str, Any]:
     return provenance if isinstance(provenance, dict) else {}
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, and not a saved model's alone."""
+    return (folder / "config.json").is_file() and (folder / "data" / "splits.json").is_file()
+
+
 def reopen(run: Path, *, data: str | None = None, transforms: str | None = None) -> OpenedData:
     """Open the data of a run again, read and divided as it was trained on.
 
@@ -589,7 +595,7 @@ def reopen(run: Path, *, data: str | None = None, transforms: str | None = None)
     from medgan.data.splits import Splits
     from medgan.training import reading_progress
 
-    if not (run / "config.json").is_file() or not (run / "data" / "splits.json").is_file():
+    if not is_run(run):
         raise ConfigError(
             f"{run} is no run folder: it holds no data/splits.json beside a config.json. Pass one, such as "
             "runs/00000-acgan-chest_xray."
