@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -66,6 +67,13 @@ class _Parts(NamedTuple):
     help="study: arms, seeds and intervals on held-out patients. report: trained on synthetic images alone, and "
     "tested on the images that the GAN has seen, beside held-out patients.",
 )
+@click.option(
+    "--cv",
+    "folds",
+    type=click.IntRange(min=2),
+    help="Cross-validation: this many folds, a generator trained anew for each with the options of the --model's run. "
+    "Long; goes on with --resume.",
+)
 @click.option("--splits", type=click.Path(path_type=Path), help="A splits.json that divides the real images.")
 @click.option("--transforms", help="As `medgan fit` was given it.")
 @click.option(
@@ -85,6 +93,7 @@ def evaluate(
     synthetic: str | None,
     test_set: str | None,
     protocol: str,
+    folds: int | None,
     splits: Path | None,
     transforms: str | None,
     out: Path,
@@ -114,12 +123,32 @@ def evaluate(
         raise click.UsageError("Both --model and --synthetic were given. Pass one of them.")
     if protocol == "report" and len(models) != 1:
         raise click.UsageError("--protocol report needs one --model, whose training images it tests on.")
-    generators = [load_model(folder) for folder in models]
     data = given(context, _DATA)
+    command = shlex.join(["medgan", *sys.argv[1:]])
+    if folds is not None:
+        if protocol != "study" or len(models) != 1 or not is_run(models[0]) or splits or test_set or data:
+            raise click.UsageError(
+                "--cv repeats the training of one run: give one --model that is a run folder, and no --protocol report, "
+                "--splits, --test-set or options of the data."
+            )
+        _cross_validate(
+            models[0],
+            folds,
+            command,
+            out=out,
+            config=StudyConfig.from_dict(options),
+            data=real,
+            transforms=transforms,
+            resume=resume,
+            jobs=jobs,
+            device=device,
+            truncation=truncation,
+        )
+        return
+    generators = [load_model(folder) for folder in models]
     parts = _open(models, generators, real, data, splits, transforms)
     if test_set is not None:
         parts = _with_test_set(parts, test_set, data, transforms)
-    command = shlex.join(["medgan", *sys.argv[1:]])
     if parts.note:
         click.echo(parts.note)
     if protocol == "report":
@@ -155,7 +184,7 @@ def _study(
     from medgan.evaluation import DownstreamEvaluator
     from medgan.training import counting
 
-    with counting("trainings") as progress:
+    with _stoppable(command), counting("trainings") as progress:
         evaluator = DownstreamEvaluator(
             parts.train,
             parts.validation,
@@ -171,16 +200,35 @@ def _study(
         )
         for sentence in (*evaluator.banners, *evaluator.notes):
             click.echo(sentence)
-        try:
-            study = evaluator.run()
-        except KeyboardInterrupt:
-            typed = command if "--resume" in command.split() else f"{command} --resume"
-            click.echo(f"\nStopped; finished trainings are kept. Go on with: {typed}", err=True)
-            sys.exit(130)
+        study = evaluator.run()
     page, summary = evaluator.report(study)
     for sentence in summary["verdict"]["sentences"]:
         click.echo(sentence)
     click.echo(f"Report: {page}")
+
+
+def _cross_validate(run: Path, folds: int, command: str, **how: Any) -> None:
+    """Do a study in each fold, and say where the result is."""
+    from medgan.cross_validation import cross_validate
+    from medgan.training import TrainingStopped, counting
+
+    with _stoppable(command), counting("trainings") as progress:
+        try:
+            page, _ = cross_validate(run, folds=folds, progress=progress, say=click.echo, **how)
+        except TrainingStopped as stopped:
+            raise KeyboardInterrupt from stopped
+    click.echo(f"Report: {page}")
+
+
+@contextmanager
+def _stoppable(command: str) -> Iterator[None]:
+    """Say how to go on after Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typed = command if "--resume" in command.split() else f"{command} --resume"
+        click.echo(f"\nStopped; what is finished is kept. Go on with: {typed}", err=True)
+        sys.exit(130)
 
 
 def _report(gan: GAN, parts: _Parts, out: Path, config: Any, device: str, command: str) -> None:

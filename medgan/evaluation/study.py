@@ -36,8 +36,6 @@ from medgan.evaluation.options import SUBGROUPS, StudyConfig
 from medgan.evaluation.pools import PoolStore, class_seeds
 from medgan.evaluation.records import ClassifierRun, Cohort, Study
 from medgan.evaluation.run_store import RunStore, fingerprint
-from medgan.evaluation.study_page import write_study_report
-from medgan.evaluation.summary import summarise
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
