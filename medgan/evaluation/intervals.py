@@ -1,0 +1,226 @@
+"""Intervals and p-values over two random things at once: the patients a classifier is judged on, and its seed.
+
+A score of an arm is the mean over its seeds. Another study would have other patients and other seeds, so both move it. They
+are told apart as readers and cases are in a reader study, with seeds as the readers (Obuchowski and Rockette 1995,
+doi:10.1080/03610919508813243; degrees of freedom by Hillis 2007, doi:10.1002/sim.2532)::
+
+    variance of the mean = s² / S + c
+    degrees of freedom   = (s² / S + c)² / ((s² / S)² / (S - 1))
+
+with ``s²`` the variance of the scores between the S seeds, which holds what a seed adds to a classifier and what it adds for
+these patients, and ``c`` what all seeds share: the covariance of two seeds' scores over a bootstrap of whole patients. The
+patients drawn are the same for every seed and every arm (a paired bootstrap). A difference of arms is the score of the
+differences, seed by seed; what arms share cancels. With one seed the variance is that over patients alone, and holds for
+these trained classifiers only.
+
+The usual way, to draw seeds with replacement too and to take percentiles, is wrong in both directions at 3 to 5 seeds: it
+has (S - 1)/S of the variance between seeds and no t-distribution, but counts what a seed adds for these patients more than
+twice. By simulation with binormal scores, 300 patients and nominal 95 %, it covered NAIVE_RANGE, and these intervals
+OWN_RANGE (``tests/evaluation/test_intervals.py``).
+
+What the intervals do not hold: another draw of training patients, or of validation patients, on which the thresholds were
+chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+from medgan.errors import ConfigError, DataError
+
+__all__ = ["CONFIDENCE", "Difference", "Interval", "holm", "interval_of_difference", "interval_of_mean", "patient_draws"]
+
+CONFIDENCE = 0.95
+"""Of every interval; two-sided, so that a bound alone holds with 97.5 %."""
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """A mean over seeds with its interval; each field has the trailing shape of what was given, ``()`` for one score.
+
+    Attributes:
+        value: Mean over the seeds where the score is defined; NaN if it is for none.
+        low: Lower bound; NaN where no replicate differs from another.
+        high: Upper bound; NaN where `low` is.
+        undefined_share: Share of replicates that had no value and were left out.
+    """
+
+    value: Values
+    low: Values
+    high: Values
+    undefined_share: Values
+
+
+@dataclass(frozen=True, eq=False)
+class Difference(Interval):
+    """A difference between two arms with its interval.
+
+    Attributes:
+        p_value: Two-sided, of no difference; at least 1 / (1 + replicates); 1 where no replicate differs from another and
+            the difference is 0.
+    """
+
+    p_value: Values
+
+
+def patient_draws(patients: ArrayLike, *, replicates: int, seed: int) -> Values:
+    """Draw patients with replacement, as many as there are, each with all images.
+
+    Args:
+        patients: ``(N,)``, who each image is of.
+        replicates: How often, B.
+        seed: Chooses the draws. They depend on the set of names and not on the order of the images.
+
+    Returns:
+        ``(B, N)``, how often each image was drawn.
+
+    Raises:
+        ConfigError: If there are fewer than 2 replicates.
+        DataError: If there are fewer than 2 patients.
+    """
+    if replicates < 2:
+        raise ConfigError(f"replicates is {replicates}, expected at least 2; 2000 is usual.")
+    number, names = pd.factorize(np.asarray(patients).astype(np.str_), sort=True)
+    if len(names) < 2:
+        raise DataError(f"There are images of {len(names)} patients; an interval needs at least 2 patients.")
+    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
+    return drawn[:, number].astype(np.float64)
+
+
+def interval_of_mean(
+    values: ArrayLike, replicates: ArrayLike, *, bounds: tuple[float, float] | None = None
+) -> Interval:
+    """Return the mean over seeds with its interval.
+
+    Args:
+        values: ``(S, ...)``, scores on the cohort itself, one row a seed; NaN where undefined.
+        replicates: ``(S, B, ...)``, scores of the same draws of patients for every seed; NaN where undefined.
+        bounds: Least and largest value a score can have. The interval is then made for the logit of where between them
+            the score lies, and stays inside.
+
+    Returns:
+        Value, interval and share of undefined replicates.
+
+    Raises:
+        DataError: If the shapes do not fit.
+    """
+    value, variance, freedom, undefined, _ = _components(*_check(values, replicates))
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, freedom)
+    reach = quantile * np.sqrt(variance)
+    if bounds is None:
+        return Interval(value, value - reach, value + reach, undefined)
+    least, largest = bounds
+    place = (value - least) / (largest - least)
+    inside = (place > 0) & (place < 1)
+    safe = np.where(inside, place, 0.5)
+    reach_of_logit = reach / (largest - least) / (safe * (1 - safe))
+    low, high = (
+        np.where(
+            inside,
+            least + (largest - least) * special.expit(special.logit(safe) + sign * reach_of_logit),
+            np.clip(value + sign * reach, least, largest),
+        )
+        for sign in (-1, 1)
+    )
+    return Interval(value, np.where(np.isnan(reach), np.nan, low), np.where(np.isnan(reach), np.nan, high), undefined)
+
+
+def interval_of_difference(
+    first: tuple[ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike], *, width: float | None = None
+) -> Difference:
+    """Return the difference of two arms, first minus second, with its interval and p-value.
+
+    Args:
+        first: Values and replicates as for `interval_of_mean`.
+        second: The same of the other arm, with the same seeds and the same draws in the same order.
+        width: Largest difference that there can be; the interval is cut there.
+
+    Returns:
+        Difference, interval, p-value and share of replicates that are undefined in either arm.
+
+    Raises:
+        DataError: If the shapes do not fit.
+    """
+    ours, theirs = _check(*first), _check(*second)
+    if ours[0].shape != theirs[0].shape or ours[1].shape != theirs[1].shape:
+        raise DataError(
+            f"Arms have replicates of the shapes {ours[1].shape} and {theirs[1].shape}, expected the same seeds and the "
+            "same draws."
+        )
+    value, variance, freedom, undefined, defined = _components(ours[0] - theirs[0], ours[1] - theirs[1])
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * np.sqrt(variance)
+    with np.errstate(invalid="ignore"):
+        p_value = np.maximum(2 * stats.t.sf(np.abs(value) / np.sqrt(variance), freedom), 1 / (1 + defined))
+    p_value = np.where(np.isnan(variance) & (value == 0), 1.0, p_value)
+    low, high = value - reach, value + reach
+    if width is not None:
+        low, high = np.clip(low, -width, width), np.clip(high, -width, width)
+    return Difference(value, low, high, undefined, p_value)
+
+
+def holm(p_values: Sequence[float] | Values) -> Values:
+    """Correct p-values for their number by Holm's method (1979, https://www.jstor.org/stable/4615733).
+
+    Args:
+        p_values: Of all comparisons that were planned; NaN where one could not be made, which counts all the same.
+
+    Returns:
+        ``(n,)``: each at least as large as before and at most 1; rejecting those below α keeps the chance of a single
+        wrong rejection below α.
+
+    Raises:
+        DataError: If a number is not in [0, 1].
+    """
+    given = np.asarray(p_values, np.float64)
+    if ((given < 0) | (given > 1)).any():
+        raise DataError(f"P-values must be in [0, 1], got {given.tolist()}.")
+    corrected = np.full(len(given), np.nan)
+    largest = 0.0
+    for rank, place in enumerate(np.argsort(given, kind="stable")):  # NaN is last
+        if not np.isnan(given[place]):
+            largest = max(largest, min(1.0, (len(given) - rank) * float(given[place])))
+            corrected[place] = largest
+    return corrected
+
+
+def _check(values: ArrayLike, replicates: ArrayLike) -> tuple[Values, Values]:
+    """Return values and replicates that fit each other."""
+    a, b = np.asarray(values, np.float64), np.asarray(replicates, np.float64)
+    if a.ndim < 1 or not len(a) or b.ndim != a.ndim + 1 or b.shape != (len(a), b.shape[1], *a.shape[1:]):
+        raise DataError(f"Values have the shape {a.shape} and replicates {b.shape}, expected (S, ...) and (S, B, ...).")
+    return a, b
+
+
+def _components(values: Values, replicates: Values) -> tuple[Values, Values, Values, Values, Values]:
+    """Return mean, variance and degrees of freedom, share of undefined and number of defined replicates.
+
+    The variance is NaN where nothing varies.
+    """
+    used = ~np.isnan(values)  # seeds
+    seeds = used.sum(axis=0)
+    defined = ((~np.isnan(replicates) | ~used[:, None]).all(axis=0)) & (seeds > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(used, values, 0).sum(axis=0) / seeds
+        between = (np.where(used, values - mean, 0) ** 2).sum(axis=0) / (seeds - 1)
+        counted = used[:, None] & defined
+        draws = defined.sum(axis=0).astype(np.float64)
+        centred = np.where(counted, replicates, 0)
+        centred = np.where(counted, centred - (centred.sum(axis=1) / draws)[:, None], 0)
+        of_each = (centred**2).sum(axis=(0, 1)) / (draws - 1)
+        of_sum = (centred.sum(axis=0) ** 2).sum(axis=0) / (draws - 1)
+        shared = np.maximum((of_sum - of_each) / (seeds * (seeds - 1)), 0)
+        of_seeds = between / seeds
+        variance = np.where(seeds > 1, of_seeds + shared, of_sum)
+        freedom = np.where((seeds > 1) & (of_seeds > 0), variance**2 / (of_seeds**2 / (seeds - 1)), np.inf)
+    # Where replicates differ by rounding only, nothing varies.
+    variance = np.where((draws > 1) & (variance > 1e-24), variance, np.nan)
+    return mean, variance, freedom, 1 - draws / replicates.shape[1], draws
