@@ -35,7 +35,15 @@ from scipy import special, stats
 
 from medgan.errors import ConfigError, DataError
 
-__all__ = ["CONFIDENCE", "Difference", "Interval", "holm", "interval_of_difference", "interval_of_mean", "patient_draws"]
+__all__ = [
+    "CONFIDENCE",
+    "Difference",
+    "Interval",
+    "holm",
+    "interval_of_difference",
+    "interval_of_mean",
+    "patient_draws",
+]
 
 CONFIDENCE = 0.95
 """Of every interval; two-sided, so that a bound alone holds with 97.5 %."""

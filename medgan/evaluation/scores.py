@@ -494,7 +494,9 @@ def confusion_matrices(
     """
     rows, columns = np.asarray(truth), np.asarray(predicted)
     if rows.shape != columns.shape or rows.ndim != 1:
-        raise DataError(f"The truth has the shape {rows.shape} and the predictions {columns.shape}, expected one of both.")
+        raise DataError(
+            f"The truth has the shape {rows.shape} and the predictions {columns.shape}, expected one of both."
+        )
     for name, indices in (("truth", rows), ("prediction", columns)):
         if not np.isin(indices, np.arange(classes)).all():
             raise DataError(f"The {name} holds {np.unique(indices)}, expected class indices from 0 to {classes - 1}.")
@@ -640,7 +642,9 @@ def _check_problem(labels: ArrayLike, probabilities: ArrayLike, kind: ProblemKin
     y, p = np.asarray(labels), np.asarray(probabilities, np.float64)
     least = {"binary": 2, "multiclass": 3, "multilabel": 1}[kind]
     if p.ndim != 2 or p.shape[1] < least or (kind == "binary" and p.shape[1] != 2):
-        raise DataError(f"Probabilities of a {kind} problem have the shape {p.shape}, expected (N, K) with K as it needs.")
+        raise DataError(
+            f"Probabilities of a {kind} problem have the shape {p.shape}, expected (N, K) with K as it needs."
+        )
     if y.shape != (p.shape if kind == "multilabel" else p.shape[:1]):
         raise DataError(f"Labels of a {kind} problem have the shape {y.shape} for probabilities {p.shape}.")
     if kind == "multilabel":
