@@ -50,14 +50,16 @@ class ForestRow:
     """A line of a forest plot.
 
     Attributes:
-        label: What stands to the left.
-        estimate: Value and interval; None for a heading.
+        label: What stands to the left; of a heading, above the lines that follow.
+        estimate: Value and interval.
         baseline: Whether it is what the others are compared with.
+        heading: Whether it is one.
     """
 
     label: str
     estimate: Estimate | None = None
     baseline: bool = False
+    heading: bool = False
 
 
 def forest_figure(
@@ -79,7 +81,7 @@ def forest_figure(
         difference: Whether the values are differences; then there is a line at zero.
         margin: Of non-inferiority, positive; drawn where it is.
     """
-    figure, panels = make_figure(width=5.4, height=0.9 + 0.3 * len(rows))
+    figure, panels = make_figure(width=4.9, height=0.9 + 0.32 * len(rows))
     panel = panels[0, 0]
     panel.grid(visible=False, axis="y")
     if difference:
@@ -105,12 +107,13 @@ def forest_figure(
             panel.plot([low, high], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
         panel.plot([value], [y], marker="s" if row.baseline else "o", color=colour, markersize=5.5)
     for y, row in enumerate(rows):
-        if row.estimate is not None:
-            text = signed_cell(row.estimate) if difference else cell(row.estimate)
-            panel.text(1.03, y, text, transform=panel.get_yaxis_transform(), va="center", fontsize=9)
-    panel.set_yticks(range(len(rows)), [_wrap(row.label, 26) for row in rows], fontsize=9)
-    for label, row in zip(panel.get_yticklabels(), rows, strict=True):
-        label.set_fontweight("bold" if row.estimate is None else "normal")
+        place: dict[str, Any] = {"transform": panel.get_yaxis_transform(), "va": "center", "fontsize": 9}
+        if row.heading:
+            panel.text(0, y, row.label.replace("$", r"\$"), fontweight="bold", **place)
+            continue
+        text = signed_cell(row.estimate) if difference else cell(row.estimate)
+        panel.text(1.03, y, "reference" if difference and row.baseline else text, **place)
+    panel.set_yticks(range(len(rows)), ["" if row.heading else _wrap(row.label, 22) for row in rows], fontsize=9)
     panel.set_ylim(len(rows) - 0.4, -0.6)
     panel.margins(x=0.08)
     panel.locator_params(axis="x", nbins=4)
@@ -138,7 +141,7 @@ def curve_figure(
         chance: Height of the line of an image-blind classifier, of precision and recall.
     """
     x_name, y_name, x_title, y_title, short, score, corner = _CURVES[kind]
-    figure, panels = make_figure(width=4.8, height=4.4)
+    figure, panels = make_figure(width=4.2, height=4.4)
     panel = panels[0, 0]
     if kind == "roc":
         panel.plot([0, 1], [0, 1], color="#9aa3ad", linewidth=0.8, linestyle=":", label="chance")
@@ -152,7 +155,9 @@ def curve_figure(
         estimate = result["scores"].get(score) if of is None else result["per_class"].get(of, {}).get(score)
         reference = result["arm"] == baseline
         colour = _BASELINE if reference else next(others)
-        label = result["title"] if estimate is None else f"{result['title']}  {cell(estimate)}"
+        label = _wrap(result["title"], 36)
+        if estimate is not None:
+            label += ("\n" if len(results) <= 2 else "  ") + cell(estimate)
         x, y = _numbers(curve[x_name]), _numbers(curve[y_name])
         if len(results) <= 2:
             panel.fill_between(
@@ -164,7 +169,7 @@ def curve_figure(
     panel.legend(loc=corner, frameon=False, labelcolor="linecolor", fontsize=8.5, handlelength=1.8)
     what = "mean over the classes" if of is None else of
     titles = " and ".join(result["title"] for result in results)
-    panel.set_title(f"{short}, {what}", fontsize=10, loc="left")
+    panel.set_title(_wrap(f"{short}, {what}", 44), fontsize=10, loc="left")
     return _as_figure(figure, f"{'ROC' if kind == 'roc' else 'Precision–recall'} curves of {titles}: {what}")
 
 
@@ -188,14 +193,14 @@ def calibration_figure(result: Result, *, bins: int, baseline: bool) -> Figure:
         low, high = _numbers(curve["low"]), _numbers(curve["high"])
         if len(curves) == 1:
             top.vlines(predicted, low, high, color=colour, linewidth=1.2)
-        top.plot(predicted, observed, marker="o", markersize=3.5, linewidth=1.2, color=colour, label=curve["class"])
+        top.plot(predicted, observed, marker="o", markersize=3.5, linewidth=1.2, color=colour, label=_wrap(curve["class"], 30))
         heights: NDArray[np.float64] = np.zeros(bins)
         np.add.at(heights, np.minimum((predicted * bins).astype(int), bins - 1), _numbers(curve["images"]))
         bottom.bar((np.arange(bins) + 0.5) / bins, heights, 0.92 / bins, bottom=below, color=colour)
         below += heights
     if len(curves) > 1:
         top.legend(loc="upper left", frameon=False, labelcolor="linecolor", fontsize=8, handlelength=1)
-    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is positive")
+    top.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share that is positive")
     top.tick_params(labelbottom=False)
     bottom.set(xlim=(0, 1), ylabel="images", xlabel="predicted probability")
     top.set_title(_wrap(result["title"], 40), fontsize=10, loc="left")
@@ -219,7 +224,7 @@ def confusion_figure(result: Result) -> Figure:
     panel.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     joint = "  " if len(tables) > 1 else "\n"
     for (row, column), share in np.ndenumerate(shares):
-        text = f"{counts[row, column]:,.0f}" + ("" if np.isnan(share) else f"{joint}{share:.1%}")
+        text = f"{counts[row, column]:,.0f}" + ("" if np.isnan(share) else f"{joint}{100 * share:.1f} %")
         colour = "white" if share > 0.55 else "#1c2126"
         panel.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
     panel.set_xticks(range(len(labels)), [_wrap(label, 14) for label in labels], fontsize=9)
@@ -300,13 +305,13 @@ def fraction_figures(
     figure, panels = make_figure(width=4.8, height=3.5)
     panel = panels[0, 0]
     if synthetic is not None and (level := synthetic["scores"].get(entry["score"])) and level["value"] is not None:
-        panel.axhline(level["value"], color=_OTHER, linestyle=":", linewidth=1.3, label=synthetic["title"])
+        panel.axhline(level["value"], color=_OTHER, linestyle=":", linewidth=1.3, label=_wrap(synthetic["title"], 36))
         if level["low"] is not None:
             panel.axhspan(level["low"], level["high"], color=_OTHER, alpha=0.12, linewidth=0)
     if baseline is not None:
-        _draw_points(panel, baseline["points"], _BASELINE, style="--", shift=0.97, label=baseline["title"])
-    _draw_points(panel, entry["points"], _ARM if baseline else _BASELINE, shift=1.03, label=entry["title"])
-    panel.legend(loc="lower right", frameon=False, labelcolor="linecolor", fontsize=8.5)
+        _draw_points(panel, baseline["points"], _BASELINE, style="--", shift=0.97, label=_wrap(baseline["title"], 36))
+    _draw_points(panel, entry["points"], _ARM if baseline else _BASELINE, shift=1.03, label=_wrap(entry["title"], 36))
+    panel.legend(loc="best", frameon=False, labelcolor="linecolor", fontsize=8.5)
     panel.set_ylabel(title)
     _share_axis(panel, entry["points"])
     panel.set_title(_wrap(entry["title"], 48), fontsize=10, loc="left")
@@ -329,7 +334,8 @@ def image_figure(image: Tensor, alt: str, caption: str) -> Figure:
     """Return an image of a cohort as a tile: small ones enlarged without smoothing, large ones reduced.
 
     Args:
-        image: ``(C, *size)`` in [-1, 1]. Of a volume the middle slice is shown, of channels other than 1 or 3 the first.
+        image: ``(C, *size)`` in [-1, 1]. Of a volume the middle slice is shown, of other channels than
+            1 or 3 the first.
         alt: See `Figure`.
         caption: See `Figure`.
     """

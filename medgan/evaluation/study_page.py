@@ -27,7 +27,6 @@ from medgan.evaluation.study_tables import (
     CALIBRATION,
     DECISIONS,
     RANKING,
-    arms_frame,
     arms_table,
     cell,
     comparisons_table,
@@ -39,6 +38,7 @@ from medgan.evaluation.study_tables import (
     runs_table,
     subgroups_table,
 )
+from medgan.evaluation.tables import as_table
 from medgan.pages import Code, Figure, Gallery, Note, Page, Section, Table, Text
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["write_study_report"]
 
-_FLIPS_SHOWN = 12  # images of each kind and comparison
+_COMPARISONS_IN_FULL = 4
+_FLIPS_SHOWN = 6  # images of each kind and comparison
 _CLASSES_DRAWN = 8  # whose own curves are drawn
 _DAGGER = "†: more than 5 % of the bootstrap samples had no value."
 
@@ -66,8 +67,8 @@ def write_study_report(
         study: The study.
         summary: Of `medgan.evaluation.summary.summarise`; every number of the page is from it.
         folder: Folder to write into: ``index.html``, ``summary.json``, ``arms.csv`` (a row an arm and share of real
-            patients), ``runs.csv`` (a row a training), ``predictions.csv`` (a row a test image) and ``arms.md`` (a table
-            for a paper). Files of an earlier report are replaced, each when the new one is complete.
+            patients), ``runs.csv`` (a row a training), ``predictions.csv`` (a row a test image) and ``arms.md`` (a
+            table for a paper). Files of an earlier report are replaced, each when the new one is complete.
         images_at: Gives test images by their positions, ``(n, C, *size)`` in [-1, 1]; without it no image is shown.
 
     Returns:
@@ -79,7 +80,7 @@ def write_study_report(
     page = _Report(study, summary, images_at).page()
     texts = {
         "summary.json": json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        "arms.csv": arms_frame(summary).to_csv(index=False),
+        "arms.csv": as_table(summary).to_csv(index=False),
         "runs.csv": runs_frame(summary).to_csv(index=False),
         "predictions.csv": predictions_frame(study).to_csv(index=False, float_format="%.7g"),
         "arms.md": paper_table(summary),
@@ -124,6 +125,7 @@ class _Report:
             self._paper,
             self._all_shares,
             self._all_differences,
+            self._all_groups,
             self._class_curves,
             self._all_losses,
             self._runs,
@@ -149,29 +151,33 @@ class _Report:
         seeds = sorted({len(result["seeds"]) for result in self.summary["results"]})
         times = " or ".join(map(str, seeds))
         positive = self.summary["positive"]
-        what = {
-            "binary": f"tells {positive} from {next((c for c in self.summary['classes'] if c != positive), '')}",
-            "multiclass": f"tells {len(self.summary['classes'])} classes apart",
-            "multilabel": f"recognises {len(self.summary['classes'])} findings",
+        classes = self.summary["classes"]
+        task = {
+            "binary": f"tell {positive} from {next((name for name in classes if name != positive), '')}",
+            "multiclass": f"tell {len(classes)} classes apart",
+            "multilabel": f"recognise {_count(len(classes), 'finding')}",
         }[self.summary["kind"]]
         return (
-            f"Asked: does a classifier that learns from synthetic images, alone or beside real ones, {_bare(what)} on "
+            f"Asked: does a classifier that learns from synthetic images, alone or beside real ones, {task} on "
             "real patients as well as one that learns from real images? "
-            f"Done: {'the same classifier' if classifier is None else f'the classifier {classifier}'} was trained "
+            f"Done: {'one classifier' if classifier is None else f'the classifier {classifier}'} was trained "
             f"{times} {'time' if seeds == [1] else 'times'} on each of {_count(len(self.results), 'training set')}"
-            f"{'' if name is None else f' made from {name}'}, and tested on {_count(self.test['images'], 'real image')} "
-            f"of {_count(self.test['patients'], 'patient')} that no classifier was trained on."
+            f"{'' if name is None else f' made from {name}'}, and tested on "
+            f"{_count(self.test['images'], 'real image')} of {_count(self.test['patients'], 'patient')}, none of whom "
+            "a classifier was trained on."
         )
 
     def _opening(self) -> list[Block]:
         """Return what makes the study void, what it found, what limits it, and the main numbers in a picture."""
         verdict = self.summary["verdict"]
         blocks: list[Block] = [Note(str(banner), "danger") for banner in self.facts.get("banners") or []]
-        sentences = [str(sentence) for sentence in verdict["sentences"]]
-        if len(sentences) == 1:
-            blocks.append(Note(sentences[0], "verdict"))
-        elif sentences:
-            blocks.append(Note("Found:", "verdict", sentences))
+        comparisons = [comparison["sentences"] for comparison in self.summary["comparisons"]]
+        if len(comparisons) > _COMPARISONS_IN_FULL:  # then the numbers are left to the figure below
+            comparisons = [sentences[1:] or sentences for sentences in comparisons]
+        found = [" ".join(sentences) for sentences in comparisons]
+        heading = "Found, but void for the reason above:" if self.facts.get("banners") else "Found:"
+        if found:
+            blocks.append(Note(heading, "verdict", found))
         blocks.append(
             Gallery(self._glance(), f"{self.primary_title} on the test patients, with {self._confidence} intervals.")
         )
@@ -191,7 +197,11 @@ class _Report:
         full = {result["arm"]: result["fraction"] for result in self.results}
         against = [item for item in against if item["fraction"] == full.get(item["arm"])]
         if against:
-            differences = [ForestRow(item["title"], item["scores"].get(self.primary)) for item in against]
+            found = {item["arm"]: item["scores"].get(self.primary) for item in against}
+            differences = [
+                ForestRow(result["title"], found.get(result["arm"]), result["arm"] == self.baseline)
+                for result in self.results
+            ]
             title = against[0]["reference_title"]
             figures.append(
                 forest_figure(
@@ -209,10 +219,10 @@ class _Report:
     def _arms(self) -> Section:
         caption = (
             f"Mean over the seeds with its {self._confidence} interval, {self._judged}. "
-            "TRTR: trained on real images, tested on real images; TSTR: trained on synthetic images only, tested on real "
-            f"images. {self._averaging} A value in bold has an interval that is better than those of all other arms and "
-            "does not overlap with them; where intervals overlap, none is marked. The last line is what comes out "
-            f"without looking at an image. {self._dagger(self.results)}"
+            "TRTR: trained on real images, tested on real images; TSTR: trained on synthetic images only, tested on "
+            f"real images. {self._averaging} A value is bold where its whole interval is better than those of all "
+            "other arms; where intervals overlap, none is. The last line is what comes out without looking at an "
+            f"image. {self._dagger(self.results)}"
         )
         return Section(
             "Arms", [arms_table(self.summary, self.results, RANKING, caption=caption.strip(), training=True)]
@@ -223,8 +233,8 @@ class _Report:
             return None
         margin = self.settings["margin"]
         caption = (
-            "Arm minus reference on the same test patients and with the same seeds, which tells more than two intervals "
-            "side by side. p: two-sided, for no difference; p (Holm): corrected for the number of comparisons in this "
+            "Arm minus reference on the same test patients and with the same seeds, which tells more than two "
+            "intervals side by side. p: two-sided, for no difference; p (Holm): corrected for the number of comparisons in this "
             f"table. Non-inferiority is shown where the whole interval lies above −{margin:g}, the loss of "
             f"{self.primary_title} that was declared acceptable before the study; “not shown” does not mean worse."
         )
@@ -246,28 +256,32 @@ class _Report:
         caption = (
             f"{self.primary_title} and the gain over {self._reference_title} when only a share of the real training "
             f"patients is there, on a logarithmic axis; bars are {self._confidence} intervals, not corrected for the "
-            "number of shares. The generator was trained on all real training patients, so a gain at a small share says "
-            "what its images add to few patients, not what a generator of few patients could do."
+            "number of shares. The generator is the same at every share. If it was trained on all real training "
+            "patients, a gain at a small share says what its images add to few patients, not what a generator of few "
+            "patients could do."
         )
         return Section("Gain against the share of real data", [Gallery(figures, caption)])
 
     def _curves(self) -> Section:
         of = self._mean_curve
         chance = self._prevalence(of) if of is not None else None
-        figures = []
+        roc, precision_recall = [], []
         for result in self.others or self.results:
-            pair = [item for item in (self.reference, result) if item is not None]
-            pair = list({item["arm"]: item for item in pair}.values())
-            figures += [
-                curve_figure("roc", pair, baseline=self.baseline, of=of),
-                curve_figure("precision_recall", pair, baseline=self.baseline, of=of, chance=chance),
-            ]
+            pair = list({item["arm"]: item for item in (self.reference, result) if item is not None}.values())
+            roc.append(curve_figure("roc", pair, baseline=self.baseline, of=of))
+            precision_recall.append(
+                curve_figure("precision_recall", pair, baseline=self.baseline, of=of, chance=chance)
+            )
         caption = (
             f"Each arm against {self._reference_title}. Lines are means over the seeds; bands are {self._confidence} "
-            "intervals point by point, so a curve as a whole leaves its band more often than that. Numbers are areas: "
-            "under the ROC curve, and the average precision. Chance in precision is the share of positive images."
+            "intervals point by point, so a curve as a whole leaves its band more often than that. Numbers are the "
+            "areas under the curves."
         )
-        return Section("ROC and precision–recall curves", [Gallery(figures, caption)])
+        below = "Precision and recall; by chance the precision is the share of positive images."
+        return Section(
+            "ROC and precision–recall curves",
+            [Gallery(roc, caption, width=20), Gallery(precision_recall, below, width=20)],
+        )
 
     def _decisions(self) -> Section:
         how = {
@@ -276,19 +290,19 @@ class _Report:
                 "training on the validation patients (largest sum of sensitivity and specificity), never on the test "
                 f"patients. Positive class: {self.summary['positive']}."
             ),
-            "multiclass": "The prediction is the class with the highest probability. Scores are means over the classes.",
+            "multiclass": "The prediction is the class with the highest probability. Scores are means over classes.",
             "multilabel": (
                 "A finding counts as present where its probability reaches the threshold, which was chosen for each "
-                "training and finding on the validation patients (largest sum of sensitivity and specificity), never on "
-                "the test patients. Scores are means over the findings."
+                "training and finding on the validation patients (largest sum of sensitivity and specificity), never "
+                "on the test patients. Scores are means over the findings."
             ),
         }[self.summary["kind"]]
         heat = [confusion_figure(result) for result in self.results]
         wide = self.summary["kind"] == "multiclass" and len(self.summary["classes"]) > 5
         caption = (
             "Confusion matrices: rows are the true class, columns the predicted one. The number of images is summed "
-            "over the seeds, so every test image counts once a training; the percentage is of its row, as mean over the "
-            "seeds."
+            "over the seeds, so every test image counts once a training; the percentage is of its row, as mean over "
+            "the seeds."
         )
         table = arms_table(self.summary, self.results, DECISIONS, caption=how)
         return Section("Decisions at the threshold", [table, Gallery(heat, caption, width=40 if wide else 18)])
@@ -307,8 +321,8 @@ class _Report:
             if result["curves"]["calibration"]
         ]
         below = (
-            "Reliability diagrams: on the dotted line, of the images that got 80 % eight in ten are positive; below the "
-            "line, probabilities are too high. The histogram shows how many images got which probability, as mean over "
+            "Reliability diagrams: on the dotted line, of the images that got 80 % eight in ten are positive; below "
+            "the line, probabilities are too high. The histogram shows how many images got which probability, as mean over "
             "the seeds."
             + (f" Of {len(self.summary['classes'])} classes the first {drawn} are drawn." if several else "")
         )
@@ -357,10 +371,6 @@ class _Report:
                 "closer, not a finding."
             )
             blocks.append(Gallery(figures, caption))
-        blocks += [
-            subgroups_table(self.summary, column, (*RANKING, "sensitivity", "specificity"), caption=column["column"])
-            for column in groups["columns"]
-        ]
         if left_out:
             blocks.append(Note("Not reported:", "warning", left_out))
         return Section("Subgroups", blocks)
@@ -376,6 +386,11 @@ class _Report:
             )
         ]
         pictures = self._pictures()
+        probability = {
+            "binary": f"probability of {self.summary['positive']}",
+            "multiclass": "probability of the truth",
+            "multilabel": "probability of the finding",
+        }[self.summary["kind"]]
         word = "image–finding pairs" if self.summary["kind"] == "multilabel" else "images"
         for flip in self.summary["flips"]:
             arm, reference = flip["title"], flip["reference_title"]
@@ -389,7 +404,8 @@ class _Report:
             for images, right in ((flip["images_mended"], arm), (flip["images_broken"], reference)):
                 tiles = [tile for image in images[:_FLIPS_SHOWN] if (tile := self._tile(image, flip, pictures))]
                 if tiles:
-                    blocks.append(Gallery(tiles, f"Right only with {right}:", width=9))
+                    caption = f"Right only with {right}. Truth: {probability} with {reference} → with {arm}."
+                    blocks.append(Gallery(tiles, caption, width=9))
         return Section("Examples that flip", blocks)
 
     def _losses(self) -> Section | None:
@@ -408,7 +424,8 @@ class _Report:
     # ------------------------------------------------------------------------------------------ details
 
     def _provenance(self) -> Section:
-        facts, blocks = self.facts, []
+        facts = self.facts
+        blocks: list[Block] = []
         parts = facts.get("parts") or {}
         cohorts: dict[str, Mapping[str, Any]] = {**parts} or dict(self.summary["cohorts"])
         if cohorts:
@@ -472,7 +489,8 @@ class _Report:
         yield "Truncation of the latents", _plain(facts.get("truncation"))
         yield (
             "Intervals and p-values",
-            f"{settings['replicates']:,} bootstrap samples of patients and seeds, seed {settings['seed']}",
+            f"{settings['replicates']:,} bootstrap samples of patients, drawn with seed {settings['seed']}, and the "
+            "variance between the seeds of training",
         )
         yield "Margin of non-inferiority", f"{settings['margin']:g} {self.primary_title}"
         for name, part in (facts.get("parts") or {}).items():
@@ -488,6 +506,14 @@ class _Report:
         names = (*RANKING, "sensitivity", "specificity")
         table = arms_table(self.summary, self.summary["results"], names, caption=caption)
         return Section("All shares of real data", [table], folded=True)
+
+    def _all_groups(self) -> Section | None:
+        columns = self.summary["subgroups"]["columns"]
+        if not columns:
+            return None
+        names = ("auroc", "sensitivity", "specificity")
+        tables = [subgroups_table(self.summary, column, names, caption=f"By {column['column']}.") for column in columns]
+        return Section("Subgroups in numbers", tables, folded=True)
 
     def _all_differences(self) -> Section | None:
         names = [name for name in self.summary["scores"] if name != self.primary]
@@ -512,7 +538,7 @@ class _Report:
                 ),
             ]
         caption = "Means over the seeds; with more than two arms without bands, which summary.json has."
-        return Section("Curves of each class", [Gallery(figures, caption)], folded=True)
+        return Section("Curves of each class", [Gallery(figures, caption, width=20)], folded=True)
 
     def _all_losses(self) -> Section | None:
         rest = [result for result in self.summary["results"] if result not in self.results]
@@ -592,7 +618,7 @@ class _Report:
         """Draw the groups of a column, all arms below each."""
         rows = []
         for group in column["groups"]:
-            rows.append(ForestRow(f"{group['group']} ({group['patients']:,} patients)"))
+            rows.append(ForestRow(f"{group['group']} ({_count(group['patients'], 'patient')})", heading=True))
             rows += [
                 ForestRow(
                     result["title"],
@@ -624,15 +650,20 @@ class _Report:
         picture = pictures.get(image["file"])
         if picture is None:
             return None
-        finding = f"{image['of']}: " if self.summary["kind"] == "multilabel" else ""
+        finding = f"{image['of']} " if self.summary["kind"] == "multilabel" else ""
         mended = image["predicted"] == image["truth"]
         arm, reference = flip["title"], flip["reference_title"]
         self.shown_files.append(
-            [f"{arm} − {reference}", arm if mended else reference, finding + image["truth"], image["file"]]
-            + [image["patient"]]
+            [
+                f"{arm} − {reference}",
+                arm if mended else reference,
+                finding + image["truth"],
+                image["file"],
+                image["patient"],
+            ]
         )
         before, after = image["probability_reference"], image["probability"]
-        caption = f"{finding}{image['truth']}. p({image['of']}) {before:.2f} → {after:.2f}"
+        caption = f"{finding}{image['truth']}: {before:.2f}\u00a0→\u00a0{after:.2f}"
         alt = (
             f"Test image, truth {finding}{image['truth']}; probability of {image['of']} {before:.2f} with {reference}, "
             f"{after:.2f} with {arm}"
@@ -648,12 +679,6 @@ class _Report:
             for row in run["history"]
             for key in ("training_loss", "validation_loss")
         )
-
-
-def _bare(what: str) -> str:
-    """Turn "tells apart" into "tell apart", after "does"."""
-    verb, _, rest = what.partition(" ")
-    return f"{verb.removesuffix('s')} {rest}"
 
 
 def _count(number: int, what: str) -> str:

@@ -15,7 +15,6 @@ __all__ = [
     "CALIBRATION",
     "DECISIONS",
     "RANKING",
-    "arms_frame",
     "arms_table",
     "cell",
     "comparisons_table",
@@ -28,7 +27,6 @@ __all__ = [
     "runs_table",
     "signed_cell",
     "subgroups_table",
-    "trained_on",
 ]
 
 RANKING = ("auroc", "auprc", "balanced_accuracy")
@@ -38,14 +36,10 @@ DECISIONS = ("accuracy", "sensitivity", "specificity", "precision", "f1")
 CALIBRATION = ("brier", "calibration_error", "calibration_slope")
 """Scores of the probabilities themselves."""
 
-_PER_CLASS = ("auroc", "auprc", "sensitivity", "precision", "f1")
+_PER_CLASS = ("auroc", "sensitivity", "precision", "f1")
+_COUNTS = {"real_images": "Real images", "synthetic_images": "Synthetic images"}
 _OFTEN_UNDEFINED = 0.05  # share of bootstrap samples
-_NONINFERIORITY = {
-    "noninferior": "shown: no worse",
-    "inferior": "worse",
-    "not_shown": "not shown",
-    "undefined": "undefined",
-}
+_NONINFERIORITY = {"noninferior": "shown", "inferior": "inferior", "not_shown": "not shown", "undefined": "undefined"}
 
 Estimate = Mapping[str, Any]
 Result = Mapping[str, Any]
@@ -94,21 +88,6 @@ def largest(summary: Summary) -> list[Result]:
     return list(found.values())
 
 
-def trained_on(result: Result) -> str:
-    """Write what an arm was trained on, such as ``1,024 real + 1,024 synthetic``.
-
-    Args:
-        result: Of the summary.
-    """
-    counts = result.get("counts") or {}
-    parts = [
-        f"{counts[key]:,.0f} {word}"
-        for key, word in (("real_images", "real"), ("synthetic_images", "synthetic"))
-        if counts.get(key)
-    ]
-    return " + ".join(parts) or "–"
-
-
 def arms_table(
     summary: Summary, results: Sequence[Result], names: Sequence[str], *, caption: str, training: bool = False
 ) -> Table:
@@ -119,22 +98,26 @@ def arms_table(
         results: Of the summary; several fractions of an arm get a column of their own.
         names: The scores; those that the summary lacks are left out.
         caption: See `Table`.
-        training: Whether to say what the arms were trained on.
+        training: Whether to say how many images the arms were trained on.
     """
     names = [name for name in names if name in summary["scores"]]
     shares = any(result["fraction"] != 1 for result in results)
-    columns = ["Arm", *(["Trained on"] if training else []), *(["Share"] if shares else [])]
+    counts = [key for key in _COUNTS if training and any(_count(result, key) for result in results)]
+    columns = ["Arm", *(["Share"] if shares else []), *(summary["scores"][name]["title"] for name in names)]
     rows = [
-        [result["title"], *([trained_on(result)] if training else []), *([f"{result['fraction']:g}"] if shares else [])]
+        [result["title"], *([f"{result['fraction']:g}"] if shares else [])]
         + [cell(result["scores"].get(name)) for name in names]
+        + [_count(result, key) for key in counts]
         for result in results
     ]
-    strong = [] if shares else _outstanding(summary, results, names, len(columns))
-    floor = summary.get("floor")
-    if floor:
-        blank = [""] * (len(columns) - 1)
-        rows.append([_floor_title(floor), *blank, *(cell(floor["scores"].get(name)) for name in names)])
-    return Table([*columns, *(summary["scores"][name]["title"] for name in names)], rows, caption, strong)
+    strong = [] if shares else _outstanding(summary, results, names, 1)
+    floor = summary["floor"]
+    rows.append(
+        [_floor_title(floor), *([""] if shares else [])]
+        + [cell(floor["scores"].get(name)) for name in names]
+        + [""] * len(counts)
+    )
+    return Table([*columns, *(_COUNTS[key] for key in counts)], rows, caption, strong)
 
 
 def comparisons_table(summary: Summary, names: Sequence[str], *, caption: str) -> Table:
@@ -177,9 +160,10 @@ def per_class_table(summary: Summary, results: Sequence[Result], *, caption: str
     """
     names = [name for name in _PER_CLASS if name in summary["scores"]]
     rows = [
-        [label, result["title"], *(cell(result["per_class"].get(label, {}).get(name)) for name in names)]
+        ["" if place else label, result["title"]]
+        + [cell(result["per_class"].get(label, {}).get(name)) for name in names]
         for label in summary["classes"]
-        for result in results
+        for place, result in enumerate(results)
     ]
     return Table(["Class", "Arm", *(summary["scores"][name]["title"] for name in names)], rows, caption)
 
@@ -196,15 +180,14 @@ def subgroups_table(summary: Summary, column: Mapping[str, Any], names: Sequence
     names = [name for name in names if name in summary["scores"]]
     rows = []
     for group in column["groups"]:
-        small = " (few)" if group["small"] else ""
+        few = " (few patients)" if group["small"] else ""
+        first = [group["group"] + few, f"{group['images']:,}", f"{group['patients']:,}"]
         for result in column["results"]:
             scores = result["groups"].get(group["group"], {})
-            numbers = [f"{group['images']:,}", f"{group['patients']:,}"]
-            rows.append(
-                [group["group"] + small, result["title"], *numbers, *(cell(scores.get(name)) for name in names)]
-            )
+            rows.append([*first, result["title"], *(cell(scores.get(name)) for name in names)])
+            first = ["", "", ""]
     titles = [summary["scores"][name]["title"] for name in names]
-    return Table([column["column"], "Arm", "Images", "Patients", *titles], rows, caption)
+    return Table([column["column"], "Images", "Patients", "Arm", *titles], rows, caption)
 
 
 def runs_table(summary: Summary, *, caption: str) -> Table:
@@ -256,16 +239,18 @@ def paper_table(summary: Summary) -> str:
     settings, primary = summary["settings"], summary["settings"]["primary"]
     wanted = dict.fromkeys((primary, *RANKING, "sensitivity", "specificity", "f1", "brier"))
     names = [name for name in wanted if name in summary["scores"]]
+    counts = [key for key in _COUNTS if any(_count(result, key) for result in results)]
     title = summary["scores"][primary]["title"]
     rows = []
     for result in results:
         found = next((item for item in summary["comparisons"] if _compares(item, result, settings["baseline"])), None)
         score = found["scores"].get(primary) if found else None
         rows.append(
-            [result["title"], trained_on(result), *(cell(result["scores"].get(name)) for name in names)]
+            [result["title"], *(_count(result, key) for key in counts)]
+            + [cell(result["scores"].get(name)) for name in names]
             + ([signed_cell(score), p_cell(score["p_holm"])] if score else ["", ""])
         )
-    columns = ["Arm", "Training images", *(summary["scores"][name]["title"] for name in names)]
+    columns = ["Arm", *(_COUNTS[key] for key in counts), *(summary["scores"][name]["title"] for name in names)]
     seeds = sorted({len(result["seeds"]) for result in results})
     test = summary["cohorts"]["test"]
     baseline = next((result["title"] for result in results if result["arm"] == settings["baseline"]), "the baseline")
@@ -275,22 +260,6 @@ def paper_table(summary: Summary) -> str:
         f"patients and seeds, with p-values after Holm. {_positive(summary)}"
     ).strip()
     return f"{markdown_table([*columns, f'Δ {title}', 'p (Holm)'], rows)}\n{legend}\n"
-
-
-def arms_frame(summary: Summary) -> pd.DataFrame:
-    """Return all scores with their intervals, one row an arm and fraction, as numbers.
-
-    Args:
-        summary: Of the study.
-    """
-    rows = []
-    for result in summary["results"]:
-        row = {"arm": result["arm"], "title": result["title"], "fraction": result["fraction"]}
-        row |= {"seeds": len(result["seeds"]), **(result.get("counts") or {})}
-        for name, estimate in result["scores"].items():
-            row |= {name: estimate["value"], f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def runs_frame(summary: Summary) -> pd.DataFrame:
@@ -350,6 +319,12 @@ def _cell(estimate: Estimate | None, pattern: str) -> str:
         interval = f" [{write(estimate['low'])}, {write(estimate['high'])}]"
     dagger = "†" if (estimate.get("undefined_share") or 0) > _OFTEN_UNDEFINED else ""
     return write(estimate["value"]) + interval + dagger
+
+
+def _count(result: Result, key: str) -> str:
+    """Write how many images an arm was trained on; empty where it is not known."""
+    count = (result.get("counts") or {}).get(key)
+    return "" if count is None else f"{count:,.0f}"
 
 
 def _number(value: float | None) -> str:
