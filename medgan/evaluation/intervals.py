@@ -1,32 +1,33 @@
 """Intervals and p-values over two random things at once: the patients a classifier is judged on, and its seed.
 
-A score of an arm is the mean over its seeds. Another study would have other patients and other seeds, so both move it. They
-are told apart as readers and cases are in a reader study, with seeds as the readers (Obuchowski and Rockette 1995,
-doi:10.1080/03610919508813243; degrees of freedom by Hillis 2007, doi:10.1002/sim.2532)::
+A score of an arm is the mean over its seeds. Another study would have other patients and other seeds, so both move it.
+They are told apart as readers and cases are in a reader study, with seeds as the readers (Obuchowski and Rockette 1995,
+doi:10.1080/03610919508813243)::
 
     variance of the mean = s² / S + c
-    degrees of freedom   = (s² / S + c)² / ((s² / S)² / (S - 1))
+    interval             = mean ± q · √(s² / S + c),  q = (s² / S · t + c · z) / (s² / S + c)
 
-with ``s²`` the variance of the scores between the S seeds, which holds what a seed adds to a classifier and what it adds for
-these patients, and ``c`` what all seeds share: the covariance of two seeds' scores over a bootstrap of whole patients. The
-patients drawn are the same for every seed and every arm (a paired bootstrap). A difference of arms is the score of the
-differences, seed by seed; what arms share cancels. With one seed the variance is that over patients alone, and holds for
-these trained classifiers only.
+with ``s²`` the variance of the scores between the S seeds, which holds what a seed adds to a classifier and what it
+adds for these patients, and ``c`` what all seeds share: the covariance of two seeds' scores over a bootstrap of whole
+patients. The patients drawn are the same for every seed and every arm (a paired bootstrap). A difference of arms is the
+score of the differences, seed by seed; what arms share cancels. ``q`` lies between the quantile t with S - 1 degrees of
+freedom and the normal quantile z, by their shares of the variance (Cochran 1964, Biometrics 20:191); the p-value is
+that at which the interval touches 0. With one seed the variance is that over patients alone, and holds for these
+trained classifiers only.
 
-The usual way, to draw seeds with replacement too and to take percentiles, is wrong in both directions at 3 to 5 seeds: it
-has (S - 1)/S of the variance between seeds and no t-distribution, but counts what a seed adds for these patients more than
-twice. By simulation with binormal scores, 300 patients and nominal 95 %, it covered NAIVE_RANGE, and these intervals
-OWN_RANGE (``tests/evaluation/test_intervals.py``).
+The usual way, to draw seeds with replacement too and to take percentiles, is wrong in both directions at 3 to 5 seeds:
+it has (S - 1)/S of the variance between seeds and no t-distribution, but counts what a seed adds for these patients
+more than twice. By simulation with binormal scores, 300 patients and nominal 95 %, it covered NAIVE_RANGE, and these
+intervals OWN_RANGE (``tests/evaluation/test_intervals.py``).
 
-What the intervals do not hold: another draw of training patients, or of validation patients, on which the thresholds were
-chosen.
+What the intervals do not hold: another draw of training patients, or of validation patients, on which the thresholds
+were chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,8 @@ __all__ = [
 
 CONFIDENCE = 0.95
 """Of every interval; two-sided, so that a bound alone holds with 97.5 %."""
+
+_ROUNDING = 1e-24  # a variance
 
 Values = NDArray[np.float64]
 
@@ -73,8 +76,8 @@ class Difference(Interval):
     """A difference between two arms with its interval.
 
     Attributes:
-        p_value: Two-sided, of no difference; at least 1 / (1 + replicates); 1 where no replicate differs from another and
-            the difference is 0.
+        p_value: Two-sided, of no difference; at least 1 / (1 + replicates); 1 where no replicate differs from another
+            and the difference is 0.
     """
 
     p_value: Values
@@ -121,9 +124,9 @@ def interval_of_mean(
     Raises:
         DataError: If the shapes do not fit.
     """
-    value, variance, freedom, undefined, _ = _components(*_check(values, replicates))
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, freedom)
-    reach = quantile * np.sqrt(variance)
+    parts = _components(*_check(values, replicates))
+    value, undefined = parts.mean, parts.undefined_share
+    reach = parts.quantile(1 - CONFIDENCE) * np.sqrt(parts.variance)
     if bounds is None:
         return Interval(value, value - reach, value + reach, undefined)
     least, largest = bounds
@@ -161,18 +164,18 @@ def interval_of_difference(
     ours, theirs = _check(*first), _check(*second)
     if ours[0].shape != theirs[0].shape or ours[1].shape != theirs[1].shape:
         raise DataError(
-            f"Arms have replicates of the shapes {ours[1].shape} and {theirs[1].shape}, expected the same seeds and the "
-            "same draws."
+            f"Arms have replicates of the shapes {ours[1].shape} and {theirs[1].shape}, expected the same seeds and "
+            "the same draws."
         )
-    value, variance, freedom, undefined, defined = _components(ours[0] - theirs[0], ours[1] - theirs[1])
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * np.sqrt(variance)
-    with np.errstate(invalid="ignore"):
-        p_value = np.maximum(2 * stats.t.sf(np.abs(value) / np.sqrt(variance), freedom), 1 / (1 + defined))
-    p_value = np.where(np.isnan(variance) & (value == 0), 1.0, p_value)
+    parts = _components(ours[0] - theirs[0], ours[1] - theirs[1])
+    value, error = parts.mean, np.sqrt(parts.variance)
+    reach = parts.quantile(1 - CONFIDENCE) * error
+    p_value = np.maximum(parts.p_value(np.abs(value) / error), 1 / (1 + parts.draws))
+    p_value = np.where(np.isnan(error) & (value == 0), 1.0, p_value)
     low, high = value - reach, value + reach
     if width is not None:
         low, high = np.clip(low, -width, width), np.clip(high, -width, width)
-    return Difference(value, low, high, undefined, p_value)
+    return Difference(value, low, high, parts.undefined_share, p_value)
 
 
 def holm(p_values: Sequence[float] | Values) -> Values:
@@ -208,27 +211,60 @@ def _check(values: ArrayLike, replicates: ArrayLike) -> tuple[Values, Values]:
     return a, b
 
 
-def _components(values: Values, replicates: Values) -> tuple[Values, Values, Values, Values, Values]:
-    """Return mean, variance and degrees of freedom, share of undefined and number of defined replicates.
+@dataclass(frozen=True, eq=False)
+class _Components:
+    """The two variances of a mean over seeds; all NaN where nothing varies."""
 
-    The variance is NaN where nothing varies.
-    """
+    mean: Values
+    of_seeds: Values
+    shared: Values
+    freedom: Values  # of the variance of seeds
+    draws: Values  # replicates that are defined
+    undefined_share: Values
+
+    @property
+    def variance(self) -> Values:
+        return self.of_seeds + self.shared
+
+    def quantile(self, tails: float | Values) -> Values:
+        """Return how many standard errors leave out the two tails."""
+        of_seeds = self.of_seeds * stats.t.isf(tails / 2, self.freedom)
+        return np.asarray((of_seeds + self.shared * stats.norm.isf(tails / 2)) / self.variance)
+
+    def p_value(self, errors: Values) -> Values:
+        """Return the two tails that `errors` standard errors leave out, by bisection of their logarithm."""
+        low, high = np.full(errors.shape, -50.0), np.zeros(errors.shape)
+        for _ in range(60):
+            middle = (low + high) / 2
+            inside = self.quantile(np.exp(middle)) > errors
+            low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+        return np.where(np.isnan(errors), np.nan, np.exp(high))
+
+
+def _components(values: Values, replicates: Values) -> _Components:
+    """Return the two variances of a mean over seeds."""
     used = ~np.isnan(values)  # seeds
     seeds = used.sum(axis=0)
     defined = ((~np.isnan(replicates) | ~used[:, None]).all(axis=0)) & (seeds > 0)
+    draws = defined.sum(axis=0).astype(np.float64)
+    several = seeds > 1
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(used, values, 0).sum(axis=0) / seeds
-        between = (np.where(used, values - mean, 0) ** 2).sum(axis=0) / (seeds - 1)
+        of_seeds = (np.where(used, values - mean, 0) ** 2).sum(axis=0) / (seeds - 1) / seeds
         counted = used[:, None] & defined
-        draws = defined.sum(axis=0).astype(np.float64)
         centred = np.where(counted, replicates, 0)
         centred = np.where(counted, centred - (centred.sum(axis=1) / draws)[:, None], 0)
         of_each = (centred**2).sum(axis=(0, 1)) / (draws - 1)
         of_sum = (centred.sum(axis=0) ** 2).sum(axis=0) / (draws - 1)
-        shared = np.maximum((of_sum - of_each) / (seeds * (seeds - 1)), 0)
-        of_seeds = between / seeds
-        variance = np.where(seeds > 1, of_seeds + shared, of_sum)
-        freedom = np.where((seeds > 1) & (of_seeds > 0), variance**2 / (of_seeds**2 / (seeds - 1)), np.inf)
-    # Where replicates differ by rounding only, nothing varies.
-    variance = np.where((draws > 1) & (variance > 1e-24), variance, np.nan)
-    return mean, variance, freedom, 1 - draws / replicates.shape[1], draws
+        covariance = np.maximum((of_sum - of_each) / (seeds * (seeds - 1)), 0)
+    of_seeds, shared = np.where(several, of_seeds, 0), np.where(several, covariance, of_sum)
+    # Where scores differ by rounding only, nothing varies.
+    varies = (draws > 1) & (of_seeds + shared > _ROUNDING)
+    return _Components(
+        mean=mean,
+        of_seeds=np.where(varies, of_seeds, np.nan),
+        shared=np.where(varies, shared, np.nan),
+        freedom=np.maximum(seeds - 1, 1).astype(np.float64),
+        draws=draws,
+        undefined_share=1 - draws / replicates.shape[1],
+    )

@@ -1,9 +1,9 @@
 """Scores of classifiers, for many weightings of the images at once, as a bootstrap needs them.
 
 Every function takes ``weights`` of shape ``(B, N)``, one row a weighting of the N images, and returns one row for each;
-None is one weighting with 1 everywhere. A value that is undefined for a weighting, such as a sensitivity without a positive
-image, is NaN there, never 0 and never left out in silence. Equal values are ties and never put in an order: the areas
-equal scikit-learn's.
+None is one weighting with 1 everywhere. A value that is undefined for a weighting, such as a sensitivity without a
+positive image, is NaN there, never 0 and never left out in silence. Equal values are ties and never put in an order:
+the areas equal scikit-learn's.
 
 The scores, for a class against all others (one-vs-rest), with ``p`` its probability and ``y`` 1 where it is the truth:
 
@@ -21,9 +21,9 @@ f1                   ``2 TP / (2 TP + FP + FN)``. Undefined without a positive a
 brier                Mean of ``(p - y)²``.
 calibration_error    Expected calibration error: the mean of |share of positives − mean ``p``| over `BINS` bins of equal
                      width, ``[0, 1/15), ..., [14/15, 1]``, weighted by their images.
-calibration_slope    Slope of a logistic regression, without penalty, of ``y`` on the logit of ``p``, with ``p`` clipped to
-                     [`CLIP`, 1 − `CLIP`]. 1 is right, below 1 is too extreme. Undefined where ``p`` separates the
-                     classes, or is constant.
+calibration_slope    Slope of a logistic regression, without penalty, of ``y`` on the logit of ``p``, with ``p`` clipped
+                     to [`CLIP`, 1 − `CLIP`]. 1 is right, below 1 is too extreme. Undefined where ``p`` separates
+                     the classes, or is constant.
 ==================== ==================================================================================================
 
 The score of the whole problem is
@@ -31,10 +31,11 @@ The score of the whole problem is
 - ``binary``: that of class 1, the positive class; it is predicted where ``p`` is at or above the threshold.
 - ``multiclass``: the mean over the classes where it is defined (macro), with the class of the largest probability
   predicted and the first of equals. Others are the accuracy, the share of right predictions; the balanced accuracy, the
-  mean of the sensitivities; the Brier score, half the sum over the classes, so that it means the same for two classes as
-  for more; and the calibration error, which compares the probability of the predicted class with the share of right
+  mean of the sensitivities; the Brier score, half the sum over the classes, so that it means the same for two classes
+  as for more; and the calibration error, which compares the probability of the predicted class with the share of right
   predictions (Guo et al. 2017, arXiv:1706.04599).
-- ``multilabel``: the mean over the findings where it is defined (macro); of each finding the images of which it is known.
+- ``multilabel``: the mean over the findings where it is defined (macro); of each finding the images of which it is
+  known.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ __all__ = [
     "choose_threshold",
     "choose_thresholds",
     "confusion_matrices",
+    "mean_where_defined",
     "precision_at_recall",
     "predict",
     "problem_kind",
@@ -82,7 +84,7 @@ CLIP = 1e-6
 
 _BLOCK_NUMBERS = 2**17  # numbers at a time, which a processor's cache holds
 _NEWTON_STEPS = 100
-_NEWTON_TOLERANCE = 1e-10
+_NEWTON_TOLERANCE = 1e-6  # the last step squares it
 
 Values = NDArray[np.float64]
 
@@ -317,8 +319,8 @@ def calibration_slope(truth: ArrayLike, probabilities: ArrayLike, *, weights: Ar
         weights: ``(B, N)``, at least 0.
 
     Returns:
-        ``(B,)``: 1 where probabilities are neither too extreme (below 1) nor too timid. NaN where there is no best slope,
-        as the probabilities separate positives from negatives, or all are the same.
+        ``(B,)``: 1 where probabilities are neither too extreme (below 1) nor too timid. NaN where there is no best
+        slope, as the probabilities separate positives from negatives, or all are the same.
 
     Raises:
         DataError: If shapes do not fit or a number is unfit.
@@ -466,13 +468,13 @@ def predict(probabilities: ArrayLike, *, kind: ProblemKind, thresholds: ArrayLik
     Raises:
         ConfigError: If there is another number of thresholds.
     """
-    p, limits = np.asarray(probabilities), np.asarray(thresholds, np.float64)
+    p, limits = np.asarray(probabilities, np.float64), np.asarray(thresholds, np.float64)
     expected = {"binary": 1, "multiclass": 0, "multilabel": p.shape[1]}[kind]
     if limits.shape != (expected,):
         raise ConfigError(f"A {kind} problem needs {expected} thresholds, got the shape {limits.shape}.")
     if kind == "multiclass":
-        return p.argmax(axis=1)
-    return (p[:, 1] >= limits[0]).astype(np.int64) if kind == "binary" else (p >= limits).astype(np.int64)
+        return np.asarray(p.argmax(axis=1), np.int64)
+    return np.asarray(p[:, 1] >= limits[0] if kind == "binary" else p >= limits, np.int64)
 
 
 def confusion_matrices(
@@ -563,7 +565,7 @@ def score_table(
     per_class = {name: np.stack([scores[name] for scores in columns], axis=1) for name in SCORES}
     if kind == "binary":
         return ScoreTable({name: values[:, 1] for name, values in per_class.items()}, per_class)
-    overall = {name: _mean_where_defined(values) for name, values in per_class.items()}
+    overall = {name: mean_where_defined(values, axis=1) for name, values in per_class.items()}
     if kind == "multiclass":
         right = predicted == y
         overall["accuracy"] = _ratio(w @ right.astype(np.float64), w.sum(axis=1))
@@ -692,10 +694,20 @@ def _in_bins(p: Values) -> Values:
 
 def _ratio(part: Values, whole: Values) -> Values:
     """Divide; NaN where there is nothing to divide by."""
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    ratio: Values = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    return ratio
 
 
-def _mean_where_defined(values: Values) -> Values:
-    """Return the mean over the last axis of what is not NaN; NaN if everything is."""
-    defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))
+def mean_where_defined(values: ArrayLike, *, axis: int) -> Values:
+    """Return the mean of what is not NaN, without a warning where nothing is.
+
+    Args:
+        values: Any shape.
+        axis: Over which to take the mean.
+
+    Returns:
+        Values without that axis; NaN if all are.
+    """
+    given = np.asarray(values, np.float64)
+    defined = ~np.isnan(given)
+    return _ratio(np.where(defined, given, 0).sum(axis=axis), defined.sum(axis=axis).astype(np.float64))
