@@ -1,7 +1,7 @@
 """Cross-validation of a whole study, with a generator of its own for each fold.
 
-A generator that has seen the test patients makes every figure void, so each fold trains one anew, with the options of an
-earlier run, on the patients of the other folds. Scores of folds depend on each other, as their training sets overlap;
+A generator that has seen the test patients makes every figure void, so each fold trains one anew, with the options of
+an earlier run, on the patients of the other folds. Scores of folds depend on each other, as their training sets overlap;
 intervals and tests use the correction of the variance by C. Nadeau and Y. Bengio, "Inference for the Generalization
 Error", Machine Learning 52, 2003, doi:10.1023/A:1024068626366.
 """
@@ -48,7 +48,8 @@ class CorrectedMean(NamedTuple):
 def corrected_mean(values: ArrayLike, *, test_share: float) -> CorrectedMean:
     """Return the mean over folds with the corrected resampled t-test.
 
-    The variance of the mean is (1 / J + n_test / n_train) s², for J folds with the sample variance s², instead of s² / J.
+    The variance of the mean is (1 / J + n_test / n_train) s², for J folds with the sample variance s², instead of
+    s² / J.
 
     Args:
         values: One number a fold, ``(J,)``, J ≥ 2.

@@ -95,7 +95,8 @@ class PoolStore:
                 shape = (count, *gan.data.size, gan.data.channels)
                 images = np.lib.format.open_memmap(aside / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
                 start = 0
-                for batch in gan.sample_batches(range(first_seed, first_seed + count), labels=labels):
+                seeds = range(first_seed, first_seed + count)
+                for batch in gan.sample_batches(seeds, labels=labels, truncation=self.truncation):
                     images[start : start + len(batch.images)] = to_uint8(batch.images)
                     start += len(batch.images)
                 images.flush()

@@ -148,6 +148,7 @@ class DownstreamEvaluator:
             allow=allow_leakage,
         )
         self.notes += shared
+        self._subgroup_columns()
         # Whatever the classifier cannot do is said before anything is trained.
         self.classifier = _make_classifier(self.config.classifier, train, seed=0)
         if any(arm.treatment == "augmented" for arm in self.arms) and len(train.spec.size) != 2:
@@ -207,6 +208,9 @@ class DownstreamEvaluator:
         Returns:
             The page, and the numbers; see `medgan.evaluation.summary.summarise`.
         """
+        from medgan.evaluation.study_page import write_study_report  # what draws is not for the training processes
+        from medgan.evaluation.summary import summarise
+
         summary = summarise(study, margin=self.config.margin, replicates=self.config.replicates, seed=self.config.seed)
         return write_study_report(study, summary, self.out, images_at=self.test.images_at), summary
 

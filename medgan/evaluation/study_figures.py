@@ -193,7 +193,15 @@ def calibration_figure(result: Result, *, bins: int, baseline: bool) -> Figure:
         low, high = _numbers(curve["low"]), _numbers(curve["high"])
         if len(curves) == 1:
             top.vlines(predicted, low, high, color=colour, linewidth=1.2)
-        top.plot(predicted, observed, marker="o", markersize=3.5, linewidth=1.2, color=colour, label=_wrap(curve["class"], 30))
+        top.plot(
+            predicted,
+            observed,
+            marker="o",
+            markersize=3.5,
+            linewidth=1.2,
+            color=colour,
+            label=_wrap(curve["class"], 30),
+        )
         heights: NDArray[np.float64] = np.zeros(bins)
         np.add.at(heights, np.minimum((predicted * bins).astype(int), bins - 1), _numbers(curve["images"]))
         bottom.bar((np.arange(bins) + 0.5) / bins, heights, 0.92 / bins, bottom=below, color=colour)

@@ -12,7 +12,7 @@ from medgan.data import ImageDataset
 MakeImages = Callable[..., ImageDataset]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_images() -> MakeImages:
     """Return a function that makes grey 16 × 16 images, two of a patient; class 1 is brighter in the middle."""
 
@@ -28,7 +28,7 @@ def make_images() -> MakeImages:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def parts(make_images: MakeImages) -> tuple[ImageDataset, ImageDataset, ImageDataset]:
     """Training, validation and test images of one data set."""
     whole = make_images(120)
