@@ -52,8 +52,8 @@ def test_a_margin_is_above_0(margin: float) -> None:
 
 def test_worse_within_the_margin_says_both() -> None:
     assert sentences_of(COMPARED, margin=0.02) == [
-        "AUROC was 0.880 for synthetic images and 0.890 for real images, a difference of −0.010 (95 % interval −0.018 to "
-        "−0.002; 5 seeds, 312 patients).",
+        "AUROC was 0.880 for synthetic images and 0.890 for real images, a difference of −0.010 (95 % interval −0.018 "
+        "to −0.002; 5 seeds, 312 patients).",
         "synthetic images is non-inferior to real images at the margin of 0.02 that was set beforehand.",
         "synthetic images is worse than real images (p = 0.014 after Holm's correction for 4 comparisons).",
     ]
@@ -66,8 +66,8 @@ def test_nothing_shown_claims_nothing() -> None:
     assert judged.startswith("Neither that")
     assert judged.endswith("is shown.")
     assert difference == (
-        "A difference between synthetic images and real images is not shown (p = 0.600), which does not show that there "
-        "is none."
+        "A difference between synthetic images and real images is not shown (p = 0.600), which does not show that "
+        "there is none."
     )
     text = " ".join(sentences_of(unsure, margin=0.02)).lower()
     assert not any(word in text for word in ("equivalent", "as good", "no difference", "better", "worse"))
@@ -94,4 +94,6 @@ def test_without_an_interval_there_is_one_sentence() -> None:
     (sentence,) = sentences_of(still, margin=0.02)
     assert "cannot be said" in sentence
     (sentence,) = sentences_of(replace(still, difference=math.nan), margin=0.02)
-    assert sentence == "AUROC of synthetic images and of real images cannot be compared: it is undefined for one of them."
+    assert (
+        sentence == "AUROC of synthetic images and of real images cannot be compared: it is undefined for one of them."
+    )

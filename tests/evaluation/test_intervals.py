@@ -252,7 +252,9 @@ def _judge(truth: Array, logits: Array, weights: Array) -> tuple[Array, Array]:
     return values, np.array([area_under_roc(truth, row, weights=weights) for row in logits])
 
 
-def _simulate(model: Binormal, *arms: float, trials: int, seed: int, draws: int = 150) -> list[list[tuple[Array, Array]]]:
+def _simulate(
+    model: Binormal, *arms: float, trials: int, seed: int, draws: int = 150
+) -> list[list[tuple[Array, Array]]]:
     rng = np.random.default_rng(seed)
     patients = np.repeat([f"{number:04d}" for number in range(model.patients)], model.images)
     studies = []

@@ -316,9 +316,7 @@ def test_several_classes_equal_scikit_learn() -> None:
             "balanced_accuracy": metrics.balanced_accuracy_score(truth, found, sample_weight=w),
             "accuracy": metrics.accuracy_score(truth, found, sample_weight=w),
             "sensitivity": metrics.recall_score(truth, found, **each).mean(),
-            "specificity": np.mean(
-                [metrics.recall_score(truth != k, found != k, sample_weight=w) for k in range(3)]
-            ),
+            "specificity": np.mean([metrics.recall_score(truth != k, found != k, sample_weight=w) for k in range(3)]),
             "precision": metrics.precision_score(truth, found, **each).mean(),
             "f1": metrics.f1_score(truth, found, **each).mean(),
             "brier": np.average(((probabilities - one_hot) ** 2).sum(axis=1) / 2, weights=w),
