@@ -12,9 +12,8 @@ adds for these patients, and ``c`` what all seeds share: the covariance of two s
 patients. The patients drawn are the same for every seed and every arm (a paired bootstrap). A difference of arms is the
 score of the differences, seed by seed; what arms share cancels. ``q`` lies between the quantile t with S - 1 degrees of
 freedom and the normal quantile z, by their shares of the variance (Cochran 1964, Biometrics 20:191); the p-value is
-that at which the interval touches 0. With one seed, or where all have the same
-score, the variance is that over patients alone, and holds for these
-trained classifiers only.
+that at which the interval touches 0. With one seed, or where all have the same score, the variance is that over
+patients alone, and holds for these trained classifiers only.
 
 The usual way, to draw seeds with replacement too and to take percentiles, is wrong in both directions at 3 to 5 seeds:
 it has (S - 1)/S of the variance between seeds and no t-distribution, but counts what a seed adds for these patients

@@ -52,10 +52,10 @@ def test_a_margin_is_above_0(margin: float) -> None:
 
 def test_worse_within_the_margin_says_both() -> None:
     assert sentences_of(COMPARED, margin=0.02) == [
-        "AUROC was 0.880 for synthetic images and 0.890 for real images, a difference of −0.010 (95 % interval −0.018 "
-        "to −0.002; 5 seeds, 312 patients).",
-        "synthetic images is non-inferior to real images at the margin of 0.02 that was set beforehand.",
-        "synthetic images is worse than real images (p = 0.014 after Holm's correction for 4 comparisons).",
+        "AUROC was 0.880 after training on “synthetic images” and 0.890 on “real images”, a difference of −0.010 (95 % "
+        "interval −0.018 to −0.002; 5 seeds, 312 patients).",
+        "“synthetic images” is non-inferior to “real images” at the margin of 0.02 that was set beforehand.",
+        "“synthetic images” is worse than “real images” (p = 0.014 after Holm's correction for 4 comparisons).",
     ]
 
 
@@ -63,10 +63,12 @@ def test_nothing_shown_claims_nothing() -> None:
     unsure = replace(COMPARED, low=-0.05, high=0.03, p_holm=0.6, comparisons=1, seeds=1)
     numbers, judged, difference = sentences_of(unsure, margin=0.02)
     assert "1 seed, 312 patients" in numbers
-    assert judged.startswith("Neither that")
-    assert judged.endswith("is shown.")
+    assert judged == (
+        "At the margin of 0.02 that was set beforehand, neither is shown: that “synthetic images” is non-inferior to "
+        "“real images”, or that it is inferior by more."
+    )
     assert difference == (
-        "A difference between synthetic images and real images is not shown (p = 0.600), which does not show that "
+        "A difference between “synthetic images” and “real images” is not shown (p = 0.600), which does not show that "
         "there is none."
     )
     text = " ".join(sentences_of(unsure, margin=0.02)).lower()
@@ -86,7 +88,7 @@ def test_a_lower_brier_score_is_better() -> None:
     assert "is better than" in sentences_of(brier, margin=0.02)[2]
     worse = replace(brier, difference=0.05, low=0.03, high=0.07)
     assert worse.outcome(0.02) == "inferior"
-    assert "is inferior to real images by more than the margin of 0.02" in sentences_of(worse, margin=0.02)[1]
+    assert "is inferior to “real images” by more than the margin of 0.02" in sentences_of(worse, margin=0.02)[1]
 
 
 def test_without_an_interval_there_is_one_sentence() -> None:

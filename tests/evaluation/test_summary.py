@@ -368,7 +368,7 @@ def test_a_planted_difference_is_claimed_and_a_null_one_is_not() -> None:
     worse, same = summarise(study, replicates=200)["comparisons"]
     assert worse["noninferiority"] == {"margin": 0.02, "outcome": "inferior"}
     assert worse["scores"]["auroc"]["p_holm"] < 0.05
-    assert worse["sentences"][2].startswith("worse is worse than real images (p = 0.0")
+    assert worse["sentences"][2].startswith("“worse” is worse than “real images” (p = 0.0")
     assert same["scores"]["auroc"]["p_holm"] > 0.05
     assert "is not shown" in same["sentences"][2]
     wide = summarise(study, comparisons=[("same", "real")], margin=0.3, replicates=50)["comparisons"][0]
