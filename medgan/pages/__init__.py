@@ -2,12 +2,13 @@
 
 from medgan.pages.figures import COLOURS, figure_png, make_figure
 from medgan.pages.grids import make_grid, save_image
-from medgan.pages.page import Code, Figure, Note, Page, Section, Table, Text, markdown_table
+from medgan.pages.page import Code, Figure, Gallery, Note, Page, Section, Table, Text, markdown_table
 
 __all__ = [
     "COLOURS",
     "Code",
     "Figure",
+    "Gallery",
     "Note",
     "Page",
     "Section",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from PIL import Image
 
-__all__ = ["Block", "Code", "Figure", "Note", "Page", "Section", "Table", "Text", "markdown_table"]
+__all__ = ["Block", "Code", "Figure", "Gallery", "Note", "Page", "Section", "Table", "Text", "markdown_table"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,12 @@ class Note:
     Attributes:
         text: What it says.
         tone: ``verdict`` for what was found, ``warning`` for what limits it, ``danger`` for what makes it void.
+        points: What follows, as a list.
     """
 
     text: str
     tone: Literal["verdict", "warning", "danger"] = "warning"
+    points: Sequence[str] = ()
     kind: ClassVar[str] = "note"
 
 
@@ -57,13 +59,13 @@ class Table:
         columns: Headings.
         rows: Cells, as text; each row as long as `columns`.
         caption: What it shows, and on what.
-        strong: Numbers of rows to set in bold, from 0.
+        strong: What to set in bold: numbers of rows, or of a row and a column, from 0.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
-    strong: Sequence[int] = ()
+    strong: Collection[int | tuple[int, int]] = ()
     kind: ClassVar[str] = "table"
 
     def __post_init__(self) -> None:
@@ -118,7 +120,23 @@ class Figure:
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
-Block = Text | Note | Code | Table | Figure
+@dataclass(frozen=True)
+class Gallery:
+    """Figures side by side, as many as there is room for.
+
+    Attributes:
+        figures: The figures.
+        caption: What they show together.
+        width: Of a figure, in rem: it gets no narrower than this, unless the screen is.
+    """
+
+    figures: Sequence[Figure]
+    caption: str = ""
+    width: float = 28
+    kind: ClassVar[str] = "gallery"
+
+
+Block = Text | Note | Code | Table | Figure | Gallery
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from medgan.pages import Code, Figure, Note, Page, Section, Table, Text, figure_png, make_figure, markdown_table
+from medgan.pages import (
+    Code,
+    Figure,
+    Gallery,
+    Note,
+    Page,
+    Section,
+    Table,
+    Text,
+    figure_png,
+    make_figure,
+    markdown_table,
+)
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -63,7 +75,7 @@ def test_everything_is_shown_and_nothing_is_markup() -> None:
     assert "<b>bold</b>" in found.text
     assert sum(tag == "script" for tag, _ in found.seen) == 1  # the page's own
     assert not any(tag == "b" for tag, _ in found.seen)
-    assert [attributes["class"] for tag, attributes in found.seen if tag == "p" and "note" in str(attributes)] == [
+    assert [attributes["class"] for tag, attributes in found.seen if tag == "div" and "note" in str(attributes)] == [
         "note verdict",
         "note danger",
     ]
@@ -100,3 +112,34 @@ def test_small_images_are_not_smoothed() -> None:
 
 def test_markdown_table() -> None:
     assert markdown_table(["a", "b|c"], [["1", "two\nlines"]]) == "| a | b\\|c |\n|---|---|\n| 1 | two lines |\n"
+
+
+def test_single_cells_and_whole_rows_in_bold() -> None:
+    table = Table(["a", "b"], [["1", "2"], ["3", "4"]], strong=[(0, 1), 1])
+    html = Page("t", "l", [table]).html()
+    assert "<strong>2</strong>" in html
+    assert html.count("<strong>") == 1
+    assert html.count('<tr class="strong">') == 1
+
+
+def test_points_of_a_note() -> None:
+    found = read(Page("t", "l", [Note("Found:", "verdict", ["a < b", "c"])]))
+    assert "a < b" in found.text
+    assert sum(tag == "li" for tag, _ in found.seen) == 2
+
+
+def test_gallery_shows_all_its_figures() -> None:
+    figure = Figure.of_image(Image.new("L", (4, 4)), "a & b", "black")
+    found = read(Page("t", "l", [Gallery([figure, figure, figure], "three", width=9.5)]))
+    assert [attributes["alt"] for tag, attributes in found.seen if tag == "img"] == ["a & b"] * 3
+    assert [attributes["style"] for _, attributes in found.seen if "style" in attributes] == ["--width: 9.5rem"]
+    assert "three" in found.text
+
+
+@pytest.mark.parametrize(("sections", "links"), [(5, 0), (6, 6)])
+def test_a_long_page_has_contents(sections: int, links: int) -> None:
+    found = read(Page("t", "l", sections=[Section(f"part {i}", [], folded=i == 2) for i in range(sections)]))
+    places = [attributes["href"] for tag, attributes in found.seen if tag == "a"]
+    assert len(places) == links
+    ids = {f"#{attributes['id']}" for _, attributes in found.seen if "id" in attributes}
+    assert set(places) <= ids
