@@ -27,9 +27,7 @@ Positions = NDArray[np.int64]
 Bounds = tuple[float, float]
 
 
-def divide(
-    groups: NDArray[Any], strata: NDArray[Any], parts: int, *, rng: np.random.Generator
-) -> list[Positions]:
+def divide(groups: NDArray[Any], strata: NDArray[Any], parts: int, *, rng: np.random.Generator) -> list[Positions]:
     """Divide images at random into parts of nearly equal size, with all images of a group in one.
 
     Groups come in random order; each goes to the part that has the fewest images of its stratum so far, and of these to
@@ -103,9 +101,7 @@ def grouped_mean_interval(values: ArrayLike, groups: NDArray[Any]) -> tuple[floa
     return error, (float(found.mean()) - width, float(found.mean()) + width)
 
 
-def difference_interval(
-    difference: float, first: tuple[float, int], second: tuple[float, int]
-) -> Bounds:
+def difference_interval(difference: float, first: tuple[float, int], second: tuple[float, int]) -> Bounds:
     """Return the interval of the difference of two independent means (B. L. Welch, doi:10.1093/biomet/34.1-2.28).
 
     Args:

@@ -6,31 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medgan.data.dataset import ImageDataset
-from medgan.data.splits import image_identities
 from medgan.metrics.features import Features
 
-__all__ = ["find_warnings", "patients_of"]
+__all__ = ["find_warnings"]
 
 _FEWEST_IMAGES, _FEWEST_PATIENTS = 500, 50
 _SHARES_DIFFER = 0.05
 _BLOCK = 256
-
-
-def patients_of(images: ImageDataset) -> NDArray[np.int64]:
-    """Number the patients of images; where one is unknown, the image is a patient of its own.
-
-    Args:
-        images: The images.
-
-    Returns:
-        Shape ``(N,)``.
-    """
-    known = images.index["patient_id"].astype(str).to_numpy(dtype=object)
-    names = [name or f"\0{position}" for position, name in enumerate(known)]  # \0: no patient is called that
-    return np.unique(np.array(names, dtype=object), return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def find_warnings(
@@ -72,12 +56,10 @@ def find_warnings(
         for note in found.notes:
             yield f"{found.extractor}: {note}."
     if "nearest-real" in metrics and training is None:
-        yield "The real training images are not known, so that nobody can say whether synthetic ones are copies of them."
+        yield "The real training images are not known, so nobody can say whether synthetic ones are copies of them."
 
 
-def _overlap(
-    real: ImageDataset, training: ImageDataset | None, trained_on: Mapping[str, Any]
-) -> Iterator[str]:
+def _overlap(real: ImageDataset, training: ImageDataset | None, trained_on: Mapping[str, Any]) -> Iterator[str]:
     """Has the generator seen the reference?"""
     consequence = "A generator that copies its training images looks perfect then. Take patients whom it has not seen."
     if training is not None:

@@ -65,9 +65,7 @@ class FeatureMetric:
         numbers: What it returns.
         compute: Takes the features of real and synthetic images, ``(N, D)`` and ``(M, D)``, and a seed.
         ratio: Whether a value can be divided by that of real images; not where that is 0 but for noise.
-        permuted: Its kernel, if chance is told from it by a permutation test; None if not.
-        in_blocks: Whether its mean over small blocks estimates the same as all images do: its expectation does not
-            depend on their number.
+        kernel: The kernel of a kernel distance, which has an interval and a test of its own; None of others.
         of_scores: Whether it takes a classifier's logits of synthetic images alone.
         note: How it was computed, for the report.
     """
@@ -75,8 +73,7 @@ class FeatureMetric:
     numbers: tuple[Number, ...]
     compute: Callable[[Floats, Floats, int], Sequence[float]]
     ratio: bool = True
-    permuted: KernelName | None = None
-    in_blocks: bool = False
+    kernel: KernelName | None = None
     of_scores: bool = False
     note: str = ""
 
@@ -99,15 +96,14 @@ FEATURE_METRICS: Mapping[str, FeatureMetric] = {
         (Number("kernel_distance", "kernel distance", "KID", "lower", _ANY),),
         lambda real, synthetic, _: [kernel_distance(real, synthetic)],
         ratio=False,
-        permuted="cubic",
-        in_blocks=True,
+        kernel="cubic",
         note="cubic kernel, all images, unbiased",
     ),
     "kernel-rbf": FeatureMetric(
         (Number("kernel_distance_rbf", "kernel distance, RBF", "KID, RBF", "lower", _ANY),),
         lambda real, synthetic, _: [kernel_distance(real, synthetic, kernel="rbf")],
         ratio=False,
-        permuted="rbf",
+        kernel="rbf",
         note="RBF kernel, bandwidth the median distance, all images, unbiased",
     ),
     "monge": FeatureMetric(

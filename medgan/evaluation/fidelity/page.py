@@ -1,0 +1,314 @@
+"""A fidelity report for readers: cells of tables, a page, and Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medgan.core.saving import write_aside
+from medgan.evaluation.fidelity.groups import ALL
+from medgan.evaluation.fidelity.records import FidelityReport, Score
+from medgan.pages import (
+    COLOURS,
+    Code,
+    Figure,
+    Note,
+    Page,
+    Section,
+    Table,
+    Text,
+    figure_png,
+    make_figure,
+    markdown_table,
+)
+from medgan.pages.page import Block
+
+__all__ = ["COLUMNS", "group_rows", "groups_of", "make_page", "summarise_report", "to_markdown", "write_report"]
+
+COLUMNS = (
+    "metric",
+    "best",
+    "value",
+    "95 % interval",
+    "N real",
+    "N synthetic",
+    "floor",
+    "floor's N",
+    "value there",
+    "relative",
+    "p",
+)
+"""Headings of the tables."""
+
+_READING = (
+    "The floor is the same number between two halves of the real images that share no patient: mean ± standard "
+    "deviation over random halvings. Nothing is to be gained beyond it. As most numbers depend on how many images are "
+    "compared, the synthetic images are measured at the floor's N once more; relative is that value over the floor, "
+    "and 1 is as near as other real patients are. Compare values of the same N, extractor and resizer only.",
+    "An interval is for the N that is beside it, else for that of the value. It holds the chance of the sampling of "
+    "synthetic images, and where it says so that of the patients; not that of another training.",
+)
+
+
+def groups_of(report: FidelityReport) -> list[str]:
+    """Return the groups of a report, all images first."""
+    return list(dict.fromkeys(score.group for score in report.scores))
+
+
+def group_rows(report: FidelityReport, group: str) -> list[list[str]]:
+    """Return the cells of the numbers of a group, one row each, below `COLUMNS`."""
+    return [_row(score) for score in report.scores if score.group == group]
+
+
+def summarise_report(report: FidelityReport) -> list[str]:
+    """Say in a few sentences what was found: for each extractor, and each class that was compared."""
+    sentences = []
+    for score in report.scores:
+        if score.metric != "frechet_distance" or score.floor is None or score.relative is None:
+            continue
+        who = "" if score.group == ALL else f"{score.group}: "
+        sentences.append(
+            f"{who}{score.title} {_number(score.floor.synthetic)} at N = {score.floor.images:,}, {score.relative:.2g} "
+            f"times what two halves of the real patients give ({_number(score.floor.mean)} ± "
+            f"{_number(score.floor.spread)})."
+        )
+    for score in report.scores:
+        if score.metric != "pair_similarity_gap" or score.value is None:
+            continue
+        who = "" if score.group == ALL else f"{score.group}: "
+        if score.interval is None or score.interval.low <= 0 <= score.interval.high:
+            found = "no difference in diversity is shown"
+        else:
+            found = f"synthetic images vary {'less' if score.interval.low > 0 else 'more'} than real ones"
+        number = f"{_number(score.value)}{_within(score)}"
+        sentences.append(f"{who}{found} (MS-SSIM of pairs, synthetic less real, {number}).")
+    return sentences
+
+
+def make_page(report: FidelityReport) -> Page:
+    """Return the page of a report."""
+    real, synthetic = report.real, report.synthetic
+    opening: list[Block] = []
+    found = summarise_report(report)
+    if found:
+        opening.append(Note("What was found", "verdict", points=found))
+    if report.warnings:
+        opening.append(Note("What limits it", "warning", points=report.warnings))
+    groups = groups_of(report)
+    sections = []
+    for group in groups:
+        blocks: list[Block] = [Table(COLUMNS, group_rows(report, group))]
+        sections.append(Section(group[:1].upper() + group[1:] if group == ALL else group, blocks))
+    figure = _figure(report, groups)
+    if figure is not None:
+        sections.insert(0, Section("Beside real images", [figure]))
+    sections += [
+        Section("How to read it", [*map(Text, _READING), Table(("metric", "interval", "how"), _methods(report))]),
+        Section("Images", [Table(("", "real", "synthetic", "training"), _image_rows(report))]),
+        Section("Extractors", [Table(_EXTRACTOR_COLUMNS, _extractor_rows(report))]),
+    ]
+    if "command" in report.settings:
+        sections.append(Section("Again", [Code(str(report.settings["command"]))]))
+    patients = f" of {real['patients']:,} patients" if real["patients"] else ""
+    samples = f", {synthetic['samples']} times" if synthetic["samples"] > 1 else ""
+    reference = f" ({report.settings['reference']})" if "reference" in report.settings else ""
+    return Page(
+        title=f"Fidelity of {synthetic['name']}",
+        lead=(
+            f"{synthetic['images']:,} synthetic images{samples}, beside {real['images']:,} real ones{patients} of "
+            f"{real['name']}{reference}."
+        ),
+        opening=opening,
+        sections=sections,
+        footer={
+            **{name: _text(value) for name, value in report.settings.items() if name != "command"},
+            **{f"version of {name}": value for name, value in report.versions.items()},
+        },
+    )
+
+
+def to_markdown(report: FidelityReport) -> str:
+    """Return a report as Markdown, for notes and supplements."""
+    page = make_page(report)
+    lines = [f"# {page.title}", page.lead]
+    for title, sentences in (("What was found", summarise_report(report)), ("What limits it", report.warnings)):
+        if sentences:
+            lines += [f"## {title}", "\n".join(f"- {sentence}" for sentence in sentences)]
+    for section in page.sections:
+        tables = [block for block in section.blocks if not isinstance(block, Figure)]
+        if tables:
+            lines.append(f"## {section.title}")
+        for block in tables:
+            if isinstance(block, Table):
+                lines.append(markdown_table(block.columns, block.rows).rstrip())
+            elif isinstance(block, Code):
+                lines.append(f"```console\n{block.text}\n```")
+            elif isinstance(block, Text):
+                lines.append(block.text)
+    facts = [[name, value] for name, value in page.footer.items()]
+    lines += ["## Settings", markdown_table(("", ""), facts).rstrip()]
+    return "\n\n".join(lines) + "\n"
+
+
+def write_report(report: FidelityReport, out: Path) -> dict[str, Path]:
+    """Write ``metrics.json``, ``metrics.md`` and ``metrics.html``; earlier ones are replaced.
+
+    Args:
+        report: The report.
+        out: Folder.
+
+    Returns:
+        The files, by name.
+
+    Raises:
+        CheckpointError: If a file cannot be written.
+    """
+    texts = {
+        "metrics.json": json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        "metrics.md": to_markdown(report),
+    }
+    for name, text in texts.items():
+        with write_aside(out / name) as aside:
+            aside.write_text(text, encoding="utf-8", errors="replace")
+    make_page(report).write(out / "metrics.html")
+    return {name: out / name for name in (*texts, "metrics.html")}
+
+
+def _row(score: Score) -> list[str]:
+    """Return the cells of a number."""
+    floor, interval = score.floor, score.interval
+    cells = [score.title, score.direction]
+    cells.append("not computed" if score.value is None else _number(score.value))
+    if interval is None:
+        cells.append("")
+    else:
+        at = "" if interval.images == score.synthetic_images else f" at N = {interval.images:,}"
+        cells.append(f"{_number(interval.low)} to {_number(interval.high)}{at}")
+    cells += [f"{score.real_images:,}", f"{score.synthetic_images:,}"]
+    cells.append("" if floor is None else f"{_number(floor.mean)} ± {_number(floor.spread)}")
+    cells.append("" if floor is None else f"{floor.images:,}")
+    cells.append("" if floor is None else _number(floor.synthetic))
+    cells.append("" if score.relative is None else f"{score.relative:.2f}")
+    cells.append("" if score.p_value is None else f"{score.p_value:.2g}")
+    return cells
+
+
+def _number(value: float | None) -> str:
+    """Return a number with three digits."""
+    if value is None or not math.isfinite(value):
+        return "" if value is None else str(value)
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:.2e}"
+
+
+def _within(score: Score) -> str:
+    """Return an interval in words."""
+    if score.interval is None:
+        return ""
+    return f", 95 % interval {_number(score.interval.low)} to {_number(score.interval.high)}"
+
+
+def _text(value: Any) -> str:
+    """Return a setting as text."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _methods(report: FidelityReport) -> list[list[str]]:
+    """Say of each number how it and its interval were computed, once."""
+    rows: dict[str, list[str]] = {}
+    for score in report.scores:
+        method = "" if score.interval is None else score.interval.method
+        rows.setdefault(score.title, [score.title, method, score.note])
+    return list(rows.values())
+
+
+def _image_rows(report: FidelityReport) -> list[list[str]]:
+    """Return what is known of the images."""
+    sides = [report.real, report.synthetic, report.training or {}]
+    names = ("name", "source", "images", "patients", "class_counts", "size", "channels", "intensity_range")
+    rows = []
+    for name in (*names, "fingerprint"):
+        cells = []
+        for side in sides:
+            value = side.get(name)
+            if isinstance(value, dict):
+                value = ", ".join(f"{label} {count:,}" for label, count in value.items())
+            elif isinstance(value, list):
+                value = (" × " if name == "size" else " to ").join(f"{each:g}" for each in value)
+            elif isinstance(value, int):
+                value = f"{value:,}"
+            elif name == "fingerprint" and value:
+                value = f"{value[:16]}…"
+            cells.append("" if value is None else str(value))
+        rows.append([name.replace("_", " "), *cells])
+    return rows
+
+
+_EXTRACTOR_COLUMNS = ("extractor", "features", "layer", "resizer", "bits", "device", "standardised", "sha256")
+
+
+def _extractor_rows(report: FidelityReport) -> list[list[str]]:
+    """Return the facts of the extractors."""
+    return [
+        [
+            each["name"],
+            f"{each['features']:,}",
+            each["layer"],
+            each["resizer"],
+            each["bits"],
+            each["device"],
+            "yes" if each["standardised"] else "no",
+            f"{each['sha256'][:16]}…",
+        ]
+        for each in report.extractors
+    ]
+
+
+def _figure(report: FidelityReport, groups: Sequence[str]) -> Figure | None:
+    """Draw the relative values, distances on the left and shares on the right."""
+    scores = [score for score in report.scores if score.relative is not None and score.relative > 0]
+    titles = list(dict.fromkeys(score.title for score in scores))
+    if not titles:
+        return None
+    sides = [[title for title in titles if _direction(scores, title) == side] for side in ("lower", "higher")]
+    sides = [side for side in sides if side]
+    figure, panels = make_figure(1, len(sides), width=9.5, height=1.1 + 0.3 * max(map(len, sides)))
+    for panel, side in zip(panels[0], sides, strict=True):
+        lower = _direction(scores, side[0]) == "lower"
+        for place, group in enumerate(groups):
+            points = [
+                (score.relative, side.index(score.title))
+                for score in scores
+                if score.title in side and score.group == group
+            ]
+            if points:
+                x, y = zip(*points, strict=True)
+                shift = (place - (len(groups) - 1) / 2) * 0.16
+                panel.scatter(x, [each + shift for each in y], s=26, color=COLOURS[place % len(COLOURS)], label=group)
+        panel.axvline(1, color="#5b5b5b", linewidth=1, linestyle="--")
+        panel.set_yticks(range(len(side)), side, fontsize=8)
+        panel.set_ylim(len(side) - 0.5, -0.5)
+        if lower:
+            panel.set_xscale("log")
+            low, high = panel.get_xlim()
+            panel.set_xlim(min(low, 0.7), max(high, 1.5))
+        else:
+            panel.set_xlim(0, max(1.1, panel.get_xlim()[1]))
+        panel.set_xlabel("times the floor; " + ("lower is better" if lower else "higher is better"), fontsize=8)
+        panel.tick_params(labelsize=8)
+    if len(groups) > 1:
+        panels[0][0].legend(fontsize=8, frameon=False)
+    return Figure(
+        figure_png(figure),
+        "Values of synthetic images divided by those of real against real, with a line at 1.",
+        "Synthetic against real over real against real, at the same number of images. The line is the floor.",
+    )
+
+
+def _direction(scores: Sequence[Score], title: str) -> str:
+    """Return which value of a number is the best."""
+    return next(score.direction for score in scores if score.title == title)
