@@ -10,6 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -155,7 +156,10 @@ def metrics(
         facts: dict[str, Any] = {"reference": chosen.description, "command": shlex.join(["medgan", *sys.argv[1:]])}
         if gan is not None:
             count = num or len(chosen.reference)
-            opened = _sample(gan, chosen.reference, count, samples, seed, truncation, device, cache_dir, stack)
+            opened = [
+                replace(images, name=_folder_name(synthetic), source=f"sampled from {model}")
+                for images in _sample(gan, chosen.reference, count, samples, seed, truncation, device, cache_dir, stack)
+            ]
             last = seed + samples * count - 1
             facts |= {"model": str(model), "image_seeds": f"{seed}-{last}", "truncation": truncation}
             trained_on = gan.provenance
@@ -427,11 +431,11 @@ def _show(report: FidelityReport) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from medgan.evaluation.fidelity.page import COLUMNS, group_rows, groups_of, summarise_report
+    from medgan.evaluation.fidelity.page import COLUMNS, group_caption, group_rows, groups_of, summarise_report
 
     console = Console(width=max(Console().width, 150), highlight=False)
     for group in groups_of(report):
-        console.print(Text(group, style="bold"))
+        console.print(Text.assemble((group, "bold"), ": ", group_caption(report, group)))
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for column in COLUMNS:
             table.add_column(column, overflow="fold")

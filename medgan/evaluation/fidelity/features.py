@@ -171,9 +171,8 @@ def _evaluate(
     sides = [x, ys[0]]
     if raw is not None:
         # The test exchanges images of both sides, so that their scale must not know which side is real.
-        sides = [raw[0][group.real.positions], raw[1][group.samples[0].positions]]
-        both = np.concatenate(sides)
-        sides = [standardize(each, both) for each in sides]
+        extracted = [raw[0][group.real.positions], raw[1][group.samples[0].positions]]
+        sides = [standardize(each, np.concatenate(extracted)) for each in extracted]
     return result | {
         "interval": _jackknife(metric.kernel, x, ys[0], float(np.mean(values)), group),
         "p_value": _test(metric.kernel, sides, group, settings),

@@ -120,8 +120,8 @@ def class_groups(real: ImageDataset, samples: Sequence[ImageDataset], *, require
         known = samples[0].spec.labels
         raise DataError(
             f"The real classes are {', '.join(spec.names)}, the synthetic ones "
-            f"{', '.join(known.names if known else ())}: none is the same. Name the folders of synthetic images as those "
-            "of real ones."
+            f"{', '.join(known.names if known else ())}: none is the same. Name the folders of synthetic images as "
+            "those of real ones."
         )
     return groups
 

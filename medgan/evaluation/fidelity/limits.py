@@ -48,15 +48,23 @@ def find_warnings(
                 f"{found.extractor}: {images:,} images are fewer than its {width:,} features, so that covariances are "
                 "singular and the Fréchet distance is dominated by its bias. Look at the floor, and at other metrics."
             )
-        if found.needs_standardizing:
-            yield (
-                f"{found.extractor}: features have units of their own; they were standardised with mean and deviation "
-                "of the reference, so that distances are in its units."
-            )
-        for note in found.notes:
-            yield f"{found.extractor}: {note}."
+    for note, names in _notes(features).items():
+        yield f"{' and '.join(names)}: {note}."
     if "nearest-real" in metrics and training is None:
         yield "The real training images are not known, so nobody can say whether synthetic ones are copies of them."
+
+
+def _notes(features: Sequence[Features]) -> dict[str, list[str]]:
+    """Return what is to be said of extractors, each with those of which it is."""
+    found: dict[str, list[str]] = {}
+    for each in features:
+        standardised = (
+            "features have units of their own; they were standardised with mean and deviation of the reference, so "
+            "that distances are in its units"
+        )
+        for note in (*((standardised,) if each.needs_standardizing else ()), *each.notes):
+            found.setdefault(note, []).append(each.extractor)
+    return found
 
 
 def _overlap(real: ImageDataset, training: ImageDataset | None, trained_on: Mapping[str, Any]) -> Iterator[str]:

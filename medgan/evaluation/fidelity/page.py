@@ -10,11 +10,13 @@ from typing import Any
 
 from medgan.core.saving import write_aside
 from medgan.evaluation.fidelity.groups import ALL
+from medgan.evaluation.fidelity.metrics import Direction
 from medgan.evaluation.fidelity.records import FidelityReport, Score
 from medgan.pages import (
     COLOURS,
     Code,
     Figure,
+    Gallery,
     Note,
     Page,
     Section,
@@ -26,15 +28,22 @@ from medgan.pages import (
 )
 from medgan.pages.page import Block
 
-__all__ = ["COLUMNS", "group_rows", "groups_of", "make_page", "summarise_report", "to_markdown", "write_report"]
+__all__ = [
+    "COLUMNS",
+    "group_caption",
+    "group_rows",
+    "groups_of",
+    "make_page",
+    "summarise_report",
+    "to_markdown",
+    "write_report",
+]
 
 COLUMNS = (
     "metric",
     "best",
     "value",
     "95 % interval",
-    "N real",
-    "N synthetic",
     "floor",
     "floor's N",
     "value there",
@@ -43,7 +52,10 @@ COLUMNS = (
 )
 """Headings of the tables."""
 
+_BEST: dict[Direction, str] = {"lower": "↓", "higher": "↑", "as real": "≈", "near 0": "→ 0"}
+
 _READING = (
+    "Best is the lowest value (↓), the highest (↑), that of real images (≈), or 0 (→ 0).",
     "The floor is the same number between two halves of the real images that share no patient: mean ± standard "
     "deviation over random halvings. Nothing is to be gained beyond it. As most numbers depend on how many images are "
     "compared, the synthetic images are measured at the floor's N once more; relative is that value over the floor, "
@@ -53,9 +65,19 @@ _READING = (
 )
 
 
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
 def groups_of(report: FidelityReport) -> list[str]:
     """Return the groups of a report, all images first."""
     return list(dict.fromkeys(score.group for score in report.scores))
+
+
+def group_caption(report: FidelityReport, group: str) -> str:
+    """Say how many images of a group were compared."""
+    score = next(score for score in report.scores if score.group == group)
+    of_each = f" in each of {score.samples} samples" if score.samples > 1 else ""
+    return f"{score.real_images:,} real and {score.synthetic_images:,} synthetic images{of_each}."
 
 
 def group_rows(report: FidelityReport, group: str) -> list[list[str]]:
@@ -64,16 +86,21 @@ def group_rows(report: FidelityReport, group: str) -> list[list[str]]:
 
 
 def summarise_report(report: FidelityReport) -> list[str]:
-    """Say in a few sentences what was found: for each extractor, and each class that was compared."""
+    """Say in a few sentences what was found: each extractor's distance, and the diversity of each class."""
     sentences = []
-    for score in report.scores:
+    whole = [score for score in report.scores if score.group == ALL]
+    for score in whole:
         if score.metric != "frechet_distance" or score.floor is None or score.relative is None:
             continue
-        who = "" if score.group == ALL else f"{score.group}: "
+        shares = [
+            f"{each.metric} {each.relative:.2f}"
+            for each in whole
+            if each.extractor == score.extractor and each.relative is not None and each.direction == "higher"
+        ]
         sentences.append(
-            f"{who}{score.title} {_number(score.floor.synthetic)} at N = {score.floor.images:,}, {score.relative:.2g} "
-            f"times what two halves of the real patients give ({_number(score.floor.mean)} ± "
-            f"{_number(score.floor.spread)})."
+            f"{score.title}: {_number(score.floor.synthetic)} at N = {score.floor.images:,}, where two halves of the "
+            f"real patients give {_number(score.floor.mean)} ± {_number(score.floor.spread)}: {score.relative:.2g} "
+            "times the floor" + (f"; {', '.join(shares)} times it." if shares else ".")
         )
     for score in report.scores:
         if score.metric != "pair_similarity_gap" or score.value is None:
@@ -100,25 +127,26 @@ def make_page(report: FidelityReport) -> Page:
     groups = groups_of(report)
     sections = []
     for group in groups:
-        blocks: list[Block] = [Table(COLUMNS, group_rows(report, group))]
+        blocks: list[Block] = [Table(COLUMNS, group_rows(report, group), caption=group_caption(report, group))]
         sections.append(Section(group[:1].upper() + group[1:] if group == ALL else group, blocks))
-    figure = _figure(report, groups)
-    if figure is not None:
-        sections.insert(0, Section("Beside real images", [figure]))
+    figures = _figures(report, groups)
+    if figures:
+        caption = "Synthetic against real over real against real, at the same number of images. The line is the floor."
+        sections.insert(0, Section("Beside real images", [Gallery(figures, caption)]))
     sections += [
         Section("How to read it", [*map(Text, _READING), Table(("metric", "interval", "how"), _methods(report))]),
         Section("Images", [Table(("", "real", "synthetic", "training"), _image_rows(report))]),
         Section("Extractors", [Table(_EXTRACTOR_COLUMNS, _extractor_rows(report))]),
     ]
     if "command" in report.settings:
-        sections.append(Section("Again", [Code(str(report.settings["command"]))]))
+        sections.append(Section("Command", [Code(str(report.settings["command"]))]))
     patients = f" of {real['patients']:,} patients" if real["patients"] else ""
-    samples = f", {synthetic['samples']} times" if synthetic["samples"] > 1 else ""
+    samples = f"{synthetic['samples']} × " if synthetic["samples"] > 1 else ""
     reference = f" ({report.settings['reference']})" if "reference" in report.settings else ""
     return Page(
         title=f"Fidelity of {synthetic['name']}",
         lead=(
-            f"{synthetic['images']:,} synthetic images{samples}, beside {real['images']:,} real ones{patients} of "
+            f"{samples}{synthetic['images']:,} synthetic images, beside {real['images']:,} real ones{patients} of "
             f"{real['name']}{reference}."
         ),
         opening=opening,
@@ -138,11 +166,12 @@ def to_markdown(report: FidelityReport) -> str:
         if sentences:
             lines += [f"## {title}", "\n".join(f"- {sentence}" for sentence in sentences)]
     for section in page.sections:
-        tables = [block for block in section.blocks if not isinstance(block, Figure)]
+        tables = [block for block in section.blocks if not isinstance(block, Figure | Gallery)]
         if tables:
             lines.append(f"## {section.title}")
         for block in tables:
             if isinstance(block, Table):
+                lines += [block.caption] if block.caption else []
                 lines.append(markdown_table(block.columns, block.rows).rstrip())
             elif isinstance(block, Code):
                 lines.append(f"```console\n{block.text}\n```")
@@ -180,14 +209,13 @@ def write_report(report: FidelityReport, out: Path) -> dict[str, Path]:
 def _row(score: Score) -> list[str]:
     """Return the cells of a number."""
     floor, interval = score.floor, score.interval
-    cells = [score.title, score.direction]
+    cells = [score.title, _BEST[score.direction]]
     cells.append("not computed" if score.value is None else _number(score.value))
     if interval is None:
         cells.append("")
     else:
         at = "" if interval.images == score.synthetic_images else f" at N = {interval.images:,}"
         cells.append(f"{_number(interval.low)} to {_number(interval.high)}{at}")
-    cells += [f"{score.real_images:,}", f"{score.synthetic_images:,}"]
     cells.append("" if floor is None else f"{_number(floor.mean)} ± {_number(floor.spread)}")
     cells.append("" if floor is None else f"{floor.images:,}")
     cells.append("" if floor is None else _number(floor.synthetic))
@@ -268,45 +296,46 @@ def _extractor_rows(report: FidelityReport) -> list[list[str]]:
     ]
 
 
-def _figure(report: FidelityReport, groups: Sequence[str]) -> Figure | None:
-    """Draw the relative values, distances on the left and shares on the right."""
+def _figures(report: FidelityReport, groups: Sequence[str]) -> list[Figure]:
+    """Draw the relative values: one figure of distances, and one of shares."""
     scores = [score for score in report.scores if score.relative is not None and score.relative > 0]
     titles = list(dict.fromkeys(score.title for score in scores))
-    if not titles:
-        return None
-    sides = [[title for title in titles if _direction(scores, title) == side] for side in ("lower", "higher")]
-    sides = [side for side in sides if side]
-    figure, panels = make_figure(1, len(sides), width=9.5, height=1.1 + 0.3 * max(map(len, sides)))
-    for panel, side in zip(panels[0], sides, strict=True):
-        lower = _direction(scores, side[0]) == "lower"
+    figures = []
+    for direction, word in (("lower", "distances"), ("higher", "shares")):
+        side = [title for title in titles if _direction(scores, title) == direction]
+        if not side:
+            continue
+        figure, panels = make_figure(width=5.6, height=1.4 + 0.32 * len(side))
+        panel = panels[0, 0]
         for place, group in enumerate(groups):
-            points = [
-                (score.relative, side.index(score.title))
-                for score in scores
-                if score.title in side and score.group == group
-            ]
-            if points:
-                x, y = zip(*points, strict=True)
-                shift = (place - (len(groups) - 1) / 2) * 0.16
-                panel.scatter(x, [each + shift for each in y], s=26, color=COLOURS[place % len(COLOURS)], label=group)
+            points = [score for score in scores if score.title in side and score.group == group]
+            shift = (place - (len(groups) - 1) / 2) * min(0.18, 0.8 / len(groups))
+            panel.scatter(
+                [score.relative for score in points],
+                [side.index(score.title) + shift for score in points],
+                s=26,
+                color=COLOURS[place % len(COLOURS)],
+                label=group,
+            )
         panel.axvline(1, color="#5b5b5b", linewidth=1, linestyle="--")
-        panel.set_yticks(range(len(side)), side, fontsize=8)
+        panel.set_yticks(range(len(side)), side, fontsize=9)
         panel.set_ylim(len(side) - 0.5, -0.5)
-        if lower:
+        if direction == "lower":
+            low, high = min(0.7, *panel.get_xlim()), max(1.5, *panel.get_xlim())
             panel.set_xscale("log")
-            low, high = panel.get_xlim()
-            panel.set_xlim(min(low, 0.7), max(high, 1.5))
+            panel.set_xlim(max(low, 0.05), high * 1.1)
+            ticks = [tick for tick in _TICKS if max(low, 0.05) <= tick <= high * 1.1]
+            panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            panel.minorticks_off()
         else:
             panel.set_xlim(0, max(1.1, panel.get_xlim()[1]))
-        panel.set_xlabel("times the floor; " + ("lower is better" if lower else "higher is better"), fontsize=8)
-        panel.tick_params(labelsize=8)
-    if len(groups) > 1:
-        panels[0][0].legend(fontsize=8, frameon=False)
-    return Figure(
-        figure_png(figure),
-        "Values of synthetic images divided by those of real against real, with a line at 1.",
-        "Synthetic against real over real against real, at the same number of images. The line is the floor.",
-    )
+        panel.set_xlabel(f"times the floor; {direction} is better", fontsize=9)
+        panel.tick_params(labelsize=9)
+        if len(groups) > 1:
+            figure.legend(loc="outside upper right", ncols=min(4, len(groups)), fontsize=9, frameon=False)
+        alt = f"Values of {word} between synthetic and real images, divided by those of real against real."
+        figures.append(Figure(figure_png(figure), alt))
+    return figures
 
 
 def _direction(scores: Sequence[Score], title: str) -> str:
