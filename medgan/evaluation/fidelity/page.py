@@ -246,12 +246,12 @@ def _text(value: Any) -> str:
 
 
 def _methods(report: FidelityReport) -> list[list[str]]:
-    """Say of each number how it and its interval were computed, once."""
-    rows: dict[str, list[str]] = {}
+    """Say how numbers and their intervals were computed; those with the same method share a row."""
+    of: dict[tuple[str, str], dict[str, None]] = {}
     for score in report.scores:
-        method = "" if score.interval is None else score.interval.method
-        rows.setdefault(score.title, [score.title, method, score.note])
-    return list(rows.values())
+        method = "none" if score.interval is None else score.interval.method
+        of.setdefault((method, score.note), {})[score.title.removesuffix(f" ({score.extractor})")] = None
+    return [[", ".join(titles), method, note] for (method, note), titles in of.items()]
 
 
 def _image_rows(report: FidelityReport) -> list[list[str]]:

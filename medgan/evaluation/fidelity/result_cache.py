@@ -64,7 +64,7 @@ class ResultCache:
             result: dict[str, Any] = content["result"]
             if content["sha256"] != _sha256(result):
                 raise ValueError("its content has changed")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             warnings.warn(f"{path} is damaged ({error}); it is computed again.", ResultCacheWarning, stacklevel=3)
