@@ -200,7 +200,7 @@ def _join(summaries: Sequence[dict[str, Any]], folds: int, whole: ImageDataset, 
     """Put the numbers of the folds together."""
     first = summaries[0]["results"]
     share = 1 / (folds - 1)
-    arms = []
+    arms: list[dict[str, Any]] = []
     for place, result in enumerate(first):
         scores: dict[str, Any] = {}
         for name in _SCORES:
@@ -222,7 +222,8 @@ def _join(summaries: Sequence[dict[str, Any]], folds: int, whole: ImageDataset, 
                 scores[name]["difference"] = {"folds": differences, **_estimate(differences, share)}
         arms.append({key: result[key] for key in ("arm", "title", "fraction")} | {"scores": scores})
     for name in _SCORES:
-        differences = [arm["scores"][name]["difference"] for arm in arms if "difference" in arm["scores"][name]]
+        compared: list[dict[str, Any]] = [arm["scores"][name] for arm in arms]
+        differences = [entry["difference"] for entry in compared if "difference" in entry]
         known = [difference for difference in differences if difference["p"] is not None]
         for difference, corrected in zip(known, holm([entry["p"] for entry in known]), strict=True):
             difference["p_holm"] = float(corrected)

@@ -20,6 +20,7 @@ _COMMANDS = {
     "evaluate": "medgan.cli.evaluate:evaluate",
     "fit": "medgan.cli.fit:fit",
     "inspect": "medgan.cli.inspect:inspect",
+    "metrics": "medgan.cli.metrics:metrics",
     "sample": "medgan.cli.sample:sample",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from medgan.data.splits import image_identities
@@ -40,8 +39,8 @@ def check_leakage(
         DataError: If there is a leak and it is not accepted.
     """
     banners, notes = [], []
-    for provenance, parts in zip_longest(sources, trained_on[: len(sources)], fillvalue={}):
-        leak, note = _judge(provenance, train, held_out, parts)
+    for number, provenance in enumerate(sources):
+        leak, note = _judge(provenance, train, held_out, trained_on[number] if number < len(trained_on) else {})
         if leak:
             banners.append(f"Void: {leak}")
         if note:
