@@ -167,7 +167,7 @@ def curve_figure(
     panel.set(xlim=(0, 1), ylim=(0, 1.01), xlabel=x_title, ylabel=y_title)
     panel.set_aspect("equal")
     panel.legend(loc=corner, frameon=False, labelcolor="linecolor", fontsize=8.5, handlelength=1.8)
-    what = "mean over the classes" if of is None else of
+    what = "mean" if of is None else of
     titles = " and ".join(result["title"] for result in results)
     panel.set_title(_wrap(f"{short}, {what}", 44), fontsize=10, loc="left")
     return _as_figure(figure, f"{'ROC' if kind == 'roc' else 'Precision–recall'} curves of {titles}: {what}")
@@ -298,7 +298,7 @@ def loss_figure(result: Result, *, limit: float | None) -> Figure:
 
 def fraction_figures(
     entry: Mapping[str, Any], *, baseline: Mapping[str, Any] | None, synthetic: Result | None, title: str
-) -> list[Figure]:
+) -> tuple[Figure, Figure | None]:
     """Draw the score, and the gain over the baseline, against the share of real training patients.
 
     Args:
@@ -308,9 +308,9 @@ def fraction_figures(
         title: Of the score.
 
     Returns:
-        One figure, or two where differences from the baseline are known.
+        The score, and the gain where differences from the baseline are known.
     """
-    figure, panels = make_figure(width=4.8, height=3.5)
+    figure, panels = make_figure(width=4.2, height=3.3)
     panel = panels[0, 0]
     if synthetic is not None and (level := synthetic["scores"].get(entry["score"])) and level["value"] is not None:
         panel.axhline(level["value"], color=_OTHER, linestyle=":", linewidth=1.3, label=_wrap(synthetic["title"], 36))
@@ -322,20 +322,20 @@ def fraction_figures(
     panel.legend(loc="best", frameon=False, labelcolor="linecolor", fontsize=8.5)
     panel.set_ylabel(title)
     _share_axis(panel, entry["points"])
-    panel.set_title(_wrap(entry["title"], 48), fontsize=10, loc="left")
-    figures = [_as_figure(figure, f"{title} of {entry['title']} against the share of real training patients")]
+    panel.set_title(_wrap(entry["title"], 44), fontsize=10, loc="left")
+    score = _as_figure(figure, f"{title} of {entry['title']} against the share of real training patients")
 
     known = [{**point["difference"], **_place(point)} for point in entry["points"] if point["difference"] is not None]
-    if baseline is not None and known:
-        figure, panels = make_figure(width=4.8, height=3.5)
-        panel = panels[0, 0]
-        panel.axhline(0, color=_BASELINE, linewidth=1, linestyle="--")
-        _draw_points(panel, known, _ARM)
-        panel.set_ylabel(f"gain in {title}")
-        _share_axis(panel, known)
-        panel.set_title(_wrap(f"{entry['title']} minus {baseline['title']}", 48), fontsize=10, loc="left")
-        figures.append(_as_figure(figure, f"Gain in {title} of {entry['title']} over {baseline['title']}"))
-    return figures
+    if baseline is None or not known:
+        return score, None
+    figure, panels = make_figure(width=4.2, height=3.3)
+    panel = panels[0, 0]
+    panel.axhline(0, color=_BASELINE, linewidth=1, linestyle="--")
+    _draw_points(panel, known, _ARM)
+    panel.set_ylabel(f"gain in {title}")
+    _share_axis(panel, known)
+    panel.set_title(_wrap(f"{entry['title']} minus {baseline['title']}", 44), fontsize=10, loc="left")
+    return score, _as_figure(figure, f"Gain in {title} of {entry['title']} over {baseline['title']}")
 
 
 def image_figure(image: Tensor, alt: str, caption: str) -> Figure:
@@ -414,5 +414,8 @@ def _wrap(text: str, width: int) -> str:
 
 
 def _as_figure(figure: MatplotlibFigure, alt: str, caption: str = "") -> Figure:
-    """Turn a drawing into a block of a page."""
-    return Figure(figure_png(figure, dpi=_DPI), alt, caption)
+    """Turn a drawing into a block of a page; a palette makes a third of the size."""
+    drawn = Image.open(io.BytesIO(figure_png(figure, dpi=_DPI))).convert("RGB")
+    stream = io.BytesIO()
+    drawn.quantize(256, dither=Image.Dither.NONE).save(stream, format="PNG")
+    return Figure(stream.getvalue(), alt, caption)

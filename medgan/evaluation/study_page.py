@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.core.saving import write_aside
+from medgan.evaluation.claims import SIGNIFICANCE
 from medgan.evaluation.records import Study
 from medgan.evaluation.study_figures import (
     ForestRow,
@@ -171,13 +172,9 @@ class _Report:
         """Return what makes the study void, what it found, what limits it, and the main numbers in a picture."""
         verdict = self.summary["verdict"]
         blocks: list[Block] = [Note(str(banner), "danger") for banner in self.facts.get("banners") or []]
-        comparisons = [comparison["sentences"] for comparison in self.summary["comparisons"]]
-        if len(comparisons) > _COMPARISONS_IN_FULL:  # then the numbers are left to the figure below
-            comparisons = [sentences[1:] or sentences for sentences in comparisons]
-        found = [" ".join(sentences) for sentences in comparisons]
-        heading = "Found, but void for the reason above:" if self.facts.get("banners") else "Found:"
-        if found:
-            blocks.append(Note(heading, "verdict", found))
+        void = bool(self.facts.get("banners"))
+        if found := self._found():
+            blocks.append(Note("Found, but void for the reason above:" if void else "Found:", "verdict", found))
         blocks.append(
             Gallery(self._glance(), f"{self.primary_title} on the test patients, with {self._confidence} intervals.")
         )
@@ -185,6 +182,34 @@ class _Report:
         if notes:
             blocks.append(Note("To be read with it:", "warning", notes))
         return blocks
+
+    def _found(self) -> list[str]:
+        """Return the verdict: what may be claimed of each comparison, or of many, which of them share a claim."""
+        comparisons = self.summary["comparisons"]
+        references = {(item["reference"], item["reference_title"]) for item in comparisons}
+        if len(comparisons) <= _COMPARISONS_IN_FULL or len(references) > 1:
+            return [" ".join(item["sentences"]) for item in comparisons]
+        reference = comparisons[0]["reference_title"]
+        sign = 1 if self.summary["scores"][self.primary]["better"] == "higher" else -1
+        corrected = f"(after Holm's correction for {len(comparisons)} comparisons)"
+        margin = f"the margin of {self.settings['margin']:g}"
+        claims: dict[str, tuple[str, list[str]]] = {
+            "noninferior": (f"Non-inferior to {reference} at {margin}", []),
+            "inferior": (f"Inferior to {reference} by more than {margin}", []),
+            "better": (f"Better than {reference} {corrected}", []),
+            "worse": (f"Worse than {reference} {corrected}", []),
+            "not_shown": (f"Neither non-inferiority nor inferiority shown at {margin}", []),
+            "undefined": ("Not comparable, as there is no interval", []),
+            "no_difference": (f"A difference not shown {corrected}, which does not show that there is none", []),
+        }
+        for item in comparisons:
+            score = item["scores"][self.primary]
+            claims[item["noninferiority"]["outcome"]][1].append(item["title"])
+            if score["p_holm"] is not None and score["p_holm"] < SIGNIFICANCE:
+                claims["better" if sign * score["value"] > 0 else "worse"][1].append(item["title"])
+            elif item["noninferiority"]["outcome"] != "undefined":
+                claims["no_difference"][1].append(item["title"])
+        return [f"{claim}: {'; '.join(titles)}." for claim, titles in claims.values() if titles]
 
     def _glance(self) -> list[Figure]:
         """Draw the primary score of every arm, and its difference from the baseline."""
@@ -221,8 +246,8 @@ class _Report:
             f"Mean over the seeds with its {self._confidence} interval, {self._judged}. "
             "TRTR: trained on real images, tested on real images; TSTR: trained on synthetic images only, tested on "
             f"real images. {self._averaging} A value is bold where its whole interval is better than those of all "
-            "other arms; where intervals overlap, none is. The last line is what comes out without looking at an "
-            f"image. {self._dagger(self.results)}"
+            "other arms; where intervals overlap, none is. The last line needs no image: every probability is the "
+            f"share in the validation images. {self._dagger(self.results)}"
         )
         return Section(
             "Arms", [arms_table(self.summary, self.results, RANKING, caption=caption.strip(), training=True)]
@@ -234,11 +259,14 @@ class _Report:
         margin = self.settings["margin"]
         caption = (
             "Arm minus reference on the same test patients and with the same seeds, which tells more than two "
-            "intervals side by side. p: two-sided, for no difference; p (Holm): corrected for the number of comparisons in this "
-            f"table. Non-inferiority is shown where the whole interval lies above −{margin:g}, the loss of "
-            f"{self.primary_title} that was declared acceptable before the study; “not shown” does not mean worse."
+            "intervals side by side. p: two-sided, for no difference; p (Holm): corrected for the number of "
+            "comparisons in this table. Non-inferiority is shown where the whole interval lies above "
+            f"−{margin:g}, the loss of {self.primary_title} that was declared acceptable before the study; “not shown” does not mean worse."
         )
         blocks: list[Block] = [comparisons_table(self.summary, [self.primary], caption=caption)]
+        sentences = [" ".join(item["sentences"]) for item in self.summary["comparisons"]]
+        if sentences != self._found():
+            blocks.append(Note("In words:", "verdict", sentences))
         return Section("Comparisons", blocks)
 
     def _fractions(self) -> Section | None:
@@ -249,18 +277,24 @@ class _Report:
         synthetic = next(
             (result for result in self.results if (result.get("counts") or {}).get("real_images") == 0), None
         )
-        figures = []
+        scores, gains = [], []
         for entry in [entry for entry in entries if entry["arm"] != self.baseline] or entries:
             reference = baseline if entry["arm"] != self.baseline else None
-            figures += fraction_figures(entry, baseline=reference, synthetic=synthetic, title=self.primary_title)
+            score, gain = fraction_figures(entry, baseline=reference, synthetic=synthetic, title=self.primary_title)
+            scores.append(score)
+            gains += [gain] if gain else []
         caption = (
-            f"{self.primary_title} and the gain over {self._reference_title} when only a share of the real training "
-            f"patients is there, on a logarithmic axis; bars are {self._confidence} intervals, not corrected for the "
-            "number of shares. The generator is the same at every share. If it was trained on all real training "
-            "patients, a gain at a small share says what its images add to few patients, not what a generator of few "
-            "patients could do."
+            f"{self.primary_title} when only a share of the real training patients is there, on a logarithmic axis; "
+            f"bars are {self._confidence} intervals."
         )
-        return Section("Gain against the share of real data", [Gallery(figures, caption)])
+        below = (
+            f"Gain: the difference from {self._reference_title} at the same share, not corrected for the number of "
+            "shares. The generator is the same at every share. If it was trained on all real training patients, a "
+            "gain at a small share says what its images add to few patients, not what a generator of few patients "
+            "could do."
+        )
+        blocks = [Gallery(scores, caption, width=20), *([Gallery(gains, below, width=20)] if gains else [])]
+        return Section("Gain against the share of real data", blocks)
 
     def _curves(self) -> Section:
         of = self._mean_curve
@@ -272,9 +306,14 @@ class _Report:
             precision_recall.append(
                 curve_figure("precision_recall", pair, baseline=self.baseline, of=of, chance=chance)
             )
+        of_what = {
+            "binary": f"Positive class: {self.summary['positive']}",
+            "multiclass": "Mean over the classes, each against all others",
+            "multilabel": "Mean over the findings",
+        }[self.summary["kind"]]
         caption = (
-            f"Each arm against {self._reference_title}. Lines are means over the seeds; bands are {self._confidence} "
-            "intervals point by point, so a curve as a whole leaves its band more often than that. Numbers are the "
+            f"Each arm against {self._reference_title}. {of_what}. Lines are means over the seeds; bands are "
+            f"{self._confidence} intervals point by point, so a curve as a whole leaves its band more often than that. Numbers are the "
             "areas under the curves."
         )
         below = "Precision and recall; by chance the precision is the share of positive images."
@@ -305,7 +344,8 @@ class _Report:
             "the seeds."
         )
         table = arms_table(self.summary, self.results, DECISIONS, caption=how)
-        return Section("Decisions at the threshold", [table, Gallery(heat, caption, width=40 if wide else 18)])
+        title = "Decisions" if self.summary["kind"] == "multiclass" else "Decisions at the threshold"
+        return Section(title, [table, Gallery(heat, caption, width=40 if wide else 18)])
 
     def _calibration(self) -> Section:
         known = [name for name in CALIBRATION if name in self.summary["scores"]]
@@ -322,8 +362,8 @@ class _Report:
         ]
         below = (
             "Reliability diagrams: on the dotted line, of the images that got 80 % eight in ten are positive; below "
-            "the line, probabilities are too high. The histogram shows how many images got which probability, as mean over "
-            "the seeds."
+            "the line, probabilities are too high. The histogram shows how many images got which probability, as "
+            "mean over the seeds."
             + (f" Of {len(self.summary['classes'])} classes the first {drawn} are drawn." if several else "")
         )
         blocks: list[Block] = [arms_table(self.summary, self.results, known, caption=caption)]
@@ -344,8 +384,9 @@ class _Report:
             ],
             f"Test images that show each {word}.",
         )
+        against = "by itself" if word == "finding" else "against all others"
         caption = (
-            f"Each {word} against all others, with {self._confidence} intervals; sensitivity is the recall of the "
+            f"Each {word} {against}, with {self._confidence} intervals; sensitivity is the recall of the "
             f"{word}. {self._dagger(self.results)}"
         )
         table = per_class_table(self.summary, self.results, caption=caption.strip())
@@ -487,10 +528,12 @@ class _Report:
         shares = sorted({result["fraction"] for result in self.summary["results"]})
         yield "Shares of the real training patients", ", ".join(f"{share:g}" for share in shares)
         yield "Truncation of the latents", _plain(facts.get("truncation"))
+        bands = settings.get("band_replicates")
         yield (
             "Intervals and p-values",
             f"{settings['replicates']:,} bootstrap samples of patients, drawn with seed {settings['seed']}, and the "
-            "variance between the seeds of training",
+            "variance between the seeds of training"
+            + (f"; for curves and subgroups {bands:,} samples" if bands and bands < settings["replicates"] else ""),
         )
         yield "Margin of non-inferiority", f"{settings['margin']:g} {self.primary_title}"
         for name, part in (facts.get("parts") or {}).items():

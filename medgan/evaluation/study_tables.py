@@ -165,7 +165,8 @@ def per_class_table(summary: Summary, results: Sequence[Result], *, caption: str
         for label in summary["classes"]
         for place, result in enumerate(results)
     ]
-    return Table(["Class", "Arm", *(summary["scores"][name]["title"] for name in names)], rows, caption)
+    word = "Finding" if summary["kind"] == "multilabel" else "Class"
+    return Table([word, "Arm", *(summary["scores"][name]["title"] for name in names)], rows, caption)
 
 
 def subgroups_table(summary: Summary, column: Mapping[str, Any], names: Sequence[str], *, caption: str) -> Table:
@@ -333,7 +334,7 @@ def _number(value: float | None) -> str:
 
 def _floor_title(floor: Mapping[str, Any]) -> str:
     """Name what needs no image."""
-    return "no image: always the commonest" if floor["class"] is None else f"no image: always {floor['class']}"
+    return "no image: shares only" if floor["class"] is None else f"no image: always {floor['class']}"
 
 
 def _shared(comparison: Mapping[str, Any], which: str) -> str:

@@ -79,7 +79,7 @@ class Table:
                 raise ValueError(f"a row of {len(row)} cells in a table of {len(self.columns)} columns: {list(row)}")
 
     def aligned_right(self, column: int) -> bool:
-        """Whether a column holds numbers: all of its cells begin like one, or are empty. The first one names the rows."""
+        """Whether a column holds numbers: all its cells begin like one, or are empty. The first names the rows."""
         if column == 0:
             return False
         cells = [row[column].strip() for row in self.rows]
