@@ -1,9 +1,9 @@
 """Cross-validation of a whole study, with a generator of its own for each fold.
 
 A generator that has seen the test patients makes every figure void, so each fold trains one anew, with the options of
-an earlier run, on the patients of the other folds. Scores of folds depend on each other, as their training sets overlap;
-intervals and tests use the correction of the variance by C. Nadeau and Y. Bengio, "Inference for the Generalization
-Error", Machine Learning 52, 2003, doi:10.1023/A:1024068626366.
+an earlier run, on the patients of the other folds. Scores of folds depend on each other, as their training sets
+overlap; intervals and tests use the correction of the variance by C. Nadeau and Y. Bengio, "Inference for the
+Generalization Error", Machine Learning 52, 2003, doi:10.1023/A:1024068626366.
 """
 
 from __future__ import annotations
@@ -205,14 +205,7 @@ def _join(summaries: Sequence[dict[str, Any]], folds: int, whole: ImageDataset, 
         scores: dict[str, Any] = {}
         for name in _SCORES:
             values = [summary["results"][place]["scores"][name]["value"] for summary in summaries]
-            reference = [
-                next(
-                    other["scores"][name]["value"]
-                    for other in summary["results"]
-                    if other["arm"] == "real" and other["fraction"] == max(o["fraction"] for o in first)
-                )
-                for summary in summaries
-            ]
+            reference = [_real(summary)["scores"][name]["value"] for summary in summaries]
             scores[name] = {"folds": values, **_estimate(values, share)}
             if result["arm"] != "real":
                 differences = [
@@ -224,7 +217,7 @@ def _join(summaries: Sequence[dict[str, Any]], folds: int, whole: ImageDataset, 
     for name in _SCORES:
         compared: list[dict[str, Any]] = [arm["scores"][name] for arm in arms]
         differences = [entry["difference"] for entry in compared if "difference" in entry]
-        known = [difference for difference in differences if difference["p"] is not None]
+        known: list[dict[str, Any]] = [difference for difference in differences if difference["p"] is not None]
         for difference, corrected in zip(known, holm([entry["p"] for entry in known]), strict=True):
             difference["p_holm"] = float(corrected)
     return {
@@ -236,6 +229,14 @@ def _join(summaries: Sequence[dict[str, Any]], folds: int, whole: ImageDataset, 
         "arms": arms,
         "studies": [summary["facts"] for summary in summaries],
     }
+
+
+def _real(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of real images alone, at its largest share of the patients."""
+    found: dict[str, Any] = max(
+        (result for result in summary["results"] if result["arm"] == "real"), key=lambda result: result["fraction"]
+    )
+    return found
 
 
 def _estimate(values: Sequence[float | None], share: float) -> dict[str, float | None]:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+
 from medgan.core.spec import LabelSpec
 from medgan.evaluation.records import ClassifierRun, Cohort, Study
 
