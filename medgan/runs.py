@@ -16,7 +16,7 @@ from medgan import registry
 from medgan.core.config import GANConfig, option
 from medgan.core.spec import DataSpec, LabelSpec
 from medgan.data.config import PHANTOM, DataConfig
-from medgan.errors import CheckpointError, ConfigError, nearest
+from medgan.errors import CheckpointError, ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from medgan.data import ImageDataset
     from medgan.data.splits import Splits
 
-__all__ = ["OpenedData", "Run", "RunConfig", "RunResult", "find_run", "read_config", "read_parts", "resolve"]
+__all__ = [
+    "OpenedData",
+    "Run",
+    "RunConfig",
+    "RunResult",
+    "find_run",
+    "is_run",
+    "read_config",
+    "read_parts",
+    "reopen",
+    "resolve",
+]
 
 _logger = logging.getLogger("medgan")
 
@@ -547,11 +558,69 @@ def _check_continues(folder: Path, before: Mapping[str, Any], now: Mapping[str, 
 
 def _check_transforms(folder: Path, transforms: str | None) -> None:
     """Raise if a run was begun with other transforms: they are code, which its configuration cannot bring along."""
-    provenance = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("provenance", {})
-    before = provenance.get("transforms")
+    before = _read_provenance(folder).get("transforms")
     if before != transforms:
         advice = "Leave --transforms out" if before is None else f"Type --transforms {before}"
         raise ConfigError(f"{folder} was begun with --transforms {before}, not {transforms}. {advice}.")
+
+
+def _read_provenance(folder: Path) -> dict[str, Any]:
+    """Return what a run's ``config.json`` says beside the options; empty if nothing."""
+    provenance = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("provenance")
+    return provenance if isinstance(provenance, dict) else {}
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, and not a saved model's alone."""
+    return (folder / "config.json").is_file() and (folder / "data" / "splits.json").is_file()
+
+
+def reopen(run: Path, *, data: str | None = None, transforms: str | None = None) -> OpenedData:
+    """Open the data of a run again, read and divided as it was trained on.
+
+    Args:
+        run: The run folder.
+        data: Where the same data lies now; None for where it lay.
+        transforms: ``module:object`` of the preprocessing that the run was given, if any; code, so that no file may
+            name it.
+
+    Returns:
+        The same images in the same parts.
+
+    Raises:
+        ConfigError: If this is no run folder, or its options or `transforms` do not fit.
+        DataError: If the data is not there, or its images are not those of the run.
+    """
+    from medgan.data import open_configured
+    from medgan.data.splits import Splits
+    from medgan.training import reading_progress
+
+    if not is_run(run):
+        raise ConfigError(
+            f"{run} is no run folder: it holds no data/splits.json beside a config.json. Pass one, such as "
+            "runs/00000-acgan-chest_xray."
+        )
+    options = read_config(run / "config.json")
+    _check_transforms(run, transforms)
+    names = {item.name for item in RunConfig.options()}
+    config = RunConfig.from_dict({name: value for name, value in options.items() if name in names})
+    if data is not None:
+        config = config.replace(data=data)
+    try:
+        with reading_progress() as progress:
+            dataset = open_configured(config, transforms=transforms, progress=progress)
+    except DataError as error:
+        raise DataError(f"{error} {run} was trained on {options.get('data')}; if that has moved, say where.") from error
+    splits = Splits.read(run / "data" / "splits.json")
+    parts = dataset.apply_splits(splits, allow_patient_overlap=config.allow_patient_overlap)
+    trained_on = _read_provenance(run).get("training_data") or {}
+    if "train" not in parts or parts["train"].fingerprint != trained_on.get("fingerprint"):
+        raise DataError(
+            f"The images in {config.data} are not those that {run} was trained on: their names are the same, but "
+            "pixels, labels or the versions of what reads them differ. Give the data of the run; its data/index.csv "
+            "lists it."
+        )
+    return OpenedData(dataset, parts, splits)
 
 
 def read_parts(model: Path) -> dict[str, str]:

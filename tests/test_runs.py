@@ -4,13 +4,15 @@ import json
 import logging
 import os
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from medgan.core.trainer import Callback
-from medgan.errors import CheckpointError, ConfigError, UnknownArchitectureError
+from medgan.errors import CheckpointError, ConfigError, DataError, UnknownArchitectureError
 from medgan.models import ACGAN
-from medgan.runs import Run, RunConfig, find_run, read_config, resolve
+from medgan.runs import Run, RunConfig, find_run, read_config, reopen, resolve
 
 FLAGS = {"data": "phantom://chest?n=40&seed=1", "size": 32, "preset": "tiny", "device": "cpu", "steps": 2}
 
@@ -144,6 +146,64 @@ def test_resume_from_python(result, tmp_path):
     run = Run({"steps": 3}, resume=made.folder, say=lambda line: None)
     assert run.config.data == FLAGS["data"]
     assert run.fit().gan.trainer.step == 3
+
+
+def test_reopen(result):
+    run, made, _ = result
+    opened, before = reopen(made.folder), run.open_data()
+    assert opened.whole.fingerprint == before.whole.fingerprint
+    assert {part: images.fingerprint for part, images in opened.parts.items()} == {
+        part: images.fingerprint for part, images in before.parts.items()
+    }
+    assert opened.splits == before.splits
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A folder of images, and a run of it."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        file = tmp_path / "scans" / f"{'AB'[number % 2]}" / f"patient{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (32, 32), dtype=np.uint8)).save(file)
+    flags = {
+        **FLAGS,
+        "data": str(tmp_path / "scans"),
+        "patient_regex": r"patient(\d+)",
+        "validation": 0.3,
+        "outdir": str(tmp_path / "runs"),
+        "name": "first",
+    }
+    return tmp_path / "scans", Run(flags, say=lambda line: None).fit().folder
+
+
+def test_reopen_data_that_has_moved(scans, tmp_path):
+    folder, run = scans
+    before = reopen(run)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"was trained on .*scans; if that has moved"):
+        reopen(run)
+    after = reopen(run, data=str(tmp_path / "elsewhere"))
+    assert after.parts["validation"].fingerprint == before.parts["validation"].fingerprint
+
+
+def test_reopen_refuses_other_images(scans):
+    folder, run = scans
+    changed = folder / "A" / "patient0.png"
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (32, 32), dtype=np.uint8)).save(changed)
+    with pytest.raises(DataError, match=r"are not those that .* was trained on"):
+        reopen(run)
+    changed.unlink()
+    with pytest.raises(DataError, match="The split is of other data"):
+        reopen(run)
+
+
+def test_reopen_refuses_what_is_no_run(scans, tmp_path):
+    _, run = scans
+    with pytest.raises(ConfigError, match="is no run folder"):
+        reopen(tmp_path)
+    with pytest.raises(ConfigError, match="begun with --transforms None, not mine:crop"):
+        reopen(run, transforms="mine:crop")
 
 
 def test_two_runs_that_start_at_once(tmp_path, monkeypatch):

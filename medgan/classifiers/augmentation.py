@@ -70,7 +70,9 @@ class ClassicalAugmentation:
             DataError: If the images are not 2-D ones.
         """
         if images.ndim != 4:
-            raise DataError(f"ClassicalAugmentation takes images of shape (N, C, height, width), got {images.shape}.")
+            raise DataError(
+                f"ClassicalAugmentation takes images of shape (N, C, height, width), got {tuple(images.shape)}."
+            )
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         factor = 1 + self.contrast * _uniform(images)
         images = (images - mean) * factor + mean + self.brightness * _uniform(images)

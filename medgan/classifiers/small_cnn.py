@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,11 +11,21 @@ from medgan.classifiers.base import Classifier, Recipe
 
 __all__ = ["SmallCNN"]
 
-_WIDTHS = (24, 48, 96)
+_WIDTHS = (16, 32, 64, 96)
 
 
 class SmallCNN(Classifier):
-    """A residual network of some 0.3 million parameters, for images from 16 pixels and for volumes."""
+    """A residual network of 0.34 million parameters (1 million for volumes), for images from 16 pixels a side.
+
+    Four convolutions of stride 2 (16, 32, 64 and 96 channels), the last three followed by a residual block each, then
+    the mean over the last map, dropout 0.2 and the head; BatchNorm and rectifiers throughout. An image of 64 × 64
+    pixels ends as a map of 4 × 4, one of 16 × 16 as a single pixel. It is dense 3 × 3 convolutions of multiples of 16
+    channels on maps that shrink at once, as that is what processors are good at: a training takes 64 × 64 grey images
+    at some 900 a second on one thread.
+
+    References:
+        K. He et al., 2015, arXiv:1512.03385 (the residual block).
+    """
 
     name = "small-cnn"
     recipe = Recipe("adamw", learning_rate=2e-3, weight_decay=0.05)
@@ -24,16 +36,17 @@ class SmallCNN(Classifier):
         super().__init__(channels=channels, size=size, num_classes=num_classes, multilabel=multilabel)
         dims = len(size)
         layers: list[nn.Module] = []
-        before = channels
-        for width in _WIDTHS:
-            layers += [_convolution(before, width, dims, stride=2), _Residual(width, dims)]
-            before = width
+        for before, after in pairwise((channels, *_WIDTHS)):
+            layers.append(_convolution(before, after, dims, stride=2))
+            # None at the first width: there are most pixels, and so most of the time would go there.
+            if after > _WIDTHS[0]:
+                layers.append(_Residual(after, dims))
         self.body = nn.Sequential(*layers)
         self.dropout = nn.Dropout(0.2)
-        self.head = nn.Linear(before, self.num_logits)
+        self.head = nn.Linear(_WIDTHS[-1], self.num_logits)
 
     def features(self, images: Tensor) -> Tensor:
-        """Compute the features: shape ``(N, 128)``."""
+        """Compute the features: shape ``(N, 96)``."""
         features: Tensor = self.dropout(self.body(images).flatten(2).mean(2))
         return features
 

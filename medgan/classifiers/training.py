@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from medgan.classifiers.base import Classifier, Recipe
 from medgan.core.randomness import get_random_state, seeded, set_random_state
@@ -75,9 +76,9 @@ def train_classifier(
 ) -> TrainingHistory:
     """Train a classifier, and leave it with the weights that had the lowest validation loss.
 
-    The loss is the cross-entropy of classes, or the binary one of two classes and of findings; findings that are not
-    known are left out. On a CPU the same batches and the same seed give the same weights, for one number of threads.
-    torch's global random state stays as it is, save for what `batches` draws from it.
+    The loss is the cross-entropy of classes, ordered ones too, or the binary one of two classes and of findings;
+    findings that are not known are left out. On a CPU the same batches and the same seed give the same weights, for
+    one number of threads. torch's global random state stays as it is, save for what `batches` draws from it.
 
     Args:
         classifier: Trained in place; moved to the device, where it stays, in evaluation mode.
@@ -110,49 +111,42 @@ def train_classifier(
     place = _find_device(device)
     truth = _validation_labels(classifier, validation)
     _place(classifier, place)
-    optimizer = _make_optimizer(classifier, recipe)
-    last_step = steps if recipe.schedule == "cosine" else None
-    with seeded(seed, place):
-        random_state = get_random_state(place)
-    rows: list[dict[str, float]] = []
-    best_step, best_loss, best_weights = 0, math.inf, classifier.state_dict()
-    total, since = torch.zeros((), device=place), 0
+    optimizer, schedule = _make_optimizer(classifier, recipe, steps)
+    randomness = _Randomness(seed, place)
     stream = iter(batches)
+    rows: list[dict[str, float]] = []
+    best_step, best_loss, best_weights, evaluations_since = 0, math.inf, classifier.state_dict(), 0
+    losses: list[Tensor] = []  # of the steps since the last evaluation, still on the device
     for step in range(1, steps + 1):
-        # Outside of the random numbers below: a generator of batches may draw some itself.
+        # Outside of the training's own random numbers: a generator of batches may draw some itself.
         batch = next(stream, None)
         if batch is None:
             raise DataError(f"The batches ran out after {step - 1} of {steps} steps. Pass an endless stream.")
         images, labels = _checked(classifier, batch)
-        if last_step is not None:
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * (1 + math.cos(math.pi * (step - 1) / last_step)) / 2
-        outer = get_random_state(place)
-        set_random_state(random_state, place)
-        try:
-            loss = _step(classifier, optimizer, images.to(place, non_blocking=True), labels, augment)
-            random_state = get_random_state(place)
-        finally:
-            set_random_state(outer, place)
-        total += loss
-        since += 1
+        with randomness():
+            losses.append(_step(classifier, optimizer, images.to(place, non_blocking=True), labels, augment))
+        schedule.step()
         if progress is not None:
             progress(step)
         if step % evaluate_every and step < steps:
             continue
-        training_loss, total, since = float(total) / since, torch.zeros((), device=place), 0
+        training_loss = float(torch.stack(losses).mean())
+        losses.clear()
         validation_loss = _validation_loss(classifier, validation, truth)
         if not (math.isfinite(training_loss) and math.isfinite(validation_loss)):
             raise TrainingDivergedError(
                 f"Classifier {classifier.name!r} diverged before step {step}: the training loss is {training_loss}, "
-                f"the validation loss {validation_loss}. Pass recipe=dataclasses.replace(classifier.recipe, "
-                f"learning_rate={recipe.learning_rate / 10:g})."
+                f"the validation loss {validation_loss}. Make it anew, and train it with recipe=dataclasses.replace("
+                f"classifier.recipe, learning_rate={recipe.learning_rate / 10:g})."
             )
         rows.append({"step": step, "training_loss": training_loss, "validation_loss": validation_loss})
         if validation_loss < best_loss:
-            best_step, best_loss, best_weights = step, validation_loss, copy.deepcopy(classifier.state_dict())
-        elif patience is not None and len(rows) - 1 - [row["step"] for row in rows].index(best_step) >= patience:
-            break
+            best_step, best_loss, evaluations_since = step, validation_loss, 0
+            best_weights = copy.deepcopy(classifier.state_dict())
+        else:
+            evaluations_since += 1
+            if evaluations_since == patience:
+                break
     classifier.load_state_dict(best_weights)
     classifier.eval()
     return TrainingHistory(rows, best_step)
@@ -241,7 +235,7 @@ def _step(
 def _losses(classifier: Classifier, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return a loss for each label, 0 where it is not known, and how many are known."""
     if classifier.num_logits == classifier.num_classes and not classifier.multilabel:
-        losses = F.cross_entropy(logits, labels, reduction="none")
+        losses = F.cross_entropy(logits, labels.long(), reduction="none")
         return losses, torch.tensor(len(labels), device=logits.device)
     labels = labels.float().view_as(logits)
     known = labels.isfinite()
@@ -255,7 +249,7 @@ def _validation_loss(classifier: Classifier, validation: LabelledImages, truth: 
     with _evaluating(classifier):
         for rows, images in _batches_in_order(classifier, validation, _EVALUATION_BATCH):
             losses, count = _losses(classifier, classifier(images), truth[rows].to(images.device))
-            total += float(losses.double().sum() if losses.device.type != "mps" else losses.sum())
+            total += float(losses.sum())
             known += int(count)
     return total / known
 
@@ -285,15 +279,39 @@ def _evaluating(classifier: Classifier) -> Iterator[None]:
             module.training = training
 
 
-def _make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer; only weights with two axes or more decay."""
+def _make_optimizer(classifier: Classifier, recipe: Recipe, steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """Return the recipe's optimizer and its learning rates; only weights with two axes or more decay."""
     parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     groups = [
         {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=recipe.learning_rate, eps=recipe.epsilon, foreach=True)
+    optimizer = kind(groups, lr=recipe.learning_rate, eps=recipe.epsilon, foreach=True)
+
+    def factor(step: int) -> float:
+        return (1 + math.cos(math.pi * step / steps)) / 2 if recipe.schedule == "cosine" else 1.0
+
+    return optimizer, LambdaLR(optimizer, factor)
+
+
+class _Randomness:
+    """Random numbers of the training's own, which go on from block to block; the caller's stay as they are."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._device = device
+        with seeded(seed, device):
+            self._state = get_random_state(device)
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        outer = get_random_state(self._device)
+        set_random_state(self._state, self._device)
+        try:
+            yield
+        finally:
+            self._state = get_random_state(self._device)
+            set_random_state(outer, self._device)
 
 
 def _checked(classifier: Classifier, batch: Batch) -> tuple[Tensor, Tensor]:

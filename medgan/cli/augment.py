@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from medgan.cli.options import device_option, given, make_options, truncation_option
+from medgan.cli.options import data_options, device_option, given, truncation_option
 from medgan.data.config import DataConfig
 
 __all__ = ["augment"]
 
-_LAYOUT = ("layout", "labels", "label_kind", "uncertain", "missing", "view", "patient_regex", "max_bad", "workers")
-_OPTIONS = [option for option in make_options(DataConfig) if option.name in _LAYOUT]
+_OPTIONS = data_options()
 
 
 @click.command(params=[*_OPTIONS])

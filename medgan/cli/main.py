@@ -17,8 +17,10 @@ __all__ = ["main"]
 _COMMANDS = {
     "archs": "medgan.cli.archs:archs",
     "augment": "medgan.cli.augment:augment",
+    "evaluate": "medgan.cli.evaluate:evaluate",
     "fit": "medgan.cli.fit:fit",
     "inspect": "medgan.cli.inspect:inspect",
+    "metrics": "medgan.cli.metrics:metrics",
     "sample": "medgan.cli.sample:sample",
 }
 

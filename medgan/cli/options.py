@@ -9,8 +9,9 @@ import click
 from click.core import ParameterSource
 
 from medgan.core.config import Config, Option
+from medgan.data.config import DataConfig
 
-__all__ = ["device_option", "given", "make_options", "truncation_option"]
+__all__ = ["data_options", "device_option", "given", "make_options", "truncation_option"]
 
 # What every command that makes images takes.
 truncation_option = click.option(
@@ -38,6 +39,16 @@ def make_options(config: Config | type[Config], *, short: dict[str, str] | None 
     short = short or {}
     shown = config.to_dict() if isinstance(config, Config) else {}
     return [_make(item, shown.get(item.name, item.default), short.get(item.name)) for item in config.options()]
+
+
+def data_options(*more: str) -> list[click.Option]:
+    """Return the options that say which real images there are, for commands that need images of a given kind.
+
+    Args:
+        more: Names of further options of `DataConfig`, such as ``size``.
+    """
+    names = ("layout", "labels", "label_kind", "uncertain", "missing", "view", "patient_regex", "max_bad", "workers")
+    return [option for option in make_options(DataConfig) if option.name in (*names, *more)]
 
 
 def given(context: click.Context, options: Sequence[click.Option]) -> dict[str, Any]:

@@ -226,6 +226,34 @@ class ImageDataset:
             _rows=self._rows[chosen],
         )
 
+    @staticmethod
+    def join(parts: Sequence[ImageDataset]) -> ImageDataset:
+        """Put parts of one data set together again; they share its pixels.
+
+        Args:
+            parts: Subsets of the same data set, at least one.
+
+        Returns:
+            All their images, in the order of the parts.
+
+        Raises:
+            DataError: If they are of different data sets.
+        """
+        first = parts[0]
+        if any(part._pixels is not first._pixels or part.spec != first.spec for part in parts):
+            raise DataError(
+                f"Only parts of one data set can be joined, but these are of {', '.join(part.name for part in parts)}."
+            )
+        rows = np.concatenate([part._rows for part in parts])
+        digest = hashlib.sha256(first.whole_fingerprint.encode() + rows.astype("<i8").tobytes())
+        return replace(
+            first,
+            index=pd.concat([part.index for part in parts], ignore_index=True),
+            fingerprint=digest.hexdigest(),
+            labels=None if first.labels is None else np.concatenate([np.asarray(part.labels) for part in parts]),
+            _rows=rows,
+        )
+
     @overload
     def split(
         self, validation: float = 0.1, *, seed: int = 0, by: SplitBy = "auto", allow_patient_overlap: bool = False

@@ -95,25 +95,26 @@ def sentences_of(compared: Compared, *, margin: float) -> list[str]:
     Raises:
         ConfigError: If the margin is not above 0.
     """
-    arm, reference, score = compared.arm, compared.reference, compared.score
+    arm, reference, score = f"“{compared.arm}”", f"“{compared.reference}”", compared.score
     outcome = compared.outcome(margin)
     if math.isnan(compared.difference):
-        return [f"{score} of {arm} and of {reference} cannot be compared: it is undefined for one of them."]
-    numbers = f"{score} was {compared.value:.3f} for {arm} and {compared.reference_value:.3f} for {reference}"
+        return [f"{score} after training on {arm} and on {reference} cannot be compared: for one it is undefined."]
+    numbers = (
+        f"{score} was {compared.value:.3f} after training on {arm} and {compared.reference_value:.3f} on {reference}"
+    )
     studied = f"{_counted(compared.seeds, 'seed')}, {_counted(compared.patients, 'patient')}"
     if outcome == "undefined":
-        return [
-            f"{numbers} ({studied}); no draw of patients gave another difference, so how sure it is cannot be said."
-        ]
+        return [f"{numbers} ({studied}); how sure the difference is cannot be said, as it is the same in every draw."]
     numbers += (
         f", a difference of {_signed(compared.difference)} (95 % interval {_signed(compared.low)} to "
         f"{_signed(compared.high)}; {studied})."
     )
+    at_the_margin = f"margin of {margin:g} that was set beforehand"
     judged = {
-        "noninferior": f"{arm} is non-inferior to {reference} at the margin of {margin:g} that was set beforehand.",
-        "inferior": f"{arm} is inferior to {reference} by more than the margin of {margin:g} that was set beforehand.",
-        "not_shown": f"Neither that {arm} is non-inferior to {reference} at the margin of {margin:g} that was set "
-        "beforehand, nor that it is inferior by more, is shown.",
+        "noninferior": f"{arm} is non-inferior to {reference} at the {at_the_margin}.",
+        "inferior": f"{arm} is inferior to {reference} by more than the {at_the_margin}.",
+        "not_shown": f"At the {at_the_margin}, neither is shown: that {arm} is non-inferior to {reference}, or that it "
+        "is inferior by more.",
     }[outcome]
     corrected = _p_value(compared.p_holm)
     if compared.comparisons > 1:
@@ -122,8 +123,10 @@ def sentences_of(compared: Compared, *, margin: float) -> list[str]:
         better = (compared.difference > 0) == compared.higher_is_better
         difference = f"{arm} is {'better' if better else 'worse'} than {reference} ({corrected})."
     else:
-        difference = f"A difference between {arm} and {reference} is not shown ({corrected}), which does not show that "
-        difference += "there is none."
+        difference = (
+            f"A difference between {arm} and {reference} is not shown ({corrected}), which does not show that there is "
+            "none."
+        )
     return [numbers, judged, difference]
 
 

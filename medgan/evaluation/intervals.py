@@ -12,8 +12,8 @@ adds for these patients, and ``c`` what all seeds share: the covariance of two s
 patients. The patients drawn are the same for every seed and every arm (a paired bootstrap). A difference of arms is the
 score of the differences, seed by seed; what arms share cancels. ``q`` lies between the quantile t with S - 1 degrees of
 freedom and the normal quantile z, by their shares of the variance (Cochran 1964, Biometrics 20:191); the p-value is
-that at which the interval touches 0. With one seed the variance is that over patients alone, and holds for these
-trained classifiers only.
+that at which the interval touches 0. With one seed, or where all have the same score, the variance is that over
+patients alone, and holds for these trained classifiers only.
 
 The usual way, to draw seeds with replacement too and to take percentiles, is wrong in both directions at 3 to 5 seeds:
 it has (S - 1)/S of the variance between seeds and no t-distribution, but counts what a seed adds for these patients
@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from medgan.errors import ConfigError, DataError
 
@@ -228,8 +228,8 @@ class _Components:
 
     def quantile(self, tails: float | Values) -> Values:
         """Return how many standard errors leave out the two tails."""
-        of_seeds = self.of_seeds * stats.t.isf(tails / 2, self.freedom)
-        return np.asarray((of_seeds + self.shared * stats.norm.isf(tails / 2)) / self.variance)
+        of_seeds = self.of_seeds * special.stdtrit(self.freedom, tails / 2)
+        return np.asarray(-(of_seeds + self.shared * special.ndtri(tails / 2)) / self.variance)
 
     def p_value(self, errors: Values) -> Values:
         """Return the two tails that `errors` standard errors leave out, by bisection of their logarithm."""
@@ -247,7 +247,6 @@ def _components(values: Values, replicates: Values) -> _Components:
     seeds = used.sum(axis=0)
     defined = ((~np.isnan(replicates) | ~used[:, None]).all(axis=0)) & (seeds > 0)
     draws = defined.sum(axis=0).astype(np.float64)
-    several = seeds > 1
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(used, values, 0).sum(axis=0) / seeds
         of_seeds = (np.where(used, values - mean, 0) ** 2).sum(axis=0) / (seeds - 1) / seeds
@@ -257,7 +256,10 @@ def _components(values: Values, replicates: Values) -> _Components:
         of_each = (centred**2).sum(axis=(0, 1)) / (draws - 1)
         of_sum = (centred.sum(axis=0) ** 2).sum(axis=0) / (draws - 1)
         covariance = np.maximum((of_sum - of_each) / (seeds * (seeds - 1)), 0)
-    of_seeds, shared = np.where(several, of_seeds, 0), np.where(several, covariance, of_sum)
+        of_mean = of_sum / seeds**2
+    # One seed, or seeds of which each has the same score, leave the variance of their mean over patients.
+    several = (seeds > 1) & (of_seeds > _ROUNDING)
+    of_seeds, shared = np.where(several, of_seeds, 0), np.where(several, covariance, of_mean)
     # Where scores differ by rounding only, nothing varies.
     varies = (draws > 1) & (of_seeds + shared > _ROUNDING)
     return _Components(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from medgan.data.splits import image_identities
 from medgan.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def check_leakage(
     *,
     train: ImageDataset,
     held_out: Mapping[str, ImageDataset],
-    trained_on: Mapping[str, str] | None = None,
+    trained_on: Sequence[Mapping[str, str]] = (),
     allow: bool = False,
 ) -> tuple[list[str], list[str]]:
     """Compare what generators were trained on with what is held out.
@@ -29,7 +28,8 @@ def check_leakage(
         sources: `GAN.provenance` of each generator.
         train: Real training images of the study.
         held_out: Real images that must be new to the generators, by part.
-        trained_on: The part of each real image in the generators' training, by file; None if not known.
+        trained_on: For each source the part of each real image in its training, by
+            `medgan.data.splits.image_identities`; empty where that is not known.
         allow: Whether a leak is accepted.
 
     Returns:
@@ -39,8 +39,8 @@ def check_leakage(
         DataError: If there is a leak and it is not accepted.
     """
     banners, notes = [], []
-    for provenance in sources:
-        leak, note = _judge(provenance, train, held_out, trained_on)
+    for number, provenance in enumerate(sources):
+        leak, note = _judge(provenance, train, held_out, trained_on[number] if number < len(trained_on) else {})
         if leak:
             banners.append(f"Void: {leak}")
         if note:
@@ -57,7 +57,7 @@ def _judge(
     provenance: Mapping[str, Any],
     train: ImageDataset,
     held_out: Mapping[str, ImageDataset],
-    trained_on: Mapping[str, str] | None,
+    trained_on: Mapping[str, str],
 ) -> tuple[str, str]:
     """Return a sentence on a leak, or one on what is not known, or neither."""
     known = provenance.get("fingerprint")
@@ -65,10 +65,10 @@ def _judge(
         return "", ""
     if trained_on:
         for name, part in held_out.items():
-            seen = sum(trained_on.get(file) == "train" for file in part.index["file"])
+            seen = sum(trained_on.get(file) == "train" for file in image_identities(part.index))
             if seen:
                 return f"the generator was trained on {seen:,} of the {len(part):,} {name} images.", ""
-        if any(file in trained_on for file in train.index["file"]):
+        if any(file in trained_on for file in image_identities(train.index)):
             return "", ""
     for name, part in held_out.items():
         if known and known in (part.fingerprint, part.whole_fingerprint):
@@ -84,22 +84,3 @@ def _judge(
         "It is not known which images the generator was trained on, so it cannot be ruled out that it has seen the "
         "validation and test patients."
     )
-
-
-def equal_images(one: ImageDataset, other: ImageDataset) -> int:
-    """Count the images of one data set that are, pixel by pixel, in another as well.
-
-    Args:
-        one: Whose images are counted.
-        other: Where they are looked for.
-    """
-
-    def keys(images: ImageDataset) -> list[bytes]:
-        found = []
-        for start in range(0, len(images), 256):
-            block = images.images_at(np.arange(start, min(start + 256, len(images))))
-            found += [row.contiguous().numpy().tobytes() for row in block]
-        return found
-
-    there = set(map(hash, keys(other)))
-    return sum(hash(key) in there for key in keys(one))

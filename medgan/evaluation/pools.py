@@ -75,18 +75,21 @@ class PoolStore:
         }
         place = self.folder / fingerprint(facts)[:20]
         if not (place / "pool.json").is_file():
-            self._sample(gan, _labels(real, counts, first_seed), first_seed, facts, place)
+            self._sample(gan, _labels(gan, real, counts, first_seed), first_seed, int(counts.sum()), facts, place)
         spec = gan.data.labels
+        # A data set of arrays holds classes and findings only.
+        known = None if spec is None or spec.kind == "continuous" else spec
         return ImageDataset.from_arrays(
             np.load(place / "images.npy", mmap_mode="r"),
-            np.load(place / "labels.npy"),
-            names=None if spec is None else spec.names,
+            None if known is None else np.load(place / "labels.npy"),
+            names=None if known is None else known.names,
             name="synthetic",
         )
 
-    def _sample(self, gan: GAN, labels: torch.Tensor, first_seed: int, facts: dict[str, Any], place: Path) -> None:
+    def _sample(
+        self, gan: GAN, labels: torch.Tensor | None, first_seed: int, count: int, facts: dict[str, Any], place: Path
+    ) -> None:
         """Write a pool; its folder gets its name when everything is there."""
-        count = len(labels)
         gan.generator.to(make_accelerator(self.device).device)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -95,12 +98,14 @@ class PoolStore:
                 shape = (count, *gan.data.size, gan.data.channels)
                 images = np.lib.format.open_memmap(aside / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
                 start = 0
-                for batch in gan.sample_batches(range(first_seed, first_seed + count), labels=labels):
+                seeds = range(first_seed, first_seed + count)
+                for batch in gan.sample_batches(seeds, labels=labels, truncation=self.truncation):
                     images[start : start + len(batch.images)] = to_uint8(batch.images)
                     start += len(batch.images)
                 images.flush()
                 del images
-                np.save(aside / "labels.npy", labels.numpy())
+                if labels is not None:
+                    np.save(aside / "labels.npy", labels.numpy())
                 (aside / "pool.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
                 if place.exists():  # begun by a process that was killed, so without pool.json
                     shutil.rmtree(place)
@@ -114,8 +119,10 @@ class PoolStore:
             ) from error
 
 
-def _labels(real: ImageDataset, counts: NDArray[np.int64], seed: int) -> torch.Tensor:
+def _labels(gan: GAN, real: ImageDataset, counts: NDArray[np.int64], seed: int) -> torch.Tensor | None:
     """Return the labels to sample: so many of each class; or findings as real images have them together."""
+    if gan.data.labels is None:
+        return None
     if len(counts) > 1:
         return torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
     known = np.nan_to_num(np.asarray(real.labels, dtype=np.float32))  # a finding that is unknown is not asked for

@@ -158,7 +158,7 @@ def area_under_roc(truth: ArrayLike, values: ArrayLike, *, weights: ArrayLike | 
         DataError: If shapes do not fit or a number is unfit.
     """
     y, p, w = _check(truth, values, weights)
-    areas = np.empty(len(w))
+    areas = np.full(len(w), np.nan)
     for rows, true_positives, false_positives in _ranked(y, p, w):
         below = np.diff(false_positives, axis=1, prepend=0)
         beside = np.diff(true_positives, axis=1, prepend=0)
@@ -184,7 +184,7 @@ def average_precision(truth: ArrayLike, values: ArrayLike, *, weights: ArrayLike
         DataError: If shapes do not fit or a number is unfit.
     """
     y, p, w = _check(truth, values, weights)
-    averages = np.empty(len(w))
+    averages = np.full(len(w), np.nan)
     for rows, true_positives, false_positives in _ranked(y, p, w):
         predicted = true_positives + false_positives
         predicted[predicted == 0] = 1  # no positive is there either
@@ -329,7 +329,7 @@ def calibration_slope(truth: ArrayLike, probabilities: ArrayLike, *, weights: Ar
     clipped = np.clip(p, CLIP, 1 - CLIP)
     logits = np.log(clipped) - np.log1p(-clipped)
     slopes = np.full(len(w), np.nan)
-    scale = float(logits.std())
+    scale = float(logits.std()) if len(p) else 0.0
     if scale < 1e-9:
         return slopes
     logits -= logits.mean()
@@ -664,8 +664,10 @@ def _check_problem(labels: ArrayLike, probabilities: ArrayLike, kind: ProblemKin
 
 def _ranked(y: Values, p: Values, weights: Values) -> Iterator[tuple[slice, Values, Values]]:
     """Yield, for blocks of weightings, true and false positives at every distinct value as threshold, highest first."""
+    if not len(p):
+        return  # there is no threshold
     order = np.argsort(-p, kind="stable")
-    last_of_equals = np.flatnonzero(np.append(np.diff(p[order]) != 0, True)) if len(p) else np.empty(0, np.int64)
+    last_of_equals = np.flatnonzero(np.append(np.diff(p[order]) != 0, True))
     positive = y[order]
     distinct = len(last_of_equals) == len(p)
     for rows in _blocks(len(weights), len(p)):

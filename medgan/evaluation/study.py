@@ -19,11 +19,10 @@ import numpy as np
 import torch
 
 from medgan.classifiers import ClassicalAugmentation, make_classifier, predict, train_classifier
-from medgan.core.config import Config, option
-from medgan.core.saving import pack_weights, versions, write_aside
+from medgan.core.saving import pack_weights, versions
 from medgan.core.spec import LabelSpec
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.arms import DEFAULT_ARMS, Arm, parse_arms
+from medgan.evaluation.arms import Arm, parse_arms
 from medgan.evaluation.leakage import check_leakage
 from medgan.evaluation.mixing import (
     class_counts,
@@ -33,6 +32,7 @@ from medgan.evaluation.mixing import (
     take_by_class,
     take_patients,
 )
+from medgan.evaluation.options import SUBGROUPS, StudyConfig
 from medgan.evaluation.pools import PoolStore, class_seeds
 from medgan.evaluation.records import ClassifierRun, Cohort, Study
 from medgan.evaluation.run_store import RunStore, fingerprint
@@ -41,51 +41,10 @@ if TYPE_CHECKING:
     from medgan.core.gan import GAN
     from medgan.data import ImageDataset
 
-__all__ = ["DownstreamEvaluator", "StudyConfig"]
+__all__ = ["DownstreamEvaluator"]
 
 _FORMAT = 1  # raise it whenever the same key would stand for another run
 _EVALUATIONS = 20  # of the validation loss, in a training
-_SUBGROUPS = ("age", "sex", "view", "site")
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyConfig(Config):
-    """Options of a study."""
-
-    classifier: str = option("small-cnn", "Classifier; `medgan evaluate --help` lists them, or module:Class.")
-    arms: str = option(DEFAULT_ARMS, "What classifiers are trained on, joined by commas, or all.")
-    seeds: int = option(3, "Trainings of each arm; 5 or more for a publication.", ge=1, le=200)
-    fractions: str = option("1", "Shares of the real training patients, such as 0.05,0.1,0.25,1.")
-    steps: int = option(1000, "Optimizer steps of every training, whatever its arm.", ge=1)
-    margin: float = option(0.02, "Loss of AUROC that still counts as no worse, fixed before the study.", ge=0, le=0.5)
-    replicates: int = option(2000, "Bootstrap samples of the intervals.", ge=100)
-    subgroups: str = option(
-        ",".join(_SUBGROUPS),
-        "Columns of the table to report separately, joined by commas, where they are there.",
-    )
-    seed: int = option(0, "Seed of the first training; the others have those after it.", ge=0)
-
-    def __post_init__(self) -> None:
-        """Check what is written as text."""
-        super().__post_init__()
-        parse_arms(self.arms)
-        self.parsed_fractions()
-
-    def parsed_fractions(self) -> tuple[float, ...]:
-        """Return the fractions as numbers, rising.
-
-        Raises:
-            ConfigError: If they are none.
-        """
-        try:
-            numbers = sorted({float(part) for part in self.fractions.split(",")})
-        except ValueError:
-            numbers = []
-        if not numbers or not all(0 < number <= 1 for number in numbers):
-            raise ConfigError(
-                f"--fractions {self.fractions!r}: numbers above 0 and up to 1 are expected, such as 0.05,0.1,0.25,1."
-            )
-        return tuple(numbers)
 
 
 @dataclass(frozen=True)
@@ -133,7 +92,8 @@ class DownstreamEvaluator:
         resume: Whether `out` may hold runs already, to go on from.
         allow_leakage: Accept synthetic images of generators that were, or may have been, trained on validation or test
             patients; the report then says that it is void.
-        trained_on: The part of each real image in the generators' training, by file; None if not known.
+        trained_on: For each generator the part of each real image in its training, by
+            `medgan.data.splits.image_identities`; empty where that is not known.
         truncation: As in `GAN.sample`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         jobs: Trainings at a time; None for one a core, or one on an accelerator.
@@ -158,7 +118,7 @@ class DownstreamEvaluator:
         config: StudyConfig | None = None,
         resume: bool = False,
         allow_leakage: bool = False,
-        trained_on: Mapping[str, str] | None = None,
+        trained_on: Sequence[Mapping[str, str]] = (),
         truncation: float = 1.0,
         device: str = "auto",
         jobs: int | None = None,
@@ -177,7 +137,7 @@ class DownstreamEvaluator:
             raise ConfigError(f"--jobs must be at least 1, got {jobs}.")
         if synthetic is not None and self.generators:
             raise ConfigError("Both --model and --synthetic were given. Pass one of them.")
-        self.labels = _check_parts(train, validation, test)
+        self.labels, shared = _check_parts(train, validation, test)
         _check_synthetic(self.arms, train, self.generators, synthetic)
         sources = [gan.provenance for gan in self.generators] if synthetic is None else [_origin(synthetic)]
         self.banners, self.notes = check_leakage(
@@ -187,6 +147,8 @@ class DownstreamEvaluator:
             trained_on=trained_on,
             allow=allow_leakage,
         )
+        self.notes += shared
+        self._subgroup_columns()
         # Whatever the classifier cannot do is said before anything is trained.
         self.classifier = _make_classifier(self.config.classifier, train, seed=0)
         if any(arm.treatment == "augmented" for arm in self.arms) and len(train.spec.size) != 2:
@@ -236,6 +198,21 @@ class DownstreamEvaluator:
             facts=self._describe(),
             synthetic=None if probe is None else _cohort(probe, ()),
         )
+
+    def report(self, study: Study) -> tuple[Path, dict[str, Any]]:
+        """Compute the numbers of a study, and write its report into the folder.
+
+        Args:
+            study: What `run` returned.
+
+        Returns:
+            The page, and the numbers; see `medgan.evaluation.summary.summarise`.
+        """
+        from medgan.evaluation.study_page import write_study_report  # what draws is not for the training processes
+        from medgan.evaluation.summary import summarise
+
+        summary = summarise(study, margin=self.config.margin, replicates=self.config.replicates, seed=self.config.seed)
+        return write_study_report(study, summary, self.out, images_at=self.test.images_at), summary
 
     def _pools(self, seeds: Sequence[int]) -> tuple[dict[int, ImageDataset], ImageDataset | None]:
         """Return the synthetic images of each seed, and some that no classifier is trained on."""
@@ -326,7 +303,7 @@ class DownstreamEvaluator:
             ConfigError: If one was asked for by name and is not there.
         """
         wanted = [name.strip() for name in self.config.subgroups.split(",") if name.strip()]
-        missing = [name for name in wanted if name not in self.test.index and name not in _SUBGROUPS]
+        missing = [name for name in wanted if name not in self.test.index and name not in SUBGROUPS]
         if missing:
             raise ConfigError(
                 f"--subgroups {self.config.subgroups}: the data has no column {missing[0]!r}; it has "
@@ -380,8 +357,8 @@ class DownstreamEvaluator:
             self.progress(done, total, what)
 
 
-def _check_parts(train: ImageDataset, validation: ImageDataset, test: ImageDataset) -> LabelSpec:
-    """Check that the real images fit each other; returns what they show."""
+def _check_parts(train: ImageDataset, validation: ImageDataset, test: ImageDataset) -> tuple[LabelSpec, list[str]]:
+    """Check that the real images fit each other; returns what they show, and what a reader must know."""
     parts = {"train": train, "validation": validation, "test": test}
     labels = train.spec.labels
     if labels is None or labels.kind == "continuous":
@@ -396,15 +373,17 @@ def _check_parts(train: ImageDataset, validation: ImageDataset, test: ImageDatas
                 f"The {name} part has no image of {', '.join(empty) or 'any class'}; its {len(part):,} images are "
                 f"{part.class_counts()}. Divide the data anew, with a larger share for {name}."
             )
+    notes = []
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         known = [set(parts[name].index["patient_id"]) - {""} for name in (one, other)]
         shared = sorted(known[0] & known[1])
-        if shared:
-            raise DataError(
-                f"{len(shared):,} patients, such as {shared[0]!r}, are in the {one} and in the {other} part. A study "
-                "needs other patients in each; divide the data by patient."
-            )
-    return labels
+        if not shared:
+            continue
+        found = f"{len(shared):,} patients, such as {shared[0]!r}, are in the {one} and in the {other} part."
+        if parts[one].whole_fingerprint == parts[other].whole_fingerprint:
+            raise DataError(f"{found} A study needs other patients in each; divide the data by patient.")
+        notes.append(f"{found} These are of two data sets, so it may be the names alone; if not, the study is void.")
+    return labels, notes
 
 
 def _check_synthetic(
@@ -546,14 +525,3 @@ def _one_after_the_other(parts: Sequence[ImageDataset], batch_size: int, seed: i
     for _ in range(first_steps):
         yield next(first)
     yield from second
-
-
-def write_settings(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write what a study is, before its first training.
-
-    Args:
-        path: File to create or to replace.
-        facts: Plain JSON values.
-    """
-    with write_aside(path) as aside:
-        aside.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

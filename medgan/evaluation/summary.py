@@ -130,6 +130,7 @@ from medgan.evaluation.scores import (
     ProblemKind,
     choose_thresholds,
     confusion_matrices,
+    mean_where_defined,
     predict,
     problem_kind,
     score_table,
@@ -468,19 +469,21 @@ def _compare(pairs: Sequence[tuple[_Arm, _Arm]], *, primary: str, margin: float,
     entries = []
     for (arm, reference), common, of_pair in zip(pairs, seeds, scores, strict=True):
         main = of_pair[primary]
+        ours, theirs = arm.of_seeds(common, primary)[0], reference.of_seeds(common, primary)[0]
+        both = ~np.isnan(ours - theirs)
         compared = Compared(
             arm=arm.title,
             reference=reference.title,
             score=SCORES[primary].title,
-            value=float(arm.of_seeds(common, primary)[0].mean()),
-            reference_value=float(reference.of_seeds(common, primary)[0].mean()),
+            value=float(mean_where_defined(ours[both], axis=0)),
+            reference_value=float(mean_where_defined(theirs[both], axis=0)),
             difference=float(main["value"]),
             low=float(main["low"]),
             high=float(main["high"]),
             p_holm=float(main["p_holm"]),
             comparisons=len(pairs),
             higher_is_better=SCORES[primary].better == "higher",
-            seeds=len(common),
+            seeds=int(both.sum()),
             patients=patients,
         )
         entries.append(

@@ -224,7 +224,7 @@ def _features(values: NDArray[np.float32], extractor: Extractor, facts: dict[str
         fingerprint=str(facts["fingerprint"]),
         is_fid=extractor.is_fid,
         needs_standardizing=extractor.needs_standardizing,
-        notes=spec.notes(int(facts["channels"])),
+        notes=(*extractor.notes, *spec.notes(int(facts["channels"]))),
         cached=cached,
     )
 

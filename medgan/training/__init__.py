@@ -2,7 +2,7 @@
 
 from medgan.training.callbacks import Checkpoint, MetricsLog, SampleGrid, StopOnSignal, TrainingStopped
 from medgan.training.curves import plot_losses
-from medgan.training.progress import make_progress, reading_progress
+from medgan.training.progress import counting, make_progress, reading_progress
 
 __all__ = [
     "Checkpoint",
@@ -10,6 +10,7 @@ __all__ = [
     "SampleGrid",
     "StopOnSignal",
     "TrainingStopped",
+    "counting",
     "make_progress",
     "plot_losses",
     "reading_progress",

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-__all__ = ["make_progress", "reading_progress"]
+__all__ = ["counting", "make_progress", "reading_progress"]
 
 _SECONDS_BETWEEN_LINES = 10
 
@@ -80,15 +80,65 @@ def reading_progress() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Show how many of some long pieces of work are done, and the time that the rest will take at that rate.
+
+    Args:
+        what: Name of the pieces, such as ``trainings``.
+
+    Yields:
+        A function that takes the number done, the number in all (0 where there is nothing to count yet), and a word on
+        what has just been done.
+    """
+    console = Console(stderr=True)
+    first: tuple[float, int] | None = None
+    last = -float("inf")
+
+    def describe(done: int, total: int, name: str) -> str:
+        nonlocal first
+        if not total:
+            return name
+        if first is None:
+            first = (time.monotonic(), done)
+        since, begun = first
+        left = "" if done == begun else f"  {_clock((time.monotonic() - since) / (done - begun) * (total - done))} left"
+        return f"{done:,}/{total:,} {what}{left}" + (f"  {name}" if name else "")
+
+    if not console.is_terminal:
+
+        def show_line(done: int, total: int, name: str) -> None:
+            nonlocal last
+            text = describe(done, total, name)
+            if time.monotonic() - last >= _SECONDS_BETWEEN_LINES or done == total:
+                last = time.monotonic()
+                click.echo(text, err=True)
+
+        yield show_line
+        return
+
+    with Progress(
+        BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}"), console=console
+    ) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda done, total, name: bar.update(
+            task, completed=done, total=total or None, description=describe(done, total, name)
+        )
+
+
 def _describe(row: dict[str, Any], steps: int) -> str:
     """Return speed, time left and losses in words."""
     speed = row["images_per_second"]
     left = (steps - row["step"]) * row["images"] / max(row["step"], 1) / max(speed, 1e-9)
-    minutes, seconds = divmod(round(left), 60)
-    hours, minutes = divmod(minutes, 60)
-    clock = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
     losses = "  ".join(
         f"{network[0].upper()} {term} {value:.3f}"
         for (network, term), value in ((key.split("/", 1), value) for key, value in row.items() if "/" in key)
     )
-    return f"{speed:.0f} images/s  {clock} left  {losses}"
+    return f"{speed:.0f} images/s  {_clock(left)} left  {losses}"
+
+
+def _clock(seconds: float) -> str:
+    """Return a time such as 1:05:09."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -95,6 +95,7 @@ class Extractor(ABC):
         is_fid: Whether a Fréchet distance on these features is the one that publications call FID.
         needs_standardizing: Whether the features have units of their own, so that distances need
             `medgan.metrics.features.standardize` first.
+        notes: What a report must say of all numbers from these features.
         device: Where it computes.
     """
 
@@ -106,6 +107,7 @@ class Extractor(ABC):
     classes: int = 0
     is_fid: bool = False
     needs_standardizing: bool = False
+    notes: tuple[str, ...] = ()
     device: torch.device = torch.device("cpu")
 
     @abstractmethod

@@ -13,7 +13,13 @@ from medgan.metrics.functional.frechet import (
 )
 from medgan.metrics.functional.images import mse, multiscale_ssim, psnr, ssim
 from medgan.metrics.functional.inception_score import InceptionScoreResult, inception_score
-from medgan.metrics.functional.kernel import KernelTestResult, kernel_distance, kernel_permutation_test
+from medgan.metrics.functional.kernel import (
+    KernelEstimate,
+    KernelTestResult,
+    kernel_distance,
+    kernel_distance_interval,
+    kernel_permutation_test,
+)
 from medgan.metrics.functional.manifold import (
     DensityCoverageResult,
     PrecisionRecallResult,
@@ -27,6 +33,7 @@ __all__ = [
     "ExtrapolationResult",
     "FeatureStatistics",
     "InceptionScoreResult",
+    "KernelEstimate",
     "KernelTestResult",
     "Neighbours",
     "PairSimilarity",
@@ -37,6 +44,7 @@ __all__ = [
     "frechet_distance_infinity",
     "inception_score",
     "kernel_distance",
+    "kernel_distance_interval",
     "kernel_permutation_test",
     "monge_distance",
     "mse",

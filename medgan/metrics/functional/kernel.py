@@ -12,6 +12,8 @@ References:
     - M. Bińkowski et al., "Demystifying MMD GANs", 2018, arXiv:1801.01401 (the cubic kernel).
     - A. Gretton et al., "A Kernel Two-Sample Test", JMLR 13, 2012, https://jmlr.org/papers/v13/gretton12a.html
       (the statistic, the median heuristic, the test).
+    - J. N. Arvesen, "Jackknifing U-statistics", 1969, doi:10.1214/aoms/1177697287, and B. Efron and C. Stein, "The
+      jackknife estimate of variance", 1981, doi:10.1214/aos/1176345462 (the interval).
     - B. Phipson and G. K. Smyth, "Permutation P-values Should Never Be Zero", 2010, doi:10.2202/1544-6115.1585.
 """
 
@@ -28,16 +30,32 @@ from scipy.spatial.distance import pdist
 from medgan.errors import ConfigError, DataError
 from medgan.metrics.functional.feature_checks import check_pair
 
-__all__ = ["KernelName", "KernelTestResult", "kernel_distance", "kernel_permutation_test"]
+__all__ = [
+    "KernelEstimate",
+    "KernelName",
+    "KernelTestResult",
+    "kernel_distance",
+    "kernel_distance_interval",
+    "kernel_permutation_test",
+]
 
 KernelName = Literal["cubic", "rbf"]
 
 _BLOCK_BYTES = 2**26  # of kernel values at a time
 _MEDIAN_IMAGES = 1_000
 _PERMUTATIONS_AT_A_TIME = 100
+_CONFIDENCE = 0.95
 _ROUNDING = 1e-12  # of the mean kernel value: permutations that differ by less are equal
 
 _Kernel = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+
+
+class KernelEstimate(NamedTuple):
+    """A kernel distance, its standard error and its 95 % confidence interval."""
+
+    distance: float
+    standard_error: float
+    interval: tuple[float, float]
 
 
 class KernelTestResult(NamedTuple):
@@ -72,6 +90,77 @@ def kernel_distance(
     x, y, function = _prepare(x, y, kernel, bandwidth)
     across = sum(float(function(x[rows], y).sum()) for rows in _blocks(len(x), len(y)))
     return _mean_of_pairs(x, function) + _mean_of_pairs(y, function) - 2 * across / (len(x) * len(y))
+
+
+def kernel_distance_interval(
+    real: ArrayLike,
+    synthetic: ArrayLike,
+    *,
+    groups_real: ArrayLike | None = None,
+    groups_synthetic: ArrayLike | None = None,
+    kernel: KernelName = "cubic",
+    bandwidth: float | None = None,
+) -> KernelEstimate:
+    """Return the kernel distance with a confidence interval, over the patients as well as over the synthetic images.
+
+    The standard error is the two-sample jackknife's: each group is left out once with all its images. It holds where
+    the two distributions differ; where they do not, the distance is degenerate and the error too large rather than too
+    small. To tell whether they differ at all, see `kernel_permutation_test`.
+
+    Args:
+        real: As in `kernel_distance`.
+        synthetic: As in `kernel_distance`.
+        groups_real: Group of each real image, ``(N,)``, numbers or texts, such as patients; None: each image is one.
+        groups_synthetic: The same of the synthetic images, ``(M,)``.
+        kernel: As in `kernel_distance`.
+        bandwidth: As in `kernel_distance`; if None, that of all images, whichever group is left out.
+
+    Returns:
+        The distance, which is that of `kernel_distance`, its standard error and the interval of Student's t with one
+        degree of freedom less than the smaller number of groups.
+
+    Raises:
+        ConfigError: As in `kernel_distance`.
+        DataError: If the shapes do not fit, a side has fewer than 3 images or 2 groups, a group is missing or leaves
+            fewer than 2 others' images, or a number is not finite.
+    """
+    from scipy.special import stdtrit
+
+    x, y = check_pair(real, synthetic, at_least=3)
+    groups = (_group_numbers(groups_real, len(x), "real"), _group_numbers(groups_synthetic, len(y), "synthetic"))
+    x, y, function = _prepare(x, y, kernel, bandwidth)
+    own, across = [np.empty(len(x)), np.empty(len(y))], [np.empty(len(x)), np.zeros(len(y))]
+    for rows in _blocks(len(x), len(y)):
+        tile = function(x[rows], y)
+        across[0][rows] = tile.sum(axis=1)
+        across[1] += tile.sum(axis=0)
+    for side, sums in zip((x, y), own, strict=True):
+        for rows in _blocks(len(side), len(side)):
+            tile = function(side[rows], side)
+            sums[rows] = tile.sum(axis=1) - np.diagonal(tile, rows.start)
+    totals, count = [float(sums.sum()) for sums in own], [len(x), len(y)]
+    total_across = float(across[0].sum())
+    means = [total / (n * (n - 1)) for total, n in zip(totals, count, strict=True)]
+    distance = means[0] + means[1] - 2 * total_across / (len(x) * len(y))
+    variance, sides = 0.0, ("real", "synthetic")
+    for place, (side, number) in enumerate(zip((x, y), groups, strict=True)):
+        sizes = np.bincount(number)
+        left = count[place] - sizes
+        if left.min() < 2:
+            raise DataError(
+                f"One group holds {sizes.max()} of {count[place]} {sides[place]} images: without it nothing is left to "
+                "compare. Give images of more patients."
+            )
+        within = np.array([_sum_of_pairs(side[number == group], function) for group in range(len(sizes))])
+        rest = totals[place] - 2 * np.bincount(number, own[place]) + within
+        rest_across = total_across - np.bincount(number, across[place])
+        without = rest / (left * (left - 1)) + means[1 - place] - 2 * rest_across / (left * count[1 - place])
+        shifts = without - without.mean()
+        variance += (len(sizes) - 1) / len(sizes) * float(shifts @ shifts)
+    error = float(np.sqrt(variance))
+    freedom = min(int(number.max()) for number in groups)
+    width = float(stdtrit(freedom, (1 + _CONFIDENCE) / 2)) * error
+    return KernelEstimate(distance, error, (distance - width, distance + width))
 
 
 def kernel_permutation_test(
@@ -210,6 +299,14 @@ def _mean_of_pairs(features: NDArray[np.float64], function: _Kernel) -> float:
         corner = tile[:, : len(tile)]
         total += float(corner.sum() - np.trace(corner) + 2 * tile[:, len(tile) :].sum())
     return total / (len(features) * (len(features) - 1))
+
+
+def _sum_of_pairs(features: NDArray[np.float64], function: _Kernel) -> float:
+    """Return the sum of the kernel over all ordered pairs of different images; of few images."""
+    if len(features) < 2:
+        return 0.0
+    tile = function(features, features)
+    return float(tile.sum() - np.trace(tile))
 
 
 def _blocks(rows: int, columns: int) -> Iterator[slice]:

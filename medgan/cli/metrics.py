@@ -1,0 +1,449 @@
+"""``medgan metrics``: how much synthetic images are like real ones."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shlex
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from medgan.cli.options import data_options, device_option, given, truncation_option
+from medgan.data.config import DataConfig
+from medgan.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from medgan.core.gan import GAN
+    from medgan.data import ImageDataset
+    from medgan.evaluation.fidelity import FidelityReport
+    from medgan.metrics.extractors import Extractor
+    from medgan.runs import OpenedData
+
+__all__ = ["metrics"]
+
+_DATA = data_options("size", "depth", "channels", "pipeline", "fit", "window", "contrast")
+_OFFLINE = ("radiomics", "random-conv")
+_SAMPLES = 5
+_REFERENCES = ("held-out", "train", "all")
+
+
+class _Real(NamedTuple):
+    """The reference, and what is known of the real training images."""
+
+    reference: ImageDataset
+    description: str
+    training: ImageDataset | None
+
+
+class SamplingCacheWarning(UserWarning):
+    """Sampled images that cannot be kept."""
+
+
+@click.command(params=[*_DATA])
+@click.option(
+    "--real", help="Real images: a run folder, or what `medgan fit` takes as --data.  [default: the run's own]"
+)
+@click.option(
+    "--synthetic",
+    required=True,
+    help="Synthetic images: what `medgan sample` wrote, or any data; or a run or model to sample from.",
+)
+@click.option(
+    "--reference",
+    type=click.Choice(_REFERENCES),
+    help="Which real images of a run: those of held-out patients (validation and test), of the training, or all. With "
+    "--real, that is where the run's data lies now.  [default: held-out]",
+)
+@click.option("--training", help="The real images that the generator was trained on, where no run says so.")
+@click.option("--transforms", metavar="MODULE:OBJECT", help="Preprocessing of your own, as `medgan fit` was given it.")
+@click.option(
+    "--extractor",
+    "extractors",
+    multiple=True,
+    help="What features are computed with: inception, radiomics, random-conv, classifier, radimagenet, "
+    "torchxrayvision, torch-fidelity:NAME, torchscript:PATH, module:Class; repeat it for several.  "
+    f"[default: {' and '.join(_OFFLINE)}]",
+)
+@click.option("--weights", "weights", multiple=True, metavar="[EXTRACTOR=]PATH", help="Weights of an extractor.")
+@click.option(
+    "--resizer",
+    type=click.Choice(["clean", "torch-fidelity"]),
+    help="How images come to the size of an extractor that has one.  [default: the extractor's, mostly clean]",
+)
+@click.option("--download", is_flag=True, help="Allow published weights to be downloaded.")
+@click.option(
+    "--metrics", "wanted", metavar="A,B", help="Metrics, joined by commas.  [default: all but the rarer ones]"
+)
+@click.option("--per-class", is_flag=True, help="Compare each class as well.")
+@click.option("-n", "--num", type=click.IntRange(min=2), help="Synthetic images a sample.  [default: as many as real]")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=_SAMPLES,
+    show_default=True,
+    help="Independent samples of a model, for the intervals; of other synthetic images there is one.",
+)
+@click.option(
+    "--halvings", type=click.IntRange(min=2), default=10, show_default=True, help="Random halvings, for floors."
+)
+@click.option(
+    "--permutations", type=click.IntRange(min=1), default=1_000, show_default=True, help="Of the kernel's test."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices.")
+@truncation_option
+@device_option
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: metrics-NAME]")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.pass_context
+def metrics(
+    context: click.Context,
+    /,
+    real: str | None,
+    synthetic: str,
+    reference: str | None,
+    training: str | None,
+    transforms: str | None,
+    extractors: tuple[str, ...],
+    weights: tuple[str, ...],
+    resizer: str | None,
+    download: bool,
+    wanted: str | None,
+    per_class: bool,
+    num: int | None,
+    samples: int,
+    halvings: int,
+    permutations: int,
+    seed: int,
+    truncation: float,
+    device: str,
+    out: Path | None,
+    as_json: bool,
+    **_: Any,
+) -> None:
+    """Compare synthetic images with real ones, each number beside that of real against real.
+
+    Of a run, the reference is the patients that it held out, and its model is sampled as often as the
+    intervals need. Writes metrics.json, metrics.md and metrics.html.
+    """
+    from medgan.core.trainer import make_accelerator
+    from medgan.data import default_cache_dir
+    from medgan.evaluation.fidelity import measure_fidelity
+    from medgan.evaluation.fidelity.metrics import check_metrics
+    from medgan.evaluation.fidelity.page import write_report
+    from medgan.models import load_model
+    from medgan.training import counting
+
+    names = None if wanted is None else [name.strip() for name in wanted.split(",") if name.strip()]
+    check_metrics(names)  # before anything is read
+    files = _split_weights(weights, extractors)
+    model = _find_model(synthetic)
+    gan = None if model is None else load_model(model)
+    data = given(context, _DATA)
+    chosen = _open_real(real, model, reference, training, data, transforms, gan)
+    place = str(make_accelerator(device).device)
+    if not extractors:
+        extractors = _OFFLINE if len(chosen.reference.spec.size) == 2 else ()
+    cache_dir = default_cache_dir()
+    with contextlib.ExitStack() as stack:
+        facts: dict[str, Any] = {"reference": chosen.description, "command": shlex.join(["medgan", *sys.argv[1:]])}
+        if gan is not None:
+            count = num or len(chosen.reference)
+            opened = [
+                replace(images, name=_folder_name(synthetic), source=f"sampled from {model}")
+                for images in _sample(gan, chosen.reference, count, samples, seed, truncation, device, cache_dir, stack)
+            ]
+            last = seed + samples * count - 1
+            facts |= {"model": str(model), "image_seeds": f"{seed}-{last}", "truncation": truncation}
+            trained_on = gan.provenance
+        else:
+            opened = [_open_like(synthetic, chosen.reference, num, seed)]
+            trained_on = _read_provenance(Path(synthetic))
+        progress = stack.enter_context(counting("images"))
+        made = [
+            _make_extractor(name, files.get(name), place, resizer, chosen.training, seed, progress, download=download)
+            for name in dict.fromkeys(extractors)
+        ]
+        report = measure_fidelity(
+            chosen.reference,
+            opened,
+            extractors=made,
+            metrics=names,
+            training=chosen.training,
+            trained_on=trained_on,
+            per_class=per_class,
+            halvings=halvings,
+            permutations=permutations,
+            seed=seed,
+            cache_dir=cache_dir,
+            facts=facts,
+            progress=progress,
+        )
+    folder = out or Path(f"metrics-{_folder_name(synthetic)}")
+    written = write_report(report, folder)
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _show(report)
+        click.echo(f"Report: {written['metrics.html']}")
+
+
+# ---------------------------------------------------------------------------------- real images
+
+
+def _find_model(synthetic: str) -> Path | None:
+    """Return the run or model folder that was meant; None if it is data."""
+    from medgan.runs import is_run
+
+    folder = Path(synthetic).expanduser()
+    if folder.name == "model" and is_run(folder.parent):
+        return folder.parent
+    is_model = is_run(folder) or (folder / "model.json").is_file() or (folder / "model" / "model.json").is_file()
+    return folder if is_model else None
+
+
+def _open_real(
+    real: str | None,
+    model: Path | None,
+    reference: str | None,
+    training: str | None,
+    data: dict[str, Any],
+    transforms: str | None,
+    gan: GAN | None,
+) -> _Real:
+    """Open the reference, and the real training images where they are known."""
+    from medgan.data import open_configured
+    from medgan.runs import is_run, reopen
+    from medgan.training import reading_progress
+
+    run, moved = None, None
+    if real is not None and is_run(Path(real).expanduser()):
+        run = Path(real).expanduser()
+    elif model is not None and is_run(model) and (real is None or reference is not None):
+        run, moved = model, real
+    if run is not None:
+        if data:
+            flag = next(iter(data)).replace("_", "-")
+            raise click.UsageError(f"--{flag} is not for a run: its images are read as it was trained on them.")
+        if training is not None:
+            raise click.UsageError("--training is known from the run; leave it out.")
+        return _choose(reopen(run, data=moved, transforms=transforms), run, reference or "held-out")
+    if real is None:
+        raise click.UsageError("--real is needed: only a run folder knows its real images.")
+    if reference is not None:
+        raise click.UsageError(
+            f"--reference {reference} is for a run, whose parts are known; {real} is taken as it is."
+        )
+    if gan is not None and "size" not in data:
+        data = {**data, "size": gan.data.size[-1]}
+        if len(gan.data.size) == 3:
+            data["depth"] = gan.data.size[0]
+    with reading_progress() as progress:
+        found = open_configured(DataConfig.from_dict({**data, "data": real}), transforms=transforms, progress=progress)
+    seen = None if training is None else _open_as(training, found, data, transforms)
+    return _Real(found, f"all images of {real}", seen)
+
+
+def _choose(opened: OpenedData, run: Path, reference: str) -> _Real:
+    """Return the wanted part of a run's images."""
+    from medgan.data import ImageDataset
+
+    training = opened.parts["train"]
+    if reference == "train":
+        return _Real(training, f"the training images of {run}", training)
+    if reference == "all":
+        return _Real(opened.whole, f"all images of {run}, those of the training included", training)
+    names = [name for name in ("validation", "test") if name in opened.parts]
+    if not names:
+        raise ConfigError(
+            f"{run} held nobody out, so that there are no real images that its generator has not seen. Train it anew "
+            "with --validation 0.1 --test 0.2, give other --real images, or accept --reference train."
+        )
+    held_out = ImageDataset.join([opened.parts[name] for name in names])
+    return _Real(held_out, f"held-out patients of {run} ({' and '.join(names)})", training)
+
+
+def _open_as(source: str, like: ImageDataset, data: dict[str, Any], transforms: str | None = None) -> ImageDataset:
+    """Open images at the size and with the channels of others."""
+    from medgan.data import open_configured
+    from medgan.training import reading_progress
+
+    size = like.spec.size
+    shape = {"size": size[-1], "channels": str(like.spec.channels), **({"depth": size[0]} if len(size) == 3 else {})}
+    with reading_progress() as progress:
+        return open_configured(
+            DataConfig.from_dict({**data, **shape, "data": source}), transforms=transforms, progress=progress
+        )
+
+
+# ----------------------------------------------------------------------------- synthetic images
+
+
+def _open_like(source: str, like: ImageDataset, num: int | None, seed: int) -> ImageDataset:
+    """Open synthetic images, or a random choice of them."""
+    import numpy as np
+
+    found = _open_as(source, like, {})
+    if num is None:
+        return found
+    if num > len(found):
+        raise ConfigError(f"{source} has {len(found):,} images, and -n {num} were asked for. Leave -n out.")
+    return found.subset(np.sort(np.random.default_rng([seed, 17]).choice(len(found), num, replace=False)))
+
+
+def _read_provenance(source: Path) -> dict[str, Any]:
+    """Return what `medgan sample` wrote of the training data of its model; empty if nothing."""
+    folder = source if source.is_dir() else source.parent
+    try:
+        found = json.loads((folder / "synthetic.json").read_text(encoding="utf-8"))["training_data"]
+    except (OSError, ValueError, KeyError, TypeError):  # other images have no such file, and need none
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _sample(
+    gan: GAN,
+    like: ImageDataset,
+    count: int,
+    samples: int,
+    seed: int,
+    truncation: float,
+    device: str,
+    cache_dir: Path,
+    stack: contextlib.ExitStack,
+) -> list[ImageDataset]:
+    """Sample a model, with the labels of the reference; the images are kept in the cache."""
+    from medgan.evaluation.pools import PoolStore
+
+    counts = _counts(gan, like, count)
+
+    def draw(folder: Path) -> list[ImageDataset]:
+        store = PoolStore(folder, truncation, device)
+        return [store.open(gan, like, counts, first_seed=seed + number * count) for number in range(samples)]
+
+    try:
+        return draw(cache_dir / "samples")
+    except CheckpointError as error:
+        warnings.warn(f"Sampled images are not kept in a cache: {error}", SamplingCacheWarning, stacklevel=2)
+        return draw(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+
+
+def _counts(gan: GAN, like: ImageDataset, count: int) -> Any:
+    """Return the number of images of each class, in the shares of the reference; or of all, where there are none."""
+    import numpy as np
+
+    spec = gan.data.labels
+    if spec is None or spec.kind not in ("categorical", "ordinal"):
+        if spec is not None and (like.labels is None or like.spec.labels != spec):
+            raise ConfigError(
+                f"The model makes images of {', '.join(spec.names)}, which the real images have no labels of. Give "
+                "real images with these labels, or a folder that `medgan sample` wrote."
+            )
+        return np.array([count])
+    shares = like.class_counts() or dict.fromkeys(spec.names, 1)
+    unknown = [name for name, number in shares.items() if number and name not in spec.names]
+    if unknown:
+        raise ConfigError(
+            f"The real images have the class {unknown[0]}, but the model knows {', '.join(spec.names)}. Give real "
+            "images of these classes."
+        )
+    exact = np.array([shares.get(name, 0) for name in spec.names]) * count / sum(shares.values())
+    counts = np.floor(exact).astype(np.int64)
+    counts[np.argsort(counts - exact, kind="stable")[: count - counts.sum()]] += 1
+    return counts
+
+
+# ----------------------------------------------------------------------------------- extractors
+
+
+def _split_weights(weights: Sequence[str], extractors: Sequence[str]) -> dict[str, str]:
+    """Return the weights of each extractor."""
+    found: dict[str, str] = {}
+    takers = [name for name in extractors if name not in (*_OFFLINE, "classifier")]
+    for text in weights:
+        name, equals, path = text.partition("=")
+        if not equals or name not in extractors:
+            if len(takers) != 1:
+                known = " or ".join(f"{taker}={text}" for taker in takers) or "--extractor inception"
+                raise click.UsageError(f"--weights {text} does not say of which extractor. Type {known}.")
+            name, path = takers[0], text
+        if name in found:
+            raise click.UsageError(f"--weights were given twice for {name}.")
+        found[name] = path
+    return found
+
+
+def _make_extractor(
+    name: str,
+    weights: str | None,
+    device: str,
+    resizer: str | None,
+    training: ImageDataset | None,
+    seed: int,
+    progress: Callable[[int, int, str], None],
+    *,
+    download: bool,
+) -> Extractor:
+    """Return an extractor, trained first where it is a classifier."""
+    from medgan.metrics.extractors import get_extractor, train_classifier_extractor
+
+    if name != "classifier":
+        return get_extractor(name, weights=weights, device=device, resizer=resizer, download=download)
+    if training is None:
+        raise ConfigError(
+            "The extractor 'classifier' is trained on the real training images, which are not known. Give a run as "
+            "--real or --synthetic, or --training."
+        )
+    if training.spec.labels is None:
+        raise ConfigError("The extractor 'classifier' needs labels, and the real training images have none.")
+    learning, choosing = training.split(0.15, seed=seed, by="auto")
+    steps = 1_000
+    return train_classifier_extractor(
+        learning,
+        choosing,
+        class_names=training.spec.labels.names,
+        steps=steps,
+        seed=seed,
+        device=device,
+        progress=lambda done: progress(0, 0, f"training the classifier: {done:,}/{steps:,} steps"),
+    )
+
+
+# --------------------------------------------------------------------------------------- output
+
+
+def _folder_name(source: str) -> str:
+    """Return a short name for the folder of the report."""
+    path = Path(source).expanduser().resolve()
+    return re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else path.name).strip("-.") or "images"
+
+
+def _show(report: FidelityReport) -> None:
+    """Print the numbers, and what limits them."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from medgan.evaluation.fidelity.page import COLUMNS, group_caption, group_rows, groups_of, summarise_report
+
+    console = Console(width=max(Console().width, 150), highlight=False)
+    for group in groups_of(report):
+        console.print(Text.assemble((group, "bold"), ": ", group_caption(report, group)))
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column in COLUMNS:
+            table.add_column(column, overflow="fold")
+        for row in group_rows(report, group):
+            table.add_row(*map(Text, row))  # as it is: class names may hold brackets
+        console.print(table)
+        console.print()
+    for sentence in summarise_report(report):
+        click.echo(sentence)
+    for sentence in report.warnings:
+        click.echo(f"Note: {sentence}")

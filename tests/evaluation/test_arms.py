@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from medgan.errors import ConfigError
+from medgan.evaluation.arms import ALL_ARMS, DEFAULT_ARMS, Arm, parse_arms
+
+
+def test_the_default_arms() -> None:
+    assert parse_arms(DEFAULT_ARMS) == (
+        Arm("real", True, 0, "plain"),
+        Arm("synthetic", False, 1, "plain"),
+        Arm("real+synthetic", True, 1, "plain"),
+        Arm("real-augmented", True, 0, "augmented"),
+    )
+
+
+def test_all_arms_have_titles_of_their_own() -> None:
+    arms = parse_arms("all")
+    assert arms == parse_arms(ALL_ARMS)
+    assert len({arm.title for arm in arms}) == len(arms) == 10
+
+
+def test_ratios() -> None:
+    _, synthetic, mixed, twice, first = parse_arms(
+        "real, synthetic-2.5x, real+synthetic-0.25x, real-duplicated-3x, synthetic-then-real-4x"
+    )
+    assert (synthetic.ratio, mixed.ratio, twice.ratio, first.ratio) == (2.5, 0.25, 0, 4)
+    assert twice.copies == 3
+    assert synthetic.title == "synthetic 2.5× (TSTR)"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("real,sinthetic", "Did you mean 'synthetic'"),
+        ("synthetic", "Type real,synthetic"),
+        ("real,real", "listed twice"),
+        ("real,real-augmented-2x", "takes no ratio 2"),
+        ("real,synthetic-0x", "take one above 0"),
+        ("", "unknown"),
+        ("real,", "unknown"),
+    ],
+)
+def test_arms_that_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_arms(text)
