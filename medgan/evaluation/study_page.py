@@ -518,6 +518,7 @@ class _Report:
                 "Images as used",
                 " × ".join(map(str, image["size"])) + f" pixels, {image.get('channels', 1)} channel(s)",
             )
+        yield "Division of the patients", _plain(facts.get("division"))
         for name, text in _flat(facts.get("split") or {}):
             yield f"Split: {name}", text
         for name, text in _flat(facts.get("classifier") or {}):

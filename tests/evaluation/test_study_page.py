@@ -120,6 +120,7 @@ FACTS = {
     "real": {"name": "Kermany chest X-rays", "licence": "CC BY 4.0", "source": "/data/<chest>"},
     "image": {"channels": 1, "size": [64, 64]},
     "split": {"by": "patient", "seed": 0},
+    "division": "As the generator's run divided them.",
     "parts": {
         name: {
             "images": images,
@@ -328,7 +329,16 @@ def test_sections_of_all_that_was_asked_for(report: Report) -> None:
 
 def test_provenance_is_told(binary: Report) -> None:
     cells = binary.found.text("td", "dd", "code")
-    for told in ("Kermany chest X-rays", "CC BY 4.0", "/data/<chest>", "small-cnn", "288,554", "acgan", "d4" * 32):
+    for told in (
+        "Kermany chest X-rays",
+        "CC BY 4.0",
+        "/data/<chest>",
+        "small-cnn",
+        "288,554",
+        "acgan",
+        "d4" * 32,
+        FACTS["division"],
+    ):
         assert told in cells
     assert FACTS["command"] in cells
     assert "0.1.0" in cells
