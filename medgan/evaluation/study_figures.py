@@ -69,7 +69,7 @@ def forest_figure(
     alt: str,
     caption: str = "",
     difference: bool = False,
-    margin: float | None = None,
+    limit: float | None = None,
 ) -> Figure:
     """Draw values with their intervals, one below the other, with the numbers beside them.
 
@@ -79,18 +79,18 @@ def forest_figure(
         alt: See `Figure`.
         caption: See `Figure`.
         difference: Whether the values are differences; then there is a line at zero.
-        margin: Of non-inferiority, positive; drawn where it is.
+        limit: Of non-inferiority; drawn as a line.
     """
     figure, panels = make_figure(width=4.9, height=0.9 + 0.32 * len(rows))
     panel = panels[0, 0]
     panel.grid(visible=False, axis="y")
     if difference:
         panel.axvline(0, color="#1c2126", linewidth=0.9)
-    if margin:
-        panel.axvline(-margin, color=_OTHER, linewidth=0.9, linestyle="--")
+    if limit:
+        panel.axvline(limit, color=_OTHER, linewidth=0.9, linestyle="--")
         panel.annotate(
-            f"margin −{margin:g}",
-            (-margin, 1),
+            f"margin {limit:+g}".replace("-", "−"),
+            (limit, 1),
             xycoords=panel.get_xaxis_transform(),
             xytext=(0, 2),
             textcoords="offset points",

@@ -78,7 +78,6 @@ def write_study_report(
     Raises:
         CheckpointError: If a file cannot be written.
     """
-    page = _Report(study, summary, images_at).page()
     texts = {
         "summary.json": json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         "arms.csv": as_table(summary).to_csv(index=False),
@@ -86,6 +85,7 @@ def write_study_report(
         "predictions.csv": predictions_frame(study).to_csv(index=False, float_format="%.7g"),
         "arms.md": paper_table(summary),
     }
+    page = _Report(study, summary, images_at).page()
     for name, text in texts.items():
         with write_aside(folder / name) as aside:
             aside.write_text(text, encoding="utf-8", errors="surrogateescape")  # names of files need not be UTF-8
@@ -103,6 +103,7 @@ class _Report:
         self.baseline: str = self.settings["baseline"]
         self.primary: str = self.settings["primary"]
         self.primary_title: str = summary["scores"][self.primary]["title"]
+        self.sign = 1 if summary["scores"][self.primary]["better"] == "higher" else -1
         self.results = largest(summary)
         self.others = [result for result in self.results if result["arm"] != self.baseline]
         self.reference = next((result for result in self.results if result["arm"] == self.baseline), None)
@@ -190,7 +191,6 @@ class _Report:
         if len(comparisons) <= _COMPARISONS_IN_FULL or len(references) > 1:
             return [" ".join(item["sentences"]) for item in comparisons]
         reference = comparisons[0]["reference_title"]
-        sign = 1 if self.summary["scores"][self.primary]["better"] == "higher" else -1
         corrected = f"(after Holm's correction for {len(comparisons)} comparisons)"
         margin = f"the margin of {self.settings['margin']:g}"
         claims: dict[str, tuple[str, list[str]]] = {
@@ -200,13 +200,13 @@ class _Report:
             "worse": (f"Worse than {reference} {corrected}", []),
             "not_shown": (f"Neither non-inferiority nor inferiority shown at {margin}", []),
             "undefined": ("Not comparable, as there is no interval", []),
-            "no_difference": (f"A difference not shown {corrected}, which does not show that there is none", []),
+            "no_difference": (f"No difference shown {corrected}, which does not show that there is none", []),
         }
         for item in comparisons:
             score = item["scores"][self.primary]
             claims[item["noninferiority"]["outcome"]][1].append(item["title"])
             if score["p_holm"] is not None and score["p_holm"] < SIGNIFICANCE:
-                claims["better" if sign * score["value"] > 0 else "worse"][1].append(item["title"])
+                claims["better" if self.sign * score["value"] > 0 else "worse"][1].append(item["title"])
             elif item["noninferiority"]["outcome"] != "undefined":
                 claims["no_difference"][1].append(item["title"])
         return [f"{claim}: {'; '.join(titles)}." for claim, titles in claims.values() if titles]
@@ -234,7 +234,7 @@ class _Report:
                     f"difference in {self.primary_title} from {title}",
                     alt=f"Difference in {self.primary_title} from {title}, with intervals",
                     difference=True,
-                    margin=self.settings["margin"],
+                    limit=-self.sign * self.settings["margin"],
                 )
             )
         return figures
@@ -257,11 +257,12 @@ class _Report:
         if not self.summary["comparisons"]:
             return None
         margin = self.settings["margin"]
+        side = f"above −{margin:g}" if self.sign > 0 else f"below +{margin:g}"
         caption = (
             "Arm minus reference on the same test patients and with the same seeds, which tells more than two "
             "intervals side by side. p: two-sided, for no difference; p (Holm): corrected for the number of "
-            "comparisons in this table. Non-inferiority is shown where the whole interval lies above "
-            f"−{margin:g}, the loss of {self.primary_title} that was declared acceptable before the study; “not shown” does not mean worse."
+            f"comparisons in this table. Non-inferiority is shown where the whole interval lies {side}, the loss of "
+            f"{self.primary_title} that was declared acceptable before the study; “not shown” does not mean worse."
         )
         blocks: list[Block] = [comparisons_table(self.summary, [self.primary], caption=caption)]
         sentences = [" ".join(item["sentences"]) for item in self.summary["comparisons"]]
@@ -313,8 +314,8 @@ class _Report:
         }[self.summary["kind"]]
         caption = (
             f"Each arm against {self._reference_title}. {of_what}. Lines are means over the seeds; bands are "
-            f"{self._confidence} intervals point by point, so a curve as a whole leaves its band more often than that. Numbers are the "
-            "areas under the curves."
+            f"{self._confidence} intervals point by point, so a curve as a whole leaves its band more often than "
+            "that. Numbers are the areas under the curves."
         )
         below = "Precision and recall; by chance the precision is the share of positive images."
         return Section(
@@ -517,6 +518,7 @@ class _Report:
                 "Images as used",
                 " × ".join(map(str, image["size"])) + f" pixels, {image.get('channels', 1)} channel(s)",
             )
+        yield "Division of the patients", _plain(facts.get("division"))
         for name, text in _flat(facts.get("split") or {}):
             yield f"Split: {name}", text
         for name, text in _flat(facts.get("classifier") or {}):

@@ -293,7 +293,9 @@ def predictions_frame(study: Study) -> pd.DataFrame:
         ``ARM@FRACTION/CLASS`` an arm, fraction and class; of two classes only the second one.
     """
     names, labels = study.labels.names, study.test.labels
-    columns: dict[str, Any] = {"file": study.test.files, "patient": study.test.patients}
+    # As objects: names of files need not be UTF-8, which strings of pandas have to be.
+    columns: dict[str, Any] = {"file": study.test.files.astype(object), "patient": study.test.patients.astype(object)}
+    columns = {name: pd.Series(values, dtype=object) for name, values in columns.items()}
     if labels.ndim == 1:
         columns["truth"] = np.asarray(names, dtype=object)[labels.astype(np.int64)]
         shown = [1] if len(names) == 2 else range(len(names))
