@@ -17,8 +17,10 @@ patients alone, and holds for these trained classifiers only.
 
 The usual way, to draw seeds with replacement too and to take percentiles, is wrong in both directions at 3 to 5 seeds:
 it has (S - 1)/S of the variance between seeds and no t-distribution, but counts what a seed adds for these patients
-more than twice. By simulation with binormal scores, 300 patients and nominal 95 %, it covered NAIVE_RANGE, and these
-intervals OWN_RANGE (``tests/evaluation/test_intervals.py``).
+more than twice. In simulations with binormal scores (3 or 5 seeds, 300 or 1,000 patients with 2 images each, an AUROC
+of 0.87, seeds alike to very different; 300 to 1,000 studies for each of 24 settings) its nominal 95 % were 82 to 97 %
+for an AUROC and 74 to 100 % for a difference; these intervals covered 94 to 98 % and 93 to 97 %, in the mean 96 % and
+95 %. A small version of the simulation is among the tests.
 
 What the intervals do not hold: another draw of training patients, or of validation patients, on which the thresholds
 were chosen.

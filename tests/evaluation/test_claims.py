@@ -96,6 +96,4 @@ def test_without_an_interval_there_is_one_sentence() -> None:
     (sentence,) = sentences_of(still, margin=0.02)
     assert "cannot be said" in sentence
     (sentence,) = sentences_of(replace(still, difference=math.nan), margin=0.02)
-    assert (
-        sentence == "AUROC of synthetic images and of real images cannot be compared: it is undefined for one of them."
-    )
+    assert sentence.endswith("cannot be compared: for one it is undefined.")
