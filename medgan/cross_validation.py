@@ -216,10 +216,10 @@ def _join(summaries: Sequence[dict[str, Any]], folds: int, whole: ImageDataset, 
         arms.append({key: result[key] for key in ("arm", "title", "fraction")} | {"scores": scores})
     for name in _SCORES:
         compared: list[dict[str, Any]] = [arm["scores"][name] for arm in arms]
-        differences: list[dict[str, Any]] = [entry["difference"] for entry in compared if "difference" in entry]
-        known = [difference for difference in differences if difference["p"] is not None]
-        for difference, corrected in zip(known, holm([entry["p"] for entry in known]), strict=True):
-            difference["p_holm"] = float(corrected)
+        tests: list[dict[str, Any]] = [entry["difference"] for entry in compared if "difference" in entry]
+        known = [test for test in tests if test["p"] is not None]
+        for test, corrected in zip(known, holm([entry["p"] for entry in known]), strict=True):
+            test["p_holm"] = float(corrected)
     return {
         "protocol": "cross-validation",
         "folds": folds,

@@ -121,6 +121,7 @@ class _Report:
             self._calibration,
             self._classes,
             self._subgroups,
+            self._on_synthetic,
             self._flips,
             self._losses,
             self._provenance,
@@ -347,6 +348,26 @@ class _Report:
         table = arms_table(self.summary, self.results, DECISIONS, caption=how)
         title = "Decisions" if self.summary["kind"] == "multiclass" else "Decisions at the threshold"
         return Section(title, [table, Gallery(heat, caption, width=40 if wide else 18)])
+
+    def _on_synthetic(self) -> Section | None:
+        entries = self.summary["on_synthetic"]
+        if not entries:
+            return None
+        names = [name for name in (*RANKING, *DECISIONS) if name in self.summary["scores"]]
+        shares = len({entry["fraction"] for entry in entries}) > 1
+        columns = ["Trained on", *(["Share"] if shares else [])]
+        rows = [
+            [entry["title"], *([f"{entry['fraction']:g}"] if shares else [])]
+            + [cell(entry["scores"].get(name)) for name in names]
+            for entry in entries
+        ]
+        caption = (
+            f"Classifiers of real images, tested on {entries[0]['images']:,} synthetic images that nothing was trained "
+            "on (TRTS). Low values mean images that do not show what their labels say; values above those on real "
+            "patients mean images that are more typical of their class than real ones are."
+        )
+        columns += [self.summary["scores"][name]["title"] for name in names]
+        return Section("Do the synthetic images show what they say?", [Table(columns, rows, caption)])
 
     def _calibration(self) -> Section:
         known = [name for name in CALIBRATION if name in self.summary["scores"]]

@@ -85,6 +85,10 @@
         "score", "value", "low", "high"}``.
     ``left_out``
         ``[{"column", "reason"}]``, for columns of which no groups could be made.
+``on_synthetic``
+    One entry an arm and fraction whose classifiers judged the study's synthetic cohort (trained on real, tested on
+    synthetic): ``{"arm", "title", "fraction", "images", "scores"}``. Low scores there mean images that do not show what
+    their labels say, or that look like nothing in the real ones. Every image counts as a patient.
 ``fractions``
     One entry an arm that has several: ``{"arm", "title", "score", "points"}``; a point is ``{"fraction", "counts",
     "value", "low", "high", "difference"}``, of the primary score. The difference is from the baseline at the same
@@ -255,6 +259,7 @@ def summarise(
         "comparisons": compared,
         "verdict": {"sentences": [text for entry in compared for text in entry["sentences"]], "notes": notes},
         "subgroups": _subgroups(study, arms, weights[:_BAND_REPLICATES], kind),
+        "on_synthetic": _on_synthetic(study, arms, replicates, seed),
         "fractions": _fractions(arms, baseline, primary),
         "flips": [_flips(study, arm, reference, kind) for arm, reference in pairs],
     }
@@ -360,6 +365,32 @@ def _estimate(interval: Interval, place: int | tuple[()] = ()) -> dict[str, Any]
         "high": interval.high[place],
         "undefined_share": interval.undefined_share[place],
     }
+
+
+def _on_synthetic(study: Study, arms: Sequence[_Arm], replicates: int, seed: int) -> list[dict[str, Any]]:
+    """Return the scores of real-trained classifiers on synthetic images."""
+    cohort = study.synthetic
+    if cohort is None:
+        return []
+    entries = []
+    for arm in arms:
+        asked = [
+            (run, limits) for run, limits in zip(arm.runs, arm.thresholds, strict=True) if run.synthetic is not None
+        ]
+        if not asked:
+            continue
+        block = summarise_runs(
+            cohort.labels,
+            cohort.files,
+            spec=study.labels,
+            probabilities=[run.synthetic for run, _ in asked if run.synthetic is not None],
+            thresholds=[limits for _, limits in asked],
+            replicates=replicates,
+            seed=seed,
+        )
+        names = {"arm": arm.name, "title": arm.title, "fraction": arm.fraction}
+        entries.append({**names, "images": len(cohort), "scores": block["scores"]})
+    return entries
 
 
 def _result(arm: _Arm, block: Mapping[str, Any]) -> dict[str, Any]:

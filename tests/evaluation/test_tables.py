@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medgan.evaluation.tables import as_markdown, as_table
+from medgan.evaluation.tables import as_table
 
 
 def _estimate(value: float | None, low: float | None = None, high: float | None = None) -> dict[str, Any]:
@@ -77,25 +77,3 @@ def test_the_table_has_a_row_an_arm_and_fraction() -> None:
     assert np.isnan(table["precision"][0])
     assert table["synthetic_images"].isna().all()
     assert "real | images,0.25,3,100.0,,40.0,0.9,0.85,0.93,,,\n" in table.to_csv(index=False)
-
-
-def test_markdown_for_a_paper() -> None:
-    assert as_markdown(_summary()) == (
-        "Test cohort: 312 images of 150 patients. Values are means over the seeds with 95 % intervals.\n"
-        "\n"
-        "| Training images | Real data | Seeds | AUROC | Precision |\n"
-        "| --- | --- | --- | --- | --- |\n"
-        "| real \\| images | 25 % | 3 | 0.900 (0.850 to 0.930) | – |\n"
-        "| synthetic | 100 % | 1 | 0.800 | 0.750 (0.700 to 0.800) |\n"
-        "| No images: shares of the classes |  |  | 0.500 | – |\n"
-        "\n"
-        "| Comparison | Difference in AUROC | p | p (Holm) |\n"
-        "| --- | --- | --- | --- |\n"
-        "| synthetic − real | −0.100 (−0.150 to −0.050) | 0.0100 | 0.0200 |\n"
-        "| mixed − real | – | – | – |\n"
-        "\n"
-        "- One.\n"
-        "- Two.\n"
-        "\n"
-        "- Note.\n"
-    )
