@@ -128,7 +128,7 @@ def evaluate(
     if folds is not None:
         if protocol != "study" or len(models) != 1 or not is_run(models[0]) or splits or test_set or data:
             raise click.UsageError(
-                "--cv repeats the training of one run: give one --model that is a run folder, and no --protocol report, "
+                "--cv repeats the training of one run: give one --model that is a run folder and no --protocol report, "
                 "no --splits, no --test-set and no options of the data."
             )
         _cross_validate(
