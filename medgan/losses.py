@@ -19,8 +19,15 @@ __all__ = [
     "l2_penalty",
     "label_loss",
     "least_squares",
+    "lecam",
     "non_saturating_discriminator",
     "non_saturating_generator",
+    "one_centred_gradient_penalty",
+    "relativistic_discriminator",
+    "relativistic_generator",
+    "wasserstein_discriminator",
+    "wasserstein_generator",
+    "zero_centred_gradient_penalty",
 ]
 
 
@@ -71,20 +78,27 @@ def hinge_generator(fake: Tensor) -> Tensor:
     return -fake.float().mean()
 
 
-def non_saturating_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+def non_saturating_discriminator(real: Tensor, fake: Tensor, *, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of the discriminator on logits, ``E[softplus(−D(x))] + E[softplus(D(G(z)))]``.
+
+    With one-sided label smoothing s a real image is real with probability 1 − s only, and the first term becomes
+    ``(1 − s) E[softplus(−D(x))] + s E[softplus(D(x))]``: beyond logit((1 − s) / s) more certainty costs.
 
     Args:
         real: Realness of real images, shape ``(N,)``.
         fake: Realness of generated images, shape ``(M,)``.
+        smoothing: The s above, in [0, 1].
 
     Returns:
         Scalar, at least 0; 2 log 2 when the discriminator says 0 of everything.
 
     References:
-        Goodfellow et al., 2014, arXiv:1406.2661.
+        Goodfellow et al., 2014, arXiv:1406.2661; Salimans et al., 2016, arXiv:1606.03498 (smoothing).
     """
-    return F.softplus(-real.float()).mean() + F.softplus(fake.float()).mean()
+    on_real = F.softplus(-real.float()).mean()
+    if smoothing:
+        on_real = (1 - smoothing) * on_real + smoothing * F.softplus(real.float()).mean()
+    return on_real + F.softplus(fake.float()).mean()
 
 
 def non_saturating_generator(fake: Tensor) -> Tensor:
@@ -100,6 +114,135 @@ def non_saturating_generator(fake: Tensor) -> Tensor:
         Goodfellow et al., 2014, arXiv:1406.2661.
     """
     return F.softplus(-fake.float()).mean()
+
+
+def wasserstein_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Negative estimate of the Wasserstein distance, ``E[D(G(z))] − E[D(x)]``.
+
+    It is one only for a critic whose slope is bounded, by `one_centred_gradient_penalty` or spectral normalisation;
+    without a bound it falls for ever.
+
+    Args:
+        real: Realness of real images, shape ``(N,)``.
+        fake: Realness of generated images, shape ``(M,)``.
+
+    Returns:
+        Scalar, unbounded.
+
+    References:
+        Arjovsky et al., 2017, arXiv:1701.07875.
+    """
+    return fake.float().mean() - real.float().mean()
+
+
+def wasserstein_generator(fake: Tensor) -> Tensor:
+    """Loss of the generator against a Wasserstein critic, ``−E[D(G(z))]``.
+
+    Args:
+        fake: Realness of generated images, shape ``(N,)``.
+
+    Returns:
+        Scalar, unbounded.
+
+    References:
+        Arjovsky et al., 2017, arXiv:1701.07875.
+    """
+    return -fake.float().mean()
+
+
+def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Relativistic loss on pairs, ``E[softplus(−(D(x) − D(G(z))))]``: the real one should look more real.
+
+    Args:
+        real: Realness of real images, shape ``(N,)``.
+        fake: Realness of the generated image of each pair, shape ``(N,)``; best of the same label.
+
+    Returns:
+        Scalar, at least 0; log 2 when both halves look alike.
+
+    References:
+        Jolicoeur-Martineau, 2018, arXiv:1807.00734; Huang et al., 2024, arXiv:2501.05441.
+    """
+    return F.softplus(fake.float() - real.float()).mean()
+
+
+def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
+    """Relativistic loss of the generator, ``E[softplus(−(D(G(z)) − D(x)))]``.
+
+    Args:
+        real: Realness of real images, shape ``(N,)``.
+        fake: Realness of the generated image of each pair, shape ``(N,)``.
+
+    Returns:
+        Scalar, at least 0; log 2 when both halves look alike.
+
+    References:
+        As `relativistic_discriminator`.
+    """
+    return F.softplus(real.float() - fake.float()).mean()
+
+
+def lecam(real: Tensor, fake: Tensor, *, real_anchor: Tensor, fake_anchor: Tensor) -> Tensor:
+    """LeCam regulariser, ``E[max(0, D(x) − α_F)²] + E[max(0, α_R − D(G(z)))²]``.
+
+    Each half is drawn towards where the other one was of late, which bounds how far the discriminator can tell a small
+    data set's images from generated ones.
+
+    Args:
+        real: Realness of real images, shape ``(N,)``.
+        fake: Realness of generated images, shape ``(M,)``.
+        real_anchor: α_R, running mean of the realness of real images, a scalar without a gradient.
+        fake_anchor: α_F, the same of generated images.
+
+    Returns:
+        Scalar, at least 0.
+
+    References:
+        Tseng et al., 2021, arXiv:2104.03310; the one-sided squares are those of the authors' code.
+    """
+    on_real = F.relu(real.float() - fake_anchor).square().mean()
+    return on_real + F.relu(real_anchor - fake.float()).square().mean()
+
+
+def zero_centred_gradient_penalty(realness: Tensor, images: Tensor) -> Tensor:
+    """Mean squared slope of the realness, ``E[‖∇D(x)‖²]``, the norm over all pixels of an image.
+
+    Half of it, times a weight γ, is R1 on real images and R2 on generated ones. Compute the realness in float32.
+
+    Args:
+        realness: Shape ``(N,)``, computed from `images`; each entry from its own image.
+        images: Shape ``(N, ...)``, with ``requires_grad``.
+
+    Returns:
+        Scalar, at least 0, with a graph: its gradient is a second derivative of the discriminator.
+
+    References:
+        Mescheder et al., 2018, arXiv:1801.04406.
+    """
+    return _slopes(realness, images).square().sum(dim=1).mean()
+
+
+def one_centred_gradient_penalty(realness: Tensor, images: Tensor) -> Tensor:
+    """Mean squared distance of the slope of the realness from 1, ``E[(‖∇D(x)‖ − 1)²]`` (WGAN-GP).
+
+    Args:
+        realness: Shape ``(N,)``, computed from `images`; each entry from its own image, hence no batch normalisation.
+        images: Shape ``(N, ...)``, with ``requires_grad``: points between real and generated images.
+
+    Returns:
+        Scalar, at least 0, with a graph: its gradient is a second derivative of the discriminator.
+
+    References:
+        Gulrajani et al., 2017, arXiv:1704.00028.
+    """
+    norms: Tensor = torch.linalg.vector_norm(_slopes(realness, images), dim=1)
+    return (norms - 1).square().mean()
+
+
+def _slopes(realness: Tensor, images: Tensor) -> Tensor:
+    """Gradient of the realness of each image with respect to its pixels, ``(N, pixels)``, float32."""
+    slopes: Tensor = torch.autograd.grad(realness.float().sum(), images, create_graph=True)[0]
+    return slopes.flatten(1).float()
 
 
 def l2_penalty(weights: Iterable[Tensor], scale: float) -> Tensor:

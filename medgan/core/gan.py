@@ -14,13 +14,20 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
-from medgan.augment import DiffAugment
+from medgan.augment import policy_names
 from medgan.core.config import ClassSampling, GANConfig
 from medgan.core.networks import Discriminator, Generator
 from medgan.core.randomness import seeded
 from medgan.core.saving import read_model, write_model
 from medgan.core.spec import Batch, DataSpec, LabelKind
-from medgan.core.trainer import Callback, Trainer, make_accelerator, memory_format
+from medgan.core.trainer import (
+    AdversarialTrainer,
+    Callback,
+    Trainer,
+    make_accelerator,
+    make_augmentation,
+    memory_format,
+)
 from medgan.errors import CheckpointError, ConfigError, DataError, nearest
 
 __all__ = ["GAN", "TrainingData"]
@@ -165,7 +172,15 @@ class GAN(ABC):
         if len(data.size) not in cls.spatial_dims:
             wanted = " or ".join(str(number) for number in cls.spatial_dims)
             raise ConfigError(f"{cls.name} makes images of {wanted} dimensions, but the data's size is {data.size}.")
-        DiffAugment(config.augment, config.augment_probability)
+        make_augmentation(config)
+        if data.channels == 1 and "saturation" in policy_names(config.augment):
+            raise ConfigError(
+                f"--augment {config.augment} changes the saturation of colours, but the images are grey. Type "
+                "--augment xray, ct or mri, for example."
+            )
+        if not issubclass(cls.Trainer, AdversarialTrainer):
+            because = f"{cls.name} has a training step of its own, without stabilisers. Leave it out."
+            config._refuse("gradient_penalty", "lecam_weight", "ada_target", because=because)
         if data.labels is None and cls.needs_labels:
             raise ConfigError(f"{cls.name} needs labels, but the data has none. Sort the images into class folders.")
         if data.labels is not None and data.labels.kind not in cls.label_kinds:
@@ -217,6 +232,7 @@ class GAN(ABC):
         dataset: TrainingData,
         *,
         steps: int,
+        total_steps: int | None = None,
         callbacks: Sequence[Callback] = (),
         device: str = "auto",
         precision: str = "fp32",
@@ -226,6 +242,7 @@ class GAN(ABC):
         Args:
             dataset: The training images.
             steps: Generator steps to do, beyond those done already.
+            total_steps: Length of the whole training, where `steps` is a part of it; see `Trainer.fit`.
             callbacks: Told of every step.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``; only for the first call.
             precision: ``fp32``, ``bf16`` or ``fp16``; only for the first call.
@@ -234,6 +251,7 @@ class GAN(ABC):
             This model.
 
         Raises:
+            ConfigError: If the learning rates fall, and the training does not fit `total_steps`.
             DataError: If the data set is not of this model's kind.
             TrainingDivergedError: If a loss becomes NaN or infinite.
         """
@@ -251,7 +269,7 @@ class GAN(ABC):
             rank=trainer.accelerator.process_index,
             world_size=trainer.accelerator.num_processes,
         )
-        trainer.fit(batches, steps, callbacks)
+        trainer.fit(batches, steps, callbacks, total_steps=total_steps)
         return self
 
     def sample(

@@ -94,7 +94,7 @@ def save_image(picture: Image.Image, path: str | Path) -> None:
 
 
 def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw every loss term over the images seen.
+    """Draw every loss term over the images seen; not those of single classes.
 
     Args:
         rows: Lines of ``metrics.jsonl``.
@@ -106,7 +106,7 @@ def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    terms = sorted({key for row in rows for key in row if "/" in key}, key=lambda key: key.split("/")[::-1])
+    terms = sorted({key for row in rows for key in row if key.count("/") == 1}, key=lambda key: key.split("/")[::-1])
     kinds = list(dict.fromkeys(key.split("/", 1)[1] for key in terms))
     figure = Figure(figsize=(7, 2.6 * max(1, len(kinds))), layout="constrained")
     FigureCanvasAgg(figure)

@@ -81,7 +81,7 @@ def reading_progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def _describe(row: dict[str, Any], steps: int) -> str:
-    """Return speed, time left and losses in words."""
+    """Return speed, time left and losses in words; the figures of single classes are for the file."""
     speed = row["images_per_second"]
     left = (steps - row["step"]) * row["images"] / max(row["step"], 1) / max(speed, 1e-9)
     minutes, seconds = divmod(round(left), 60)
@@ -89,6 +89,6 @@ def _describe(row: dict[str, Any], steps: int) -> str:
     clock = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
     losses = "  ".join(
         f"{network[0].upper()} {term} {value:.3f}"
-        for (network, term), value in ((key.split("/", 1), value) for key, value in row.items() if "/" in key)
+        for (network, term), value in ((key.split("/"), value) for key, value in row.items() if key.count("/") == 1)
     )
     return f"{speed:.0f} images/s  {clock} left  {losses}"
