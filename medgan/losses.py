@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
+    "D2DCE_TEMPERATURE",
+    "adc",
+    "data_to_data_cross_entropy",
     "hinge_discriminator",
     "hinge_generator",
     "l2_penalty",
@@ -29,6 +32,9 @@ __all__ = [
     "wasserstein_generator",
     "zero_centred_gradient_penalty",
 ]
+
+D2DCE_TEMPERATURE = 0.5
+"""Temperature of `data_to_data_cross_entropy`, as its authors have it."""
 
 
 def least_squares(realness: Tensor, target: float) -> Tensor:
@@ -259,7 +265,11 @@ def l2_penalty(weights: Iterable[Tensor], scale: float) -> Tensor:
 
 
 def label_loss(
-    logits: Tensor, labels: Tensor, kind: Literal["categorical", "ordinal", "multilabel", "continuous"]
+    logits: Tensor,
+    labels: Tensor,
+    kind: Literal["categorical", "ordinal", "multilabel", "continuous"],
+    *,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """Loss of an auxiliary head that has to say the label, its mean over all that is known.
 
@@ -271,15 +281,90 @@ def label_loss(
         labels: As in `medgan.core.Batch`. NaN in those of shape ``(N, K)`` means that an entry is not
             known: it counts neither in the sum nor in the number.
         kind: What the labels are, as in `medgan.core.LabelSpec`.
+        reduction: ``mean``, or ``none`` for the loss of each image; its mean over what is known of it.
 
     Returns:
-        Scalar, at least 0; 0, with a gradient of zeros, if nothing is known.
+        Scalar, or shape ``(N,)``, at least 0; 0, with a gradient of zeros, if nothing is known.
     """
     logits = logits.float()
     if kind in ("categorical", "ordinal"):
-        return F.cross_entropy(logits, labels)
+        return F.cross_entropy(logits, labels, reduction=reduction)
     known = ~labels.isnan()
     # Filled before the loss: the gradient of NaN is NaN even where it is multiplied by zero.
     targets = labels.float().where(known, 0)
     loss = F.binary_cross_entropy_with_logits if kind == "multilabel" else F.mse_loss
-    return (loss(logits, targets, reduction="none") * known).sum() / known.sum().clamp(min=1)
+    return _mean_of_known(loss(logits, targets, reduction="none"), known, reduction)
+
+
+def adc(logits: Tensor, labels: Tensor, *, generated: bool, reduction: Literal["mean", "none"] = "mean") -> Tensor:
+    """Cross-entropy of a classifier that tells labels and, in the same softmax, real from generated images (ADC).
+
+    Of classes, ``−log C(y⁺|x)`` for real images and ``−log C(y⁻|x)`` for generated ones, over the 2K classes y⁺ and y⁻.
+    Of findings the same for each of them, over its 4 combinations of absent or present, real or generated.
+
+    Args:
+        logits: Unnormalised; of classes ``(N, 2, K)``, first the real ones; of findings ``(N, 2, 2, K)``: real or
+            generated, then absent or present.
+        labels: Class indices ``(N,)``; or findings ``(N, K)``, 0 or 1, or NaN where not known.
+        generated: Whether to take the images as generated.
+        reduction: ``mean``, or ``none`` for the loss of each image; its mean over what is known of it.
+
+    Returns:
+        Scalar, or shape ``(N,)``, at least 0.
+
+    References:
+        Hou et al., 2021, arXiv:2107.10060.
+    """
+    logits = logits.float()
+    if logits.ndim == 3:
+        return F.cross_entropy(logits.flatten(1), labels + generated * logits.shape[2], reduction=reduction)
+    known = ~labels.isnan()
+    targets = labels.where(known, 0).round().long() + 2 * generated
+    entropy = F.cross_entropy(logits.flatten(1, 2), targets, reduction="none")
+    return _mean_of_known(entropy, known, reduction)
+
+
+def data_to_data_cross_entropy(
+    embeddings: Tensor,
+    proxies: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = D2DCE_TEMPERATURE,
+    margin: float = 0.98,
+    reduction: Literal["mean", "none"] = "mean",
+) -> Tensor:
+    """Data-to-data cross-entropy of a batch (D2D-CE).
+
+    With unit vectors f and proxies v, τ the temperature, m the margin, [·]₋ = min(0, ·) and [·]₊ = max(0, ·)::
+
+        −log( exp([f·v_y − m]₋ / τ) / ( exp([f·v_y − m]₋ / τ) + Σ exp([f·fⱼ − (1 − m)]₊ / τ) ) )
+
+    the sum over the batch's images j of other classes; 0 where there is none.
+
+    Args:
+        embeddings: Shape ``(N, E)``, of any length; they are normalised here.
+        proxies: Shape ``(K, E)``, likewise.
+        labels: Class indices, shape ``(N,)``.
+        temperature: τ.
+        margin: m of the proxies; that of the images is 1 − m.
+        reduction: ``mean``, or ``none`` for the loss of each image.
+
+    Returns:
+        Scalar, or shape ``(N,)``, at least 0.
+
+    References:
+        Kang et al., 2021, arXiv:2111.01118.
+    """
+    units, centres = F.normalize(embeddings.float()), F.normalize(proxies.float())
+    near = ((units * centres[labels]).sum(dim=1, keepdim=True) - margin).clamp(max=0) / temperature
+    others = (units @ units.T - (1 - margin)).clamp(min=0) / temperature
+    others = others.masked_fill(labels.unsqueeze(1) == labels, -torch.inf)
+    entropy = torch.cat([near, others], dim=1).logsumexp(dim=1) - near.squeeze(1)
+    return entropy.mean() if reduction == "mean" else entropy
+
+
+def _mean_of_known(values: Tensor, known: Tensor, reduction: Literal["mean", "none"]) -> Tensor:
+    """Mean of the values ``(N, K)`` that are known, over all of them or over those of each image."""
+    if reduction == "none":
+        return (values * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
+    return (values * known).sum() / known.sum().clamp(min=1)

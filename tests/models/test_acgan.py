@@ -409,7 +409,7 @@ def test_uniform_labels_are_for_classes(labels: LabelSpec) -> None:
 # ------------------------------------------------------------------------------------------ modern
 
 
-SMALL = {"generator_width": 2, "discriminator_width": 2, "latent_dim": 8, "batch_size": 4}
+SMALL = {"generator_width": 2, "discriminator_width": 2, "latent_dim": 8, "batch_size": 4, "minibatch_std": 4}
 
 
 def test_modern_is_the_default() -> None:
