@@ -39,8 +39,9 @@ _BLOCK = 16
 
 _SEEDS = 2**32  # torch's generator on the CPU looks at no more than 32 bits of a seed
 
-# Class names or indices, or a tensor of labels; None for all classes in turn.
-Labels = str | int | Sequence[str] | Sequence[int] | Tensor | None
+# As `LabelSpec.encode` takes them, or class indices, or a tensor of labels; None for all classes in turn.
+_Label = str | Mapping[str, float]
+Labels = _Label | int | Sequence[_Label] | Sequence[int] | Tensor | None
 
 _AnyTrainer = Trainer[Any]  # inside the class the name means its attribute
 
@@ -285,7 +286,8 @@ class GAN(ABC):
         Args:
             n: Number of images.
             labels: A class name or index for all, several names taken in turn, one index for each
-                image, a tensor of labels as in `Batch`, or None for all classes in turn.
+                image, a tensor of labels as in `Batch`, or None for all classes in turn. In place of a
+                name, values by name as in `LabelSpec.encode`: ``{"Effusion": 1, "Edema": 0}``.
             seed: Seed of the first image; the next ones have the seeds after it. A seed and a label
                 make the same image whatever else is sampled.
             truncation: Below 1 for more typical and less varied images; see `Generator.truncate`.
@@ -367,8 +369,8 @@ class GAN(ABC):
             if labels is not None:
                 raise ConfigError(f"This model was trained without labels, but labels={labels!r} was given.")
             return None
-        names: list[str] = list(spec.names)
-        if isinstance(labels, str):
+        names: list[_Label] = list(spec.names)
+        if isinstance(labels, str | Mapping):
             names = [labels]
         elif isinstance(labels, int):
             labels = torch.full((n,), labels)
@@ -376,7 +378,7 @@ class GAN(ABC):
             items: list[Any] = list(labels)
             if items and all(isinstance(item, Integral) for item in items):
                 labels = torch.tensor([int(item) for item in items])
-            elif all(isinstance(item, str) for item in items):
+            elif all(isinstance(item, str | Mapping) for item in items):
                 names = items
             else:
                 raise ConfigError(f"Labels must be names, or an integer for each image, got {labels!r}.")
@@ -393,13 +395,10 @@ class GAN(ABC):
             if n and not 0 <= labels.min() <= labels.max() < len(spec):
                 raise ConfigError(f"Labels must be 0 to {len(spec) - 1}, got {labels.min()} to {labels.max()}.")
             return labels.long().cpu()
-        indices = torch.tensor([spec.index(name) for name in names])
-        if not len(indices):
+        if not names:
             raise ConfigError(f"No label was given. Known: {', '.join(spec.names)}.")
-        indices = indices[torch.arange(n) % len(indices)]
-        if spec.kind in ("categorical", "ordinal"):
-            return indices
-        return torch.nn.functional.one_hot(indices, len(spec)).float()
+        encoded = torch.tensor([spec.encode(name) for name in names])
+        return encoded[torch.arange(n) % len(names)]
 
     def save(self, folder: str | Path) -> Path:
         """Write the model: ``model.safetensors``, ``model.json`` and a model card ``README.md``.
