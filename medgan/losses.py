@@ -220,7 +220,7 @@ def zero_centred_gradient_penalty(realness: Tensor, images: Tensor) -> Tensor:
         images: Shape ``(N, ...)``, with ``requires_grad``.
 
     Returns:
-        Scalar, at least 0, with a graph: its gradient is a second derivative of the discriminator.
+        Scalar, at least 0. It has a graph, and its gradient is a second derivative of the discriminator.
 
     References:
         Mescheder et al., 2018, arXiv:1801.04406.
@@ -236,7 +236,7 @@ def one_centred_gradient_penalty(realness: Tensor, images: Tensor) -> Tensor:
         images: Shape ``(N, ...)``, with ``requires_grad``: points between real and generated images.
 
     Returns:
-        Scalar, at least 0, with a graph: its gradient is a second derivative of the discriminator.
+        Scalar, at least 0. It has a graph, and its gradient is a second derivative of the discriminator.
 
     References:
         Gulrajani et al., 2017, arXiv:1704.00028.

@@ -21,8 +21,8 @@ _MISSING = dataclasses.MISSING
 # How often each class is drawn: as it is, in proportion to the root of its size, or equally often.
 ClassSampling = Literal["natural", "sqrt", "uniform"]
 
-# What of the discriminator's slope is penalised, and where; see `AdversarialTrainer.gradient_penalty`.
 GradientPenalty = Literal["none", "r1", "r2", "r1r2", "wgan-gp"]
+"""Where the discriminator's slope is penalised; see `AdversarialTrainer.gradient_penalty`."""
 
 
 @dataclass(frozen=True)

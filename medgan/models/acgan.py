@@ -584,6 +584,9 @@ _TINY = ACGANConfig(batch_size=8, latent_dim=16, generator_width=4, discriminato
 class ACGAN(GAN):
     """Auxiliary-classifier GAN: the discriminator also names the label, the generator has to show it.
 
+    How it does so is the option ``head``: a linear one, one of `medgan.models.heads`, or none, where the
+    label counts in the realness alone.
+
     Images or volumes, without labels or with labels of any kind. Ordinal labels are learnt as classes,
     without their order. Continuous labels are used as they are: scale them to a mean near 0 and a
     spread near 1, or they drown all else in a condition. What is not known of a label (NaN in a
