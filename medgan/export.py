@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -55,9 +56,11 @@ def write_samples(
         gan: The model.
         out: Folder to create.
         seeds: Seed of each image.
-        labels: Class names, taken in turn; None for all classes.
+        labels: Class names, or values such as ``Effusion=1,Edema=0`` (see `LabelSpec.encode`), taken in turn; None for
+            all classes.
         truncation: As in `GAN.sample`.
-        form: ``png`` or ``dicom``, with ``samples.csv`` (file, label, seed) beside the class folders; or ``npz``,
+        form: ``png`` or ``dicom``, with ``samples.csv`` beside the class folders, a manifest with the columns path,
+            label (or, of findings and quantities, ``label:NAME`` for each) and seed; or ``npz``,
             ``samples.npz`` with ``train_images``, ``train_labels``, ``label_names``, ``seeds`` and ``comment``. DICOM
             files are Secondary Capture images; see `medgan.data.dicom_writer`.
         bits: Bits per sample, 8 or 16; 16 for DICOM only. From -1 to 1 the images fill 0 to 255 or 0 to 65535. More
@@ -158,7 +161,7 @@ def _write_pictures(
     suffix = "png" if form == "png" else "dcm"
     with (folder / _TABLE).open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
-        table.writerow(["file", "label", "seed"])
+        table.writerow(["path", *_label_columns(gan.data), "seed"])
         position = 0
         for batch in batches:
             for row, array in enumerate(to_uint8(batch.images) if bits == 8 else to_uint16(batch.images)):
@@ -173,8 +176,27 @@ def _write_pictures(
                     picture.save(folder / file, pnginfo=note)
                 else:
                     write_dicom(folder / file, array, label=label, seed=seed, model=model)
-                table.writerow([file, label, seed])
+                table.writerow([file, *_label_cells(gan.data, batch, row), seed])
                 position += 1
+
+
+def _label_columns(data: DataSpec) -> list[str]:
+    """Return the names of the table's columns for the labels, as a manifest has them."""
+    if data.labels is None:
+        return []
+    if data.labels.kind in ("categorical", "ordinal"):
+        return ["label"]
+    return [f"label:{name}" for name in data.labels.names]
+
+
+def _label_cells(data: DataSpec, batch: Batch, row: int) -> list[str]:
+    """Return an image's label in these columns; empty where it is not known."""
+    if batch.labels is None or data.labels is None:
+        return []
+    value = batch.labels[row]
+    if value.ndim == 0:
+        return [data.labels.names[int(value)]]
+    return ["" if math.isnan(number) else f"{number:.9g}" for number in value.tolist()]
 
 
 def _label(data: DataSpec, batch: Batch, row: int, names: Sequence[str]) -> tuple[str, str]:

@@ -135,7 +135,7 @@ def write_mixture(
         mark = f"{model} sha256:{made_by['weights_sha256'][:12]}"
         with (aside / "synthetic" / "samples.csv").open(newline="", encoding="utf-8") as stream:
             for made in csv.DictReader(stream):
-                path = f"synthetic/{made['file']}"
+                path = f"synthetic/{made['path']}"
                 marks = {"split": "train", "origin": "synthetic", "model": mark, "seed": made["seed"]}
                 rows.append({"path": path, "label": made["label"], **marks})
         with (aside / "manifest.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:

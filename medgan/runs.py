@@ -417,7 +417,7 @@ class Run:
                     log.report = stack.enter_context(make_progress(steps, trainer.step))
                     callbacks = [log, grid, checkpoint, stop]
                 try:
-                    gan.fit(dataset, steps=steps - trainer.step, callbacks=callbacks)
+                    gan.fit(dataset, steps=steps - trainer.step, total_steps=steps, callbacks=callbacks)
                 except BaseException as reason:
                     if isinstance(reason, TrainingStopped):
                         checkpoint.write(trainer)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from medgan.augment import DiffAugment
+from medgan.augment import POLICY_SETS, AdaptiveAugment, DiffAugment, policy_names
 from medgan.errors import ConfigError
 
 ALL = "brightness,contrast,translation,cutout"
+COLOUR = f"{ALL},saturation,flip"
 SIZES = [(32,), (24, 32), (16, 8, 24)]
 
 
@@ -29,10 +30,63 @@ def test_none_changes_nothing() -> None:
     assert repr(DiffAugment(ALL)) == f"DiffAugment({ALL}, probability=1)"
 
 
-@pytest.mark.parametrize("policy", ["flip", "", "brightness,", "Brightness", "none,cutout"])
+@pytest.mark.parametrize("policy", ["rotation", "", "brightness,", "Brightness", "none,cutout"])
 def test_unknown_policies_are_refused(policy: str) -> None:
-    with pytest.raises(ConfigError, match=r"is unknown. .*brightness, contrast, cutout, none, translation"):
+    known = "brightness, contrast, ct, cutout, flip, mri, none, rgb, saturation, translation, xray"
+    with pytest.raises(ConfigError, match=rf"is unknown. .*{known}"):
         DiffAugment(policy)
+
+
+@pytest.mark.parametrize(
+    ("policy", "named"), [("cutout,cutout", "cutout"), ("xray,contrast", "contrast"), ("ct,mri", "translation")]
+)
+def test_repeated_policies_are_refused(policy: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=f"holds {named} twice. Name it once: "):
+        DiffAugment(policy)
+
+
+def test_sets_of_the_modalities() -> None:
+    assert policy_names("none") == ()
+    assert policy_names("xray") == policy_names("brightness,contrast,translation,cutout")
+    assert policy_names("ct, brightness") == ("translation", "cutout", "brightness")
+    assert set(POLICY_SETS) == {"xray", "ct", "mri", "rgb"}
+    for name, policies in POLICY_SETS.items():
+        assert "flip" not in policies, name
+        assert policy_names(f"{name},flip") == (*policies, "flip")
+    # Hounsfield units mean something.
+    assert not {"brightness", "contrast"} & set(POLICY_SETS["ct"])
+    assert [name for name in POLICY_SETS if "saturation" in POLICY_SETS[name]] == ["rgb"]
+
+
+@pytest.mark.parametrize("name", list(POLICY_SETS))
+def test_a_set_is_the_chain_of_its_policies(name: str) -> None:
+    images = noise(4, 3, 16, 16)
+    results = []
+    for policy in (name, ",".join(POLICY_SETS[name])):
+        torch.manual_seed(1)
+        results.append(DiffAugment(policy, 0.7)(images))
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_flip_mirrors_half_of_the_images(size: tuple[int, ...]) -> None:
+    images = noise(1, 2, *size).repeat(400, *[1] * (1 + len(size)))
+    flipped = DiffAugment("flip")(images)
+    mirrored = images.flip(-1)
+    same = (flipped == images).flatten(1).all(1)
+    assert torch.equal(~same, (flipped == mirrored).flatten(1).all(1))
+    assert float(same.float().mean()) == pytest.approx(0.5, abs=0.08)
+
+
+def test_saturation_scales_the_channels_about_grey() -> None:
+    images = noise(1, 3, 16, 16).repeat(400, 1, 1, 1)
+    changed = DiffAugment("saturation")(images)
+    grey = images.mean(1, keepdim=True)
+    torch.testing.assert_close(changed.mean(1, keepdim=True), grey, atol=1e-5, rtol=0)
+    scale = ((changed - grey) * (images - grey)).flatten(1).sum(1) / (images - grey).square().flatten(1).sum(1)
+    torch.testing.assert_close(changed - grey, (images - grey) * scale.view(-1, 1, 1, 1), atol=1e-5, rtol=0)
+    assert 0 <= scale.min() < 0.05
+    assert 1.95 < scale.max() <= 2.0001
 
 
 def test_nearest_policy_is_suggested() -> None:
@@ -54,7 +108,7 @@ def test_any_dimension_and_channels(policy: str, channels: int, size: tuple[int,
     assert not torch.equal(distorted, images)
 
 
-@pytest.mark.parametrize("policy", [*ALL.split(","), ALL])
+@pytest.mark.parametrize("policy", [*COLOUR.split(","), COLOUR])
 @pytest.mark.parametrize("size", [(5,), (4, 6), (4, 3, 5)])
 def test_gradient_is_exact(policy: str, size: tuple[int, ...]) -> None:
     augment = DiffAugment(policy)
@@ -213,3 +267,64 @@ def test_probability_of_each_policy_is_drawn_by_itself() -> None:
 def test_probability_out_of_range(probability: float) -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):
         DiffAugment("cutout", probability=probability)
+
+
+# -------------------------------------------------------------------------------------------- adaptive
+
+
+def test_adaptive_probability_follows_the_signs() -> None:
+    """p moves by sign(r − target) · images / (kimg · 1000) once in four steps, r being the mean of the four."""
+    augment = AdaptiveAugment("cutout", 0.4, target=0.5, kimg=0.2, limit=0.5)
+    signs = [1.0, 1.0, -0.5, 0.6, 0.5, 0.5, 0.5, 0.5, 0.0, 0.4, 0.9, 0.6, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    expected, probability = [], 0.4
+    for step in range(1, len(signs) + 1):
+        if step % 4 == 0:
+            mean = sum(signs[step - 4 : step]) / 4
+            direction = (mean > 0.5) - (mean < 0.5)
+            probability = min(0.5, max(0.0, probability + direction * 4 * 8 / 200))
+        expected.append(probability)
+    found = []
+    for sign in signs:
+        augment.observe(torch.tensor(sign), 8)
+        found.append(float(augment.probability))
+    assert found == pytest.approx(expected)
+    assert {round(value, 6) for value in expected[3::4]} == {0.5, 0.34}
+    for _ in range(20):
+        augment.observe(torch.tensor(-1.0), 8)
+    assert float(augment.probability) == 0
+
+
+def test_adaptive_state_is_its_buffers() -> None:
+    one = AdaptiveAugment("brightness", 0.2, kimg=0.1)
+    for _ in range(6):
+        one.observe(torch.tensor(1.0), 10)
+    other = AdaptiveAugment("brightness", 0.2, kimg=0.1)
+    other.load_state_dict(one.state_dict())
+    for augment in (one, other):
+        for _ in range(2):
+            augment.observe(torch.tensor(1.0), 10)
+    assert float(one.probability) == float(other.probability) == pytest.approx(0.8)  # two moves of 0.4, and the limit
+
+
+def test_adaptive_augmentation_is_diffaugment_at_its_probability() -> None:
+    images = noise(16, 1, 8, 8)
+    results = []
+    for augment in (DiffAugment(ALL, 0.3), AdaptiveAugment(ALL, 0.3)):
+        torch.manual_seed(2)
+        results.append(augment(images))
+    assert torch.equal(*results)
+    assert repr(AdaptiveAugment("cutout")) == "AdaptiveAugment(cutout, probability=0, target=0.6, kimg=100, limit=0.8)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"policy": "none"}, "needs policies. Type for example --augment xray"),
+        ({"probability": 0.9}, "probability of 0.9, above its limit 0.8"),
+        ({"limit": 1.2}, "limit of 1.2"),
+        ({"kimg": 0.0}, "more than 0 thousand images"),
+    ],
+)
+def test_adaptive_arguments_out_of_range(arguments: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        AdaptiveAugment(**{"policy": "cutout", **arguments})

@@ -57,22 +57,54 @@ def test_class_names_stay_in_the_folder(tmp_path, names, form):
         return
     rows = table(out)
     assert [row["label"] for row in rows] == [*names, *names]
-    folders = {(out / row["file"]).resolve().parent for row in rows}
+    folders = {(out / row["path"]).resolve().parent for row in rows}
     assert len(folders) == 2
     assert {folder.parent for folder in folders} == {out.resolve()}
-    assert all((out / row["file"]).is_file() for row in rows)
+    assert all((out / row["path"]).is_file() for row in rows)
     assert open_dataset(out, size=32).spec.num_labels == 2
 
 
 def test_unlabelled(tmp_path):
     write_samples(make(None), tmp_path / "out", seeds=[4, 2], grid=True)
     rows = table(tmp_path / "out")
-    assert [(row["label"], row["seed"]) for row in rows] == [("", "4"), ("", "2")]
+    assert [list(row) for row in rows] == [["path", "seed"]] * 2
+    assert [row["seed"] for row in rows] == ["4", "2"]
     assert open_dataset(tmp_path / "out", size=32).labels is None
+    assert open_dataset(tmp_path / "out" / "samples.csv", size=32).labels is None
     assert (tmp_path / "out-grid.png").is_file()
     write_samples(make(None), tmp_path / "npz", seeds=[4, 2], form="npz")
     with np.load(tmp_path / "npz" / "samples.npz", allow_pickle=False) as arrays:
         assert sorted(arrays.files) == ["comment", "seeds", "train_images"]
+
+
+@pytest.mark.parametrize("form", ["png", "dicom"])
+@pytest.mark.parametrize("kind", ["categorical", "ordinal", "multilabel", "continuous"])
+def test_table_is_a_manifest_that_holds_the_labels(tmp_path, form, kind):
+    names = ("1", "2", "3") if kind == "ordinal" else ("Effusion", "Edema, mild", 'a "mass"')
+    gan = ACGAN(DataSpec(1, (32, 32), LabelSpec(names, kind)), preset="tiny")
+    labels = {
+        "categorical": ["Edema, mild", "Effusion", 'a "mass"'],
+        "ordinal": ["2", "severity=1", "3"],
+        "multilabel": ["Effusion=1", {"Effusion": 1, 'a "mass"': 1}, {"Edema, mild": float("nan")}],
+        "continuous": [{"Effusion": 64, "Edema, mild": -0.125, 'a "mass"': 1 / 3}, "Effusion=1e-7", "Effusion"],
+    }[kind]
+    out = write_samples(gan, tmp_path / "out", seeds=range(3), labels=labels, form=form)
+    options = {"multilabel": {"missing": "mask"}, "continuous": {"missing": "mask"}}.get(kind, {})
+    options |= {} if kind in ("categorical", "multilabel") else {"label_kind": kind}
+    dataset = open_dataset(out / "samples.csv", size=32, **options)
+    assert len(dataset) == 3
+    expected = gan.make_labels(3, labels)
+    assert dataset.spec.labels.kind == kind
+    order = [dataset.spec.labels.names.index(name) for name in names]
+    read = torch.as_tensor(dataset.labels)
+    read = read[:, order] if read.ndim == 2 else torch.tensor([order.index(int(value)) for value in read])
+    torch.testing.assert_close(read.to(expected), expected, rtol=1e-7, atol=0, equal_nan=True)
+    cells = table(out)[0]
+    assert [name for name in cells if name.startswith("label")] == (
+        ["label"] if kind in ("categorical", "ordinal") else [f"label:{name}" for name in names]
+    )
+    if kind == "multilabel":
+        assert [list(row.values())[1:4] for row in table(out)] == [["1", "0", "0"], ["1", "0", "1"], ["0", "", "0"]]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -85,10 +117,10 @@ def test_colour(tmp_path, form):
             written = arrays["train_images"]
     elif form == "dicom":
         written = np.stack(
-            [pydicom.dcmread(tmp_path / "out" / row["file"]).pixel_array for row in table(tmp_path / "out")]
+            [pydicom.dcmread(tmp_path / "out" / row["path"]).pixel_array for row in table(tmp_path / "out")]
         )
     else:
-        written = np.stack([np.asarray(Image.open(tmp_path / "out" / row["file"])) for row in table(tmp_path / "out")])
+        written = np.stack([np.asarray(Image.open(tmp_path / "out" / row["path"])) for row in table(tmp_path / "out")])
     assert written.shape == (3, 32, 32, 3)
     assert np.abs(written - expected.numpy()).max() <= 0.5001
 
@@ -97,8 +129,8 @@ def test_colour(tmp_path, form):
 def test_same_label_and_seed_twice(tmp_path, form):
     write_samples(make(), tmp_path / "out", seeds=[7, 7], labels=["A"], form=form)
     rows = table(tmp_path / "out")
-    assert len({row["file"] for row in rows}) == 2
-    first, second = ((tmp_path / "out" / row["file"]).read_bytes() for row in rows)
+    assert len({row["path"] for row in rows}) == 2
+    first, second = ((tmp_path / "out" / row["path"]).read_bytes() for row in rows)
     assert first == second
 
 
@@ -204,10 +236,7 @@ def test_findings(tmp_path, monkeypatch):
 
     monkeypatch.setattr(gan, "sample_batches", batches)
     write_samples(gan, tmp_path / "png", seeds=range(2))
-    assert [json.loads(row["label"]) for row in table(tmp_path / "png")] == [
-        {"mass": 1.0, "cyst": 0.0},
-        {"mass": 1.0, "cyst": 1.0},
-    ]
+    assert [(row["label:mass"], row["label:cyst"]) for row in table(tmp_path / "png")] == [("1", "0"), ("1", "1")]
     write_samples(gan, tmp_path / "npz", seeds=range(2), form="npz")
     with np.load(tmp_path / "npz" / "samples.npz", allow_pickle=False) as arrays:
         assert arrays["train_labels"].tolist() == [[1, 0], [1, 1]]
@@ -239,9 +268,9 @@ def test_dicom_holds_the_images_of_the_model(tmp_path, bits):
     write_samples(gan, tmp_path / "out", seeds=range(4), form="dicom", bits=bits)
     images = gan.sample(4).images.double().numpy()[:, 0]
     for row, image in zip(table(tmp_path / "out"), images, strict=True):
-        written = pydicom.dcmread(tmp_path / "out" / row["file"])
+        written = pydicom.dcmread(tmp_path / "out" / row["path"])
         assert written.BitsStored == bits
-        assert row["file"].startswith(f"{row['label']}/synthetic-")
+        assert row["path"].startswith(f"{row['label']}/synthetic-")
         assert row["label"] in written.SeriesDescription
         assert f"Seed: {row['seed']}." in written.ContributingEquipmentSequence[0].ContributionDescription
         steps = 2**bits - 1
@@ -257,7 +286,7 @@ def test_values_beyond_the_range(tmp_path, monkeypatch, bits):
     write_samples(gan, tmp_path / "out", seeds=[0], form="dicom", bits=bits)
     (row,) = table(tmp_path / "out")
     most = 2**bits - 1
-    pixels = pydicom.dcmread(tmp_path / "out" / row["file"]).pixel_array
+    pixels = pydicom.dcmread(tmp_path / "out" / row["path"]).pixel_array
     assert pixels.tolist() == [[0, 0, 2 ** (bits - 1)], [most, most, 0]]
 
 

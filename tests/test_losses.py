@@ -39,10 +39,24 @@ def tensor(values: Any, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         (losses.non_saturating_discriminator, np.mean(softplus(-REAL)) + np.mean(softplus(FAKE))),
         (lambda r, f: losses.non_saturating_generator(f), np.mean(softplus(-FAKE))),
         (lambda r, f: losses.l2_penalty([r, f], 0.25), 0.25 * (np.sum(REAL**2) + np.sum(FAKE**2))),
+        (
+            lambda r, f: losses.non_saturating_discriminator(r, f, smoothing=0.1),
+            0.9 * np.mean(softplus(-REAL)) + 0.1 * np.mean(softplus(REAL)) + np.mean(softplus(FAKE)),
+        ),
+        (losses.wasserstein_discriminator, np.mean(FAKE) - np.mean(REAL)),
+        (lambda r, f: losses.wasserstein_generator(f), -np.mean(FAKE)),
+        (lambda r, f: losses.relativistic_discriminator(r[:5], f), np.mean(softplus(-(REAL[:5] - FAKE)))),
+        (lambda r, f: losses.relativistic_generator(r[:5], f), np.mean(softplus(-(FAKE - REAL[:5])))),
+        (
+            lambda r, f: losses.lecam(r, f, real_anchor=tensor(0.7), fake_anchor=tensor(-0.2)),
+            np.mean(np.maximum(0, REAL + 0.2) ** 2) + np.mean(np.maximum(0, 0.7 - FAKE) ** 2),
+        ),
     ],
     ids=[
         *("least squares real", "least squares fake", "hinge discriminator", "hinge generator"),
-        *("non-saturating discriminator", "non-saturating generator", "l2"),
+        *("non-saturating discriminator", "non-saturating generator", "l2", "smoothed"),
+        *("wasserstein discriminator", "wasserstein generator"),
+        *("relativistic discriminator", "relativistic generator", "lecam"),
     ],
 )
 def test_against_numpy(computed: Callable[..., torch.Tensor], expected: float) -> None:
@@ -133,3 +147,47 @@ def test_label_loss_pulls_at_what_is_known_only(kind: Any, labels: np.ndarray) -
     (gradient,) = torch.autograd.grad(nothing, logits)
     assert float(nothing.detach()) == 0
     assert torch.equal(gradient, torch.zeros(4, 3))
+
+
+def test_smoothing_stops_certainty() -> None:
+    """The loss on real images is least at logit(1 − s), and without smoothing at infinity."""
+    logits = torch.linspace(-5, 5, 201, requires_grad=True)
+    for smoothing in (0.1, 0.25):
+        values = [
+            float(losses.non_saturating_discriminator(x[None], x[None] * 0, smoothing=smoothing))
+            for x in logits.detach()
+        ]
+        expected = np.log((1 - smoothing) / smoothing)
+        assert float(logits[int(np.argmin(values))].detach()) == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (1, 2, 3)])
+def test_gradient_penalties_of_a_known_function(shape: tuple[int, ...]) -> None:
+    """D(x) = Σ sin(x): the slope is cos(x), and that of the penalties follows by hand."""
+    rng = np.random.default_rng(1)
+    points = rng.normal(0, 1, (4, *shape))
+    images = tensor(points).requires_grad_()
+    flat = points.reshape(4, -1)
+    squares = np.sum(np.cos(flat) ** 2, axis=1)
+    zero = losses.zero_centred_gradient_penalty(images.sin().flatten(1).sum(1), images)
+    assert zero.item() == pytest.approx(np.mean(squares), rel=1e-5)
+    (slope,) = torch.autograd.grad(zero, images)
+    np.testing.assert_allclose(slope.reshape(4, -1), -2 * np.cos(flat) * np.sin(flat) / 4, rtol=1e-4, atol=1e-6)
+    one = losses.one_centred_gradient_penalty(images.sin().flatten(1).sum(1), images)
+    norms = np.sqrt(squares)
+    assert one.item() == pytest.approx(np.mean((norms - 1) ** 2), rel=1e-5)
+    (slope,) = torch.autograd.grad(one, images)
+    factor = 2 * (norms - 1) / norms / 4
+    np.testing.assert_allclose(
+        slope.reshape(4, -1), -factor[:, None] * np.cos(flat) * np.sin(flat), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_slope_of_nothing_is_no_nan() -> None:
+    """A dead discriminator has the slope 0, where the norm has no derivative."""
+    images = torch.zeros(3, 4, requires_grad=True)
+    weight = torch.zeros(4, requires_grad=True)
+    penalty = losses.one_centred_gradient_penalty(images @ weight, images)
+    assert penalty.item() == 1
+    (gradient,) = torch.autograd.grad(penalty, weight)
+    assert torch.isfinite(gradient).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -45,7 +46,8 @@ def parse_seeds(text: str) -> list[int]:
     "--label",
     "labels",
     multiple=True,
-    help="Class to show; repeat it for several in turn.  [default: balanced over all classes]",
+    help="Class to show, or values such as Effusion=1,Edema=0 or severity=2; repeat it for several in turn.  "
+    "[default: balanced over all classes]",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the first image; the next have those after it.")
 @click.option("--seeds", help="Seeds such as 0-35 or 1,5,7-9, one image each.")
@@ -82,6 +84,8 @@ def sample(
 ) -> None:
     """Make images, in class folders, with a samples.csv: a data set in itself.
 
+    Findings and quantities are in samples.csv alone; it is a manifest, which --data reads.
+
     A seed and a label always give the same image of a model. Every file says that it is synthetic, and synthetic.json
     says where it comes from.
     """
@@ -108,5 +112,9 @@ def sample(
         device=device,
     )
     click.echo(f"{len(chosen):,} images: {written}")
+    spec = gan.data.labels
+    if form != "npz" and spec is not None and spec.kind in ("multilabel", "continuous"):
+        kind = " --label-kind continuous" if spec.kind == "continuous" else ""
+        click.echo(f"With their labels: medgan inspect {shlex.quote(str(written / 'samples.csv'))}{kind}")
     if grid:
         click.echo(f"Overview: {written.with_name(f'{written.name}-grid.png')}")

@@ -14,12 +14,15 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 
 from medgan.errors import ConfigError, nearest
 
-__all__ = ["ClassSampling", "Config", "GANConfig", "Option", "option"]
+__all__ = ["ClassSampling", "Config", "GANConfig", "GradientPenalty", "Option", "option"]
 
 _MISSING = dataclasses.MISSING
 
 # How often each class is drawn: as it is, in proportion to the root of its size, or equally often.
 ClassSampling = Literal["natural", "sqrt", "uniform"]
+
+GradientPenalty = Literal["none", "r1", "r2", "r1r2", "wgan-gp"]
+"""Where the discriminator's slope is penalised; see `AdversarialTrainer.gradient_penalty`."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,21 @@ class Config:
         """
         return dataclasses.replace(self, **self.check_names(values))
 
+    def _refuse(self, *names: str, because: str) -> None:
+        """Raise if one of some options has another value than its default, though nothing would read it.
+
+        Args:
+            *names: The options.
+            because: Why nothing would, and what to type, as the rest of a sentence.
+
+        Raises:
+            ConfigError: If so.
+        """
+        for item in self.options():
+            value = getattr(self, item.name)
+            if item.name in names and value != item.default:
+                raise ConfigError(f"--{item.name.replace('_', '-')} {value} acts on nothing: {because}")
+
 
 def _describe(owner: str, field: dataclasses.Field[Any], hint: Any) -> Option:
     """Turn a dataclass field and its resolved annotation into an `Option`."""
@@ -237,15 +255,51 @@ class GANConfig(Config):
     ema_rampup: float | None = option(
         0.05, "Limit the half-life to this share of the images seen so far, so that early weights are forgotten.", ge=0
     )
+    lr_decay: float = option(
+        0.0, "Share of the training, at its end, over which the learning rates fall linearly to 0.", ge=0, le=1
+    )
+    gradient_penalty: GradientPenalty = option(
+        "none", "Penalty on the discriminator's slope at real images, generated ones, both, or between them."
+    )
+    penalty_weight: float | None = option(
+        None, "Weight of the gradient penalty; 1 for r1, r2 and r1r2, 10 for wgan-gp if not given.", ge=0
+    )
+    penalty_every: int = option(
+        1, "Discriminator steps from one gradient penalty to the next, which then counts as many times.", ge=1
+    )
+    lecam_weight: float = option(
+        0.0, "Weight of LeCam, which draws real and fake realness to each other's running means; 0 turns it off.", ge=0
+    )
     augment: str = option(
-        "none", "Differentiable augmentation of real and fake images: none, or policies joined by commas."
+        "none",
+        "Differentiable augmentation of real and fake images: none, or policies or a modality joined by commas.",
     )
     augment_probability: float = option(
         1.0, "Chance of each augmentation to be applied to an image; lower keeps more variety.", ge=0, le=1
     )
+    ada_target: float | None = option(
+        None, "Mean sign of the realness of training images that the augmentation's chance is steered to (ADA).", le=1
+    )
+    ada_kimg: float = option(100.0, "Thousand images in which ADA can move the chance by 1.", ge=0.001)
+    ada_limit: float = option(0.8, "Largest chance that ADA sets.", ge=0, le=1)
     class_sampling: ClassSampling = option(
         "natural", "How often each class is drawn: as it is, in proportion to the root of its size, or equally often."
     )
+
+    def __post_init__(self) -> None:
+        """Check what concerns two options."""
+        super().__post_init__()
+        if self.gradient_penalty == "none":
+            because = "there is no gradient penalty. Add --gradient-penalty r1, for example."
+            self._refuse("penalty_weight", "penalty_every", because=because)
+        if self.ada_target is None:
+            because = "the chance of the augmentation is fixed. Add --ada-target 0.6, for example."
+            self._refuse("ada_kimg", "ada_limit", because=because)
+        elif self.augment == "none":
+            raise ConfigError(
+                f"--ada-target {self.ada_target:g} steers the augmentation, but there is none. Add --augment xray, for "
+                "example, or leave it out."
+            )
 
     @property
     def images_per_step(self) -> int:

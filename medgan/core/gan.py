@@ -14,13 +14,20 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
-from medgan.augment import DiffAugment
+from medgan.augment import policy_names
 from medgan.core.config import ClassSampling, GANConfig
 from medgan.core.networks import Discriminator, Generator
 from medgan.core.randomness import seeded
 from medgan.core.saving import read_model, write_model
 from medgan.core.spec import Batch, DataSpec, LabelKind
-from medgan.core.trainer import Callback, Trainer, make_accelerator, memory_format
+from medgan.core.trainer import (
+    AdversarialTrainer,
+    Callback,
+    Trainer,
+    make_accelerator,
+    make_augmentation,
+    memory_format,
+)
 from medgan.errors import CheckpointError, ConfigError, DataError, nearest
 
 __all__ = ["GAN", "TrainingData"]
@@ -32,8 +39,9 @@ _BLOCK = 16
 
 _SEEDS = 2**32  # torch's generator on the CPU looks at no more than 32 bits of a seed
 
-# Class names or indices, or a tensor of labels; None for all classes in turn.
-Labels = str | int | Sequence[str] | Sequence[int] | Tensor | None
+# As `LabelSpec.encode` takes them, or class indices, or a tensor of labels; None for all classes in turn.
+_Label = str | Mapping[str, float]
+Labels = _Label | int | Sequence[_Label] | Sequence[int] | Tensor | None
 
 _AnyTrainer = Trainer[Any]  # inside the class the name means its attribute
 
@@ -165,7 +173,15 @@ class GAN(ABC):
         if len(data.size) not in cls.spatial_dims:
             wanted = " or ".join(str(number) for number in cls.spatial_dims)
             raise ConfigError(f"{cls.name} makes images of {wanted} dimensions, but the data's size is {data.size}.")
-        DiffAugment(config.augment, config.augment_probability)
+        make_augmentation(config)
+        if data.channels == 1 and "saturation" in policy_names(config.augment):
+            raise ConfigError(
+                f"--augment {config.augment} changes the saturation of colours, but the images are grey. Type "
+                "--augment xray, ct or mri, for example."
+            )
+        if not issubclass(cls.Trainer, AdversarialTrainer):
+            because = f"{cls.name} has a training step of its own, without stabilisers. Leave it out."
+            config._refuse("gradient_penalty", "lecam_weight", "ada_target", because=because)
         if data.labels is None and cls.needs_labels:
             raise ConfigError(f"{cls.name} needs labels, but the data has none. Sort the images into class folders.")
         if data.labels is not None and data.labels.kind not in cls.label_kinds:
@@ -217,6 +233,7 @@ class GAN(ABC):
         dataset: TrainingData,
         *,
         steps: int,
+        total_steps: int | None = None,
         callbacks: Sequence[Callback] = (),
         device: str = "auto",
         precision: str = "fp32",
@@ -226,6 +243,7 @@ class GAN(ABC):
         Args:
             dataset: The training images.
             steps: Generator steps to do, beyond those done already.
+            total_steps: Length of the whole training, where `steps` is a part of it; see `Trainer.fit`.
             callbacks: Told of every step.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``; only for the first call.
             precision: ``fp32``, ``bf16`` or ``fp16``; only for the first call.
@@ -234,6 +252,7 @@ class GAN(ABC):
             This model.
 
         Raises:
+            ConfigError: If the learning rates fall, and the training does not fit `total_steps`.
             DataError: If the data set is not of this model's kind.
             TrainingDivergedError: If a loss becomes NaN or infinite.
         """
@@ -251,7 +270,7 @@ class GAN(ABC):
             rank=trainer.accelerator.process_index,
             world_size=trainer.accelerator.num_processes,
         )
-        trainer.fit(batches, steps, callbacks)
+        trainer.fit(batches, steps, callbacks, total_steps=total_steps)
         return self
 
     def sample(
@@ -267,7 +286,8 @@ class GAN(ABC):
         Args:
             n: Number of images.
             labels: A class name or index for all, several names taken in turn, one index for each
-                image, a tensor of labels as in `Batch`, or None for all classes in turn.
+                image, a tensor of labels as in `Batch`, or None for all classes in turn. In place of a
+                name, values by name as in `LabelSpec.encode`: ``{"Effusion": 1, "Edema": 0}``.
             seed: Seed of the first image; the next ones have the seeds after it. A seed and a label
                 make the same image whatever else is sampled.
             truncation: Below 1 for more typical and less varied images; see `Generator.truncate`.
@@ -349,8 +369,8 @@ class GAN(ABC):
             if labels is not None:
                 raise ConfigError(f"This model was trained without labels, but labels={labels!r} was given.")
             return None
-        names: list[str] = list(spec.names)
-        if isinstance(labels, str):
+        names: list[_Label] = list(spec.names)
+        if isinstance(labels, str | Mapping):
             names = [labels]
         elif isinstance(labels, int):
             labels = torch.full((n,), labels)
@@ -358,7 +378,7 @@ class GAN(ABC):
             items: list[Any] = list(labels)
             if items and all(isinstance(item, Integral) for item in items):
                 labels = torch.tensor([int(item) for item in items])
-            elif all(isinstance(item, str) for item in items):
+            elif all(isinstance(item, str | Mapping) for item in items):
                 names = items
             else:
                 raise ConfigError(f"Labels must be names, or an integer for each image, got {labels!r}.")
@@ -375,13 +395,10 @@ class GAN(ABC):
             if n and not 0 <= labels.min() <= labels.max() < len(spec):
                 raise ConfigError(f"Labels must be 0 to {len(spec) - 1}, got {labels.min()} to {labels.max()}.")
             return labels.long().cpu()
-        indices = torch.tensor([spec.index(name) for name in names])
-        if not len(indices):
+        if not names:
             raise ConfigError(f"No label was given. Known: {', '.join(spec.names)}.")
-        indices = indices[torch.arange(n) % len(indices)]
-        if spec.kind in ("categorical", "ordinal"):
-            return indices
-        return torch.nn.functional.one_hot(indices, len(spec)).float()
+        encoded = torch.tensor([spec.encode(name) for name in names])
+        return encoded[torch.arange(n) % len(names)]
 
     def save(self, folder: str | Path) -> Path:
         """Write the model: ``model.safetensors``, ``model.json`` and a model card ``README.md``.

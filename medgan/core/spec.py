@@ -5,6 +5,7 @@ Nothing here imports torch at run time, so that the command line can start quick
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -69,6 +70,85 @@ class LabelSpec:
             return self.names.index(name)
         except ValueError:
             raise ConfigError(f"Label {name!r} is unknown. {nearest(name, self.names)}") from None
+
+    def encode(self, label: str | Mapping[str, float]) -> int | tuple[float, ...]:
+        """Return a label as `Batch` has it.
+
+        Args:
+            label: A name: of a class, or of the one finding or quantity that is 1 while the others are 0. Or values by
+                name, as a mapping or as a text such as ``Effusion=1,Edema=0``: findings 0 or 1, and 0 where not named;
+                quantities any number, and not known (NaN) where not named; NaN is not known in both. Of ordinal labels
+                a single ``severity=2``, under any name, which is the class called 2 or, where no class is called by a
+                number, the grade, counted from 0.
+
+        Returns:
+            A class index; or the values of all columns.
+
+        Raises:
+            ConfigError: If a name is unknown or repeated, or a value does not fit.
+
+        Example:
+            >>> LabelSpec(("Effusion", "Edema", "Mass"), "multilabel").encode("Effusion=1,Mass=0")
+            (1.0, 0.0, 0.0)
+        """
+        classes = self.kind in ("categorical", "ordinal")
+        if isinstance(label, str) and (label in self.names or "=" not in label or self.kind == "categorical"):
+            position = self.index(label)
+            return position if classes else tuple(float(column == position) for column in range(len(self)))
+        pairs = _pairs(label) if isinstance(label, str) else list(label.items())
+        if classes:
+            return self._class(pairs, label)
+        values = dict.fromkeys(self.names, 0.0 if self.kind == "multilabel" else math.nan)
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise ConfigError(f"Label {label!r} names something twice. Give each finding or quantity once.")
+        for name, given in pairs:
+            self.index(name)
+            try:
+                value = float(given)
+            except (TypeError, ValueError):
+                value = math.inf
+            if math.isinf(value) or (self.kind == "multilabel" and value not in (0, 1) and not math.isnan(value)):
+                wanted = "0 (absent), 1 (present)" if self.kind == "multilabel" else "a number"
+                raise ConfigError(f"Label {name} got {given!r}, expected {wanted} or nan (not known).")
+            values[name] = value
+        return tuple(values.values())
+
+    def _class(self, pairs: Sequence[tuple[str, Any]], label: object) -> int:
+        """Return the class index that a single value stands for."""
+        if self.kind == "categorical" or len(pairs) != 1:
+            raise ConfigError(
+                f"{self.kind} labels are one of {', '.join(self.names)}, got {label!r}. Name one of them"
+                + (", or its grade, such as severity=2." if self.kind == "ordinal" else ".")
+            )
+        value = pairs[0][1]
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        if text in self.names:
+            return self.names.index(text)
+        numbered = any(_is_number(name) for name in self.names)
+        if not numbered and text.isdecimal() and int(text) < len(self):
+            return int(text)
+        grades = "" if numbered else f", or 0 to {len(self) - 1}"
+        raise ConfigError(f"Label {label!r} is no class. Expected one of {', '.join(self.names)}{grades}.")
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """Read names with values, such as ``Effusion=1,Edema=0``."""
+    pairs = []
+    for part in text.split(","):
+        name, equals, value = part.rpartition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"Label {text!r} cannot be read: {part.strip()!r} has no value. Type NAME=1,OTHER=0.")
+        pairs.append((name.strip(), value.strip()))
+    return pairs
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,23 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medgan.augment import DiffAugment
+from medgan import losses
+from medgan.augment import AdaptiveAugment, DiffAugment
 from medgan.core.config import GANConfig
 from medgan.core.networks import Discriminator, Generator
 from medgan.core.randomness import get_random_state, seeded, set_random_state
 from medgan.core.spec import Batch, DataSpec
-from medgan.errors import CheckpointError, ConfigError, DataError, TrainingDivergedError
+from medgan.errors import CheckpointError, ConfigError, DataError, PluginError, TrainingDivergedError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 __all__ = ["AdversarialTrainer", "Callback", "Metrics", "Trainer", "make_accelerator"]
+
+_LECAM_DECAY = 0.99  # of its running means, for each discriminator step
 
 C = TypeVar("C", bound=GANConfig)
 # Named values of one step, 0-d tensors on the training device, detached.
@@ -64,6 +68,10 @@ class Trainer(ABC, Generic[C]):
         optimizers: One for each network, ``"generator"`` and ``"discriminator"``.
         step: Steps done.
         images_seen: Real images used, over all processes.
+        total_steps: Length of the whole training, which the decay of the learning rates ends with; None until `fit`
+            knows it, and without such a decay.
+        class_metrics: What `log_by_class` was told of in the last step: by name a figure of each class, shape ``(K,)``,
+            NaN for a class without an image in the batch.
     """
 
     def __init__(
@@ -89,8 +97,14 @@ class Trainer(ABC, Generic[C]):
         self.optimizers = {
             name: self.accelerator.prepare_optimizer(optimizer) for name, optimizer in self.make_optimizers().items()
         }
+        if config.lr_decay:
+            for optimizer in self.optimizers.values():
+                for group in optimizer.param_groups:
+                    group["initial_lr"] = group["lr"]
         self.step = 0
         self.images_seen = 0
+        self.total_steps: int | None = None
+        self.class_metrics: Metrics = {}
         # Each process draws its own latents; the stride keeps neighbouring seeds apart.
         with seeded(config.seed + 1_000_003 * self.accelerator.process_index, self.device):
             self._random_state = get_random_state(self.device)
@@ -118,27 +132,42 @@ class Trainer(ABC, Generic[C]):
 
     def make_augmentation(self) -> nn.Module:
         """Return what distorts real and fake images before the discriminator sees them."""
-        return DiffAugment(self.config.augment, self.config.augment_probability)
+        return make_augmentation(self.config)
 
-    def fit(self, batches: Iterable[Batch], steps: int, callbacks: Sequence[Callback] = ()) -> None:
+    def fit(
+        self,
+        batches: Iterable[Batch],
+        steps: int,
+        callbacks: Sequence[Callback] = (),
+        *,
+        total_steps: int | None = None,
+    ) -> None:
         """Train.
 
         Args:
             batches: At least `steps` batches, on the training device.
             steps: Steps to do, beyond those done already.
             callbacks: Told of the start, of every step and of the end, in this order.
+            total_steps: Length of the whole training, of which `steps` may be a part; with `GANConfig.lr_decay` the
+                learning rates depend on it. None for what an earlier call said or implied, else the end of this one.
 
         Raises:
-            ConfigError: If `steps` is negative.
+            ConfigError: If `steps` is negative; or, with a decay of the learning rates, if the training would go beyond
+                `total_steps`, or another one was said when the decay began.
             DataError: If the batches run out.
             TrainingDivergedError: If a loss is NaN or infinite.
         """
         if steps < 0:
             raise ConfigError(f"The number of steps must be at least 0, got {steps}.")
         final = self.step + steps
+        if self.config.lr_decay:
+            self._plan(final, total_steps)
         for callback in callbacks:
             callback.on_start(self)
         for batch in islice(batches, steps):
+            self.class_metrics = {}
+            if self.total_steps is not None:
+                self._set_learning_rates(self.total_steps)
             with self._own_randomness():
                 metrics = self.train_step(batch)
             self.step += 1
@@ -178,6 +207,19 @@ class Trainer(ABC, Generic[C]):
         optimizer.step()
         return {f"{network}/{name}": term.detach() for name, term in terms.items()}
 
+    def log_by_class(self, name: str, values: Tensor, labels: Tensor | None) -> None:
+        """Log the mean of a figure in each class; the one thing that a loss hook may do beside its losses.
+
+        Args:
+            name: What it is, such as ``discriminator/label``; the log adds the names of the classes.
+            values: Shape ``(N,)``, one for each image.
+            labels: The labels of the images; nothing is logged without labels, and of labels that are no classes.
+        """
+        if self.data.labels is None or labels is None or labels.ndim != 1:
+            return
+        members = F.one_hot(labels, len(self.data.labels)).float()
+        self.class_metrics[name] = (values.detach().float() @ members) / members.sum(dim=0)
+
     def check_finite(self, metrics: Metrics | None = None) -> None:
         """Raise if something is NaN or infinite.
 
@@ -216,10 +258,8 @@ class Trainer(ABC, Generic[C]):
         return {
             "step": self.step,
             "images_seen": self.images_seen,
-            "generator": self.generator.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
-            "averaged_generator": self.averaged_generator.state_dict(),
-            "augment": self.augment.state_dict(),
+            "total_steps": self.total_steps,
+            **{name: getattr(self, name).state_dict() for name in self._modules()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": random_states,
@@ -243,7 +283,7 @@ class Trainer(ABC, Generic[C]):
                 f"{self.accelerator.num_processes}. Resume with the same number."
             )
         try:
-            for name in ("generator", "discriminator", "averaged_generator", "augment"):
+            for name in self._modules():
                 getattr(self, name).load_state_dict(state[name])
             for name, optimizer in self.optimizers.items():
                 # torch's optimizers keep the tensors that they load, and would train the caller's.
@@ -255,7 +295,37 @@ class Trainer(ABC, Generic[C]):
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step = int(state["step"])
         self.images_seen = int(state["images_seen"])
+        self.total_steps = state.get("total_steps")
         self._random_state = dict(state["random"][self.accelerator.process_index])
+
+    def _modules(self) -> tuple[str, ...]:
+        """Return the attributes whose state is part of the training's."""
+        return ("generator", "discriminator", "averaged_generator", "augment")
+
+    def _plan(self, final: int, total_steps: int | None) -> None:
+        """Fix the length of the whole training, or raise if that would change what was done already."""
+        before = self.total_steps
+        total = total_steps or before or final
+        if total < final:
+            raise ConfigError(
+                f"The learning rates fall to 0 at step {total:,}, and the training is to go on to step {final:,}. Say "
+                f"how long all of it is before it begins: fit(..., total_steps={final})."
+            )
+        # The first step whose learning rate was lowered is the one after `whole` steps.
+        whole = (1 - self.config.lr_decay) * min(total, before or total)
+        if before not in (None, total) and self.step - 1 > whole:
+            raise ConfigError(
+                f"This training was begun for {before:,} steps, and its learning rates have been falling since step "
+                f"{int(whole):,}; {total:,} steps would be another training. Begin a new one of that length."
+            )
+        self.total_steps = total
+
+    def _set_learning_rates(self, total: int) -> None:
+        """Lower the learning rates, at the end, in a straight line that reaches 0 with the last step done."""
+        share = min(1.0, (total - self.step) / (self.config.lr_decay * total))
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * share
 
     def _place(self, module: Any) -> Any:
         """Move a module to the device, in the memory format that convolutions prefer."""
@@ -308,8 +378,33 @@ class AdversarialTrainer(Trainer[C]):
     """Alternates discriminator and generator steps; a subclass gives the two losses.
 
     It makes the fakes and detaches them, freezes the discriminator in the generator's step, augments
-    real and fake images alike, and draws the fakes' labels.
+    real and fake images alike, and draws the fakes' labels. Its stabilisers work on the realness that
+    the discriminator gives, whatever the losses: gradient penalties, LeCam, and the adaptive chance of
+    the augmentation.
+
+    Raises:
+        ConfigError: If the discriminator cannot take the gradient penalty that the options ask for, or
+            an augmentation of the architecture's own cannot be adaptive.
     """
+
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        config: C,
+        data: DataSpec,
+        *,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        """Place the networks, create the optimizers and what the stabilisers need."""
+        super().__init__(generator, discriminator, config, data, accelerator=accelerator)
+        self.anchors = self._place(_Anchors()) if config.lecam_weight else None
+        if config.ada_target is not None and not isinstance(self.augment, AdaptiveAugment):
+            raise ConfigError(
+                "--ada-target steers medgan's augmentation, but this architecture brings its own. Leave it out."
+            )
+        if config.gradient_penalty != "none":
+            self._check_gradient_penalty()
 
     @abstractmethod
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
@@ -343,17 +438,63 @@ class AdversarialTrainer(Trainer[C]):
         """
         return real.labels
 
+    def gradient_penalty(self, real: Batch, fake: Batch) -> Tensor:
+        """Return the weighted gradient penalty of `GANConfig.gradient_penalty`; in float32, outside autocast.
+
+        ``r1`` is ``γ/2 E[‖∇D(T(x))‖²]`` on real images, T being the augmentation and the gradient that with respect to
+        the image before it; ``r2`` is the same on generated images, and ``r1r2`` the sum. ``wgan-gp`` is
+        ``γ E[(‖∇D(x̂)‖ − 1)²]`` at x̂ between augmented real and generated images, judged as of the real one's label.
+
+        Args:
+            real: Real images, not augmented, and their labels.
+            fake: Generated images, not augmented and detached, and their labels.
+
+        Returns:
+            Scalar, at least 0; add it to the discriminator's terms.
+        """
+        kind, weight = self.config.gradient_penalty, self.config.penalty_weight
+        if kind == "wgan-gp":
+            weight = 10.0 if weight is None else weight
+            on_real, on_fake = self._augmented(real).images, self._augmented(fake).images
+            share = torch.rand(len(on_real), *[1] * (on_real.ndim - 1), device=on_real.device)
+            between = torch.lerp(on_fake, on_real, share).detach().requires_grad_()
+            realness = self.discriminator(between, real.labels).realness
+            return weight * losses.one_centred_gradient_penalty(realness, between)
+        weight = 1.0 if weight is None else weight
+        halves = {"r1": [real], "r2": [fake], "r1r2": [real, fake]}[kind]
+        squares = []
+        for half in halves:
+            images = half.images.detach().float().requires_grad_()
+            realness = self.discriminator(self.augment(images), half.labels).realness
+            squares.append(losses.zero_centred_gradient_penalty(realness, images))
+        return weight / 2 * torch.stack(squares).sum()
+
     def train_step(self, batch: Batch) -> Metrics:
         """Do `GANConfig.discriminator_steps` discriminator steps, then one generator step."""
         metrics: Metrics = {}
-        for real in batch.chunk(self.config.discriminator_steps):
+        config = self.config
+        for number, real in enumerate(batch.chunk(config.discriminator_steps)):
             labels = self.make_labels(real)
             latents = self.generator.make_latents(len(real.images))
             with self.accelerator.autocast():
                 with torch.no_grad():
                     images = self.generator(latents, labels)
-                terms = self.discriminator_loss(self._augmented(real), self._augmented(Batch(images, labels)))
-            metrics |= self.update("discriminator", terms)
+                fake = Batch(images, labels)
+                seen = self._augmented(real), self._augmented(fake)
+                if config.lecam_weight or config.ada_target is not None:
+                    with self._realness_of(*seen) as realness:
+                        terms = self.discriminator_loss(*seen)
+                    terms = _joined(terms, self._follow(realness))
+                else:
+                    terms = self.discriminator_loss(*seen)
+            due = (self.step * config.discriminator_steps + number) % config.penalty_every == 0
+            if config.gradient_penalty != "none" and due:
+                penalty = self.gradient_penalty(real, fake)
+                terms = _joined(terms, {"gradient_penalty": config.penalty_every * penalty})
+                metrics |= self.update("discriminator", terms)
+                metrics["discriminator/gradient_penalty"] = penalty.detach()
+            else:
+                metrics |= self.update("discriminator", terms)
         # `labels` stay those of the last discriminator step; the latents are fresh.
         latents = self.generator.make_latents(len(real.images))
         with _frozen(self.discriminator):
@@ -361,11 +502,119 @@ class AdversarialTrainer(Trainer[C]):
                 fake = Batch(self.generator(latents, labels), labels)
                 terms = self.generator_loss(self._augmented(real), self._augmented(fake))
             metrics |= self.update("generator", terms)
+        if isinstance(self.augment, AdaptiveAugment):
+            metrics["augment/probability"] = self.augment.probability.clone()
         return metrics
+
+    def _modules(self) -> tuple[str, ...]:
+        """Return the attributes whose state is part of the training's."""
+        return super()._modules() + (("anchors",) if self.anchors is not None else ())
+
+    @contextmanager
+    def _realness_of(self, real: Batch, fake: Batch) -> Iterator[dict[str, Tensor]]:
+        """Catch what the discriminator says of each half during a block, so that nobody has to ask it again.
+
+        Yields:
+            Filled when the block ends: the realness of the ``real`` and of the ``fake`` half.
+        """
+        said: dict[str, Tensor] = {}
+
+        def listen(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+            images = inputs[0] if inputs else named.get("images")
+            for name, half in (("real", real), ("fake", fake)):
+                if images is half.images:
+                    said[name] = output.realness
+
+        handle = self.discriminator.register_forward_hook(listen, with_kwargs=True)
+        try:
+            yield said
+        finally:
+            handle.remove()
+        # Losses that judge both halves as one batch, or other images than they are given.
+        for name, half in (("real", real), ("fake", fake)):
+            if name not in said:
+                said[name] = self.discriminator(*half).realness
+
+    def _follow(self, realness: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tell LeCam's anchors and the augmentation of the realness of a step, and return LeCam's term."""
+        real, fake = realness["real"].float(), realness["fake"].float()
+        means = torch.stack([real.mean(), fake.mean(), real.sign().mean()]).detach()
+        processes = self.accelerator.num_processes
+        if processes > 1:
+            means = self.accelerator.reduce(means, reduction="mean")
+        if isinstance(self.augment, AdaptiveAugment):
+            self.augment.observe(means[2], len(real) * processes)
+        if self.anchors is None:
+            return {}
+        self.anchors.follow(means[:2])
+        real_anchor, fake_anchor = self.anchors.means.clone().unbind()
+        penalty = losses.lecam(real, fake, real_anchor=real_anchor, fake_anchor=fake_anchor)
+        return {"lecam": self.config.lecam_weight * penalty}
+
+    def _check_gradient_penalty(self) -> None:
+        """Raise if the discriminator cannot take the gradient penalty, by trying one on a copy."""
+        kind = self.config.gradient_penalty
+        norms = [
+            name
+            for name, module in self.discriminator.named_modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        ]
+        if kind == "wgan-gp" and norms:
+            raise ConfigError(
+                f"--gradient-penalty wgan-gp bounds the slope at each image by itself, but the batch normalisation in "
+                f"this architecture's discriminator ({norms[0]}) mixes images. Type --gradient-penalty r1, or none."
+            )
+        shape = (2, self.data.channels, *self.data.size)
+        images = torch.zeros(shape, device=self.device, requires_grad=True)
+        labels = None
+        if self.data.labels is not None:
+            classes = self.data.labels.kind in ("categorical", "ordinal")
+            labels = torch.zeros(2, dtype=torch.int64) if classes else torch.zeros(2, len(self.data.labels))
+            labels = labels.to(self.device)
+        with seeded(self.config.seed, self.device):
+            try:
+                network = copy.deepcopy(self.discriminator)
+                slope = losses.zero_centred_gradient_penalty(network(images, labels).realness, images)
+                torch.autograd.backward(slope)
+            except RuntimeError as error:  # which what torch says of missing derivatives is
+                reason = str(error).splitlines()[0]
+                raise ConfigError(
+                    f"--gradient-penalty {kind} needs second derivatives, which this architecture's discriminator does "
+                    f"not have ({reason}). Type --gradient-penalty none."
+                ) from error
 
     def _augmented(self, batch: Batch) -> Batch:
         """Distort the images, in float32."""
         return Batch(self.augment(batch.images.float()), batch.labels)
+
+
+class _Anchors(nn.Module):
+    """LeCam's running means of the realness of real and of generated images.
+
+    Exponential, and plain means of all steps before there are enough of them: there is no start to be forgotten.
+    """
+
+    means: Tensor
+    steps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("means", torch.zeros(2))
+        self.register_buffer("steps", torch.zeros(()))
+
+    @torch.no_grad()
+    def follow(self, means: Tensor) -> None:
+        """Move towards the means of a step, shape ``(2,)``."""
+        self.steps += 1
+        self.means.lerp_(means, (1 / self.steps).clamp(min=1 - _LECAM_DECAY))
+
+
+def _joined(terms: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return an architecture's loss terms with those of the stabilisers."""
+    both = sorted(terms.keys() & own.keys())
+    if both:
+        raise PluginError(f"The architecture's losses have a term {both[0]!r}, as a stabiliser has. Rename it.")
+    return {**terms, **own}
 
 
 @contextmanager
@@ -379,6 +628,26 @@ def _frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def make_augmentation(config: GANConfig) -> DiffAugment:
+    """Return the augmentation that the options ask for.
+
+    Args:
+        config: The options.
+
+    Raises:
+        ConfigError: If they do not fit each other.
+    """
+    if config.ada_target is None:
+        return DiffAugment(config.augment, config.augment_probability)
+    return AdaptiveAugment(
+        config.augment,
+        config.augment_probability,
+        target=config.ada_target,
+        kimg=config.ada_kimg,
+        limit=config.ada_limit,
+    )
 
 
 def memory_format(data: DataSpec) -> torch.memory_format:

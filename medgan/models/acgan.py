@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +21,8 @@ from medgan.core.networks import Discriminator, DiscriminatorOutput, Generator
 from medgan.core.spec import Batch, DataSpec, LabelSpec
 from medgan.core.trainer import AdversarialTrainer, memory_format
 from medgan.errors import ConfigError
-from medgan.nn import ChannelLayerNorm, FiLMNorm, MinibatchStdDev
+from medgan.models.heads import ADCHead, D2DCEHead, LabelHead, TwinHead
+from medgan.nn import ChannelLayerNorm, FiLMNorm, MinibatchDiscrimination, MinibatchStdDev
 
 __all__ = ["ACGAN", "ACGANConfig", "ACGANTrainer"]
 
@@ -29,6 +31,8 @@ _CLASSES = ("categorical", "ordinal")  # kinds of labels that are class indices
 _CONVS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _MODES = {2: "bilinear", 3: "trilinear"}
 _LENGTHS = {2: (32, 64, 128, 256), 3: (16, 32, 64, 128)}
+_HEADS: dict[str, type[LabelHead]] = {"tac": TwinHead, "adc": ADCHead, "d2dce": D2DCEHead}  # ac: a linear layer
+_KERNEL_DIMS = 8  # numbers that a kernel of minibatch discrimination compares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,7 @@ class ACGANConfig(GANConfig):
     discriminator_lr: float = option(3e-4, "Learning rate of the discriminator.", ge=0)
     augment: str = option(
         "brightness,contrast,cutout",
-        "Differentiable augmentation of real and fake images: none, or policies joined by commas.",
+        "Differentiable augmentation of real and fake images: none, or policies or a modality joined by commas.",
     )
     augment_probability: float = option(
         0.5, "Chance of each augmentation to be applied to an image; lower keeps more variety.", ge=0, le=1
@@ -56,12 +60,22 @@ class ACGANConfig(GANConfig):
     minibatch_std: int = option(
         8, "Images in a group whose spread the residual discriminator sees; 0 turns it off.", ge=0
     )
+    minibatch_discrimination: int = option(
+        0, "Kernels that compare the residual discriminator's features within a batch; 0 turns it off.", ge=0
+    )
     projection: bool = option(
         True, "Let the residual discriminator judge how real an image is as one of its label (projection)."
     )
-    adversarial: Literal["hinge", "lsgan", "bce"] = option("hinge", "Loss on the realness.")
-    label_weight: float = option(0.2, "Weight of the auxiliary head's loss on the label; 0 turns it off.", ge=0)
-    label_on_fakes: bool = option(False, "Train the auxiliary head on generated images too.")
+    head: Literal["ac", "tac", "adc", "d2dce", "projection"] = option(
+        "ac", "Head that has to say the label, beside the projection; projection: that alone, without a head."
+    )
+    adversarial: Literal["hinge", "lsgan", "bce", "wgan", "relativistic"] = option("hinge", "Loss on the realness.")
+    label_smoothing: float = option(
+        0.0, "Lower the discriminator's target for real images from 1 by this much; for lsgan and bce.", ge=0, le=0.5
+    )
+    label_weight: float = option(0.2, "Weight of the head's loss on the label; 0 turns it off.", ge=0)
+    label_ramp: int = option(0, "Images over which the label weight rises from 0 to its value; 0 for at once.", ge=0)
+    label_on_fakes: bool = option(False, "Train the head to name generated images too.")
     fake_labels: Literal["real", "uniform"] = option(
         "real", "Labels to generate from: those of the real batch, or, for classes, uniform over them."
     )
@@ -70,6 +84,49 @@ class ACGANConfig(GANConfig):
     generator_weight_decay: float = option(0.0, "Weight decay of the generator's optimizer.", ge=0)
     discriminator_weight_decay: float = option(0.0, "Weight decay of the discriminator's optimizer.", ge=0)
     l2: float = option(0.0, "L2 penalty on some kernels of the report's networks.", ge=0)
+
+    def __post_init__(self) -> None:
+        """Check what concerns two options."""
+        super().__post_init__()
+        if self.adversarial not in ("lsgan", "bce"):
+            because = f"the loss {self.adversarial} has no target for real images. Add --adversarial bce or lsgan."
+            self._refuse("label_smoothing", because=because)
+        if self.head == "projection":
+            because = "--head projection has no head to say the label. Type --head ac, for example."
+            self._refuse("label_weight", "label_ramp", "label_on_fakes", because=because)
+            if not self.projection:
+                raise ConfigError(
+                    "--head projection and --no-projection leave nothing that looks at the labels. Drop one of them."
+                )
+        if self.label_weight == 0:
+            self._refuse("label_ramp", because="the label weight is 0. Raise --label-weight.")
+        if self.head == "adc":
+            self._refuse("label_on_fakes", because="--head adc always learns generated images, as such. Leave it out.")
+        if self.backbone == "report":
+            because = "the report's networks have a linear head of their own. Type --backbone residual."
+            self._refuse("head", "minibatch_discrimination", because=because)
+        else:
+            self._check_group()
+        bounded = self.gradient_penalty == "wgan-gp" or (self.backbone == "residual" and self.spectral_norm)
+        if self.adversarial == "wgan" and not bounded:
+            raise ConfigError(
+                "--adversarial wgan needs a discriminator whose slope is bounded. Add --gradient-penalty wgan-gp, or, "
+                "with the residual networks, --spectral-norm."
+            )
+
+    def _check_group(self) -> None:
+        """Raise if a batch is smaller than what is compared within it."""
+        if self.minibatch_std > self.batch_size:
+            raise ConfigError(
+                f"A batch of {self.batch_size} is smaller than the group of {self.minibatch_std} images whose spread "
+                f"the discriminator sees. Type --minibatch-std {self.batch_size if self.batch_size > 1 else 0}, or a "
+                "larger --batch-size."
+            )
+        if self.minibatch_discrimination and self.batch_size < 2:
+            raise ConfigError(
+                f"--minibatch-discrimination {self.minibatch_discrimination} compares images, but a batch is a single "
+                "one. Type a larger --batch-size."
+            )
 
 
 class _ACGANGenerator(Generator):
@@ -250,12 +307,23 @@ class ResidualDiscriminator(Discriminator):
             likes best while the other classes look real. It is the right form for vectors, too: the
             part of log p(label | image) that depends on both is linear in the label, for findings
             that are independent given the image as for quantities with normal errors.
+        head: ``ac`` for a linear label head, ``tac``, ``adc`` or ``d2dce`` for one of `medgan.models.heads`,
+            ``projection`` for none.
+        minibatch_kernels: Kernels of `MinibatchDiscrimination` before the realness; 0 for none.
         spectral: Whether each layer but the label head is divided by its spectral norm. The label
             head is free: bounded like the rest it could not say anything with confidence.
     """
 
     def __init__(
-        self, data: DataSpec, width: int, minibatch_std: int, *, projection: bool = True, spectral: bool = True
+        self,
+        data: DataSpec,
+        width: int,
+        minibatch_std: int,
+        *,
+        projection: bool = True,
+        head: str = "ac",
+        minibatch_kernels: int = 0,
+        spectral: bool = True,
     ) -> None:
         """Create the layers."""
         super().__init__()
@@ -270,9 +338,13 @@ class ResidualDiscriminator(Discriminator):
         conv = _CONVS[len(data.size)]
         self.conv = bounded(conv(widths[-1] + (minibatch_std > 0), widths[-1], 3, padding=1))
         self.dense = bounded(nn.Linear(widths[-1] * math.prod(_seed_size(data.size)), 128))
-        self.realness = bounded(nn.Linear(128, 1))
+        self.neighbours = None
+        if minibatch_kernels:
+            self.neighbours = MinibatchDiscrimination(128, minibatch_kernels, _KERNEL_DIMS)
+            bounded(self.neighbours.projection)
+        self.realness = bounded(nn.Linear(128 + minibatch_kernels, 1))
         self.embed = bounded(_embedding(data.labels, 128)) if data.labels and projection else None
-        self.label = nn.Linear(128, data.num_labels) if data.labels else None
+        self.label = _label_head(head, 128, data.labels) if data.labels else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         """Judge images; the label head does not look at the labels."""
@@ -282,11 +354,19 @@ class ResidualDiscriminator(Discriminator):
         if self.minibatch_std is not None:
             hidden = self.minibatch_std(hidden)
         features = _active(self.dense(_active(self.conv(hidden)).flatten(1)))
-        realness = self.realness(features).squeeze(1)
+        judged = features if self.neighbours is None else self.neighbours(features)
+        realness = self.realness(judged).squeeze(1)
         if self.embed is not None and labels is not None:
             realness = realness + (self.embed(labels) * features).sum(dim=1)
         logits = None if self.label is None else self.label(features)
         return DiscriminatorOutput(realness, logits, features)
+
+
+def _label_head(head: str, features: int, labels: LabelSpec) -> nn.Module | None:
+    """Return a head that says the label, if there is to be one."""
+    if head == "projection":
+        return None
+    return nn.Linear(features, len(labels)) if head == "ac" else _HEADS[head](features, labels)
 
 
 class _DownBlock(nn.Module):
@@ -376,39 +456,101 @@ class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
         return torch.randint_like(real.labels, self.data.num_labels)
 
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
-        """Realness of both kinds of images, label of the real ones (and of the fakes, if asked)."""
+        """Realness of both kinds of images, label of the real ones (and of the fakes, if asked or part of the head)."""
         on_real, on_fake = self.discriminator(*real), self.discriminator(*fake)
-        if self.config.adversarial == "hinge":
-            adversarial = losses.hinge_discriminator(on_real.realness, on_fake.realness)
-        elif self.config.adversarial == "bce":
-            adversarial = losses.non_saturating_discriminator(on_real.realness, on_fake.realness)
-        else:
-            # Means over real and fake images together, as over one batch that holds both.
-            adversarial = 0.5 * losses.least_squares(on_real.realness, 1)
-            adversarial = adversarial + 0.5 * losses.least_squares(on_fake.realness, 0)
-        label = self._label_terms(on_real, real.labels)
-        if self.config.label_on_fakes:
-            on_both = self._label_terms(on_fake, fake.labels)
+        self.log_by_class("discriminator/real", on_real.realness, real.labels)
+        self.log_by_class("discriminator/fake", on_fake.realness, fake.labels)
+        adversarial = self._discriminator_realness(on_real.realness, on_fake.realness)
+        label = self._label_terms("discriminator", on_real, real.labels)
+        if label and self.config.label_on_fakes:
+            on_both = self._label_terms("", on_fake, fake.labels)
             label = {name: 0.5 * (term + on_both[name]) for name, term in label.items()}
+        fake_loss = self._fake_loss(on_fake, fake.labels)
+        if label and fake_loss is not None:
+            label = {"label": label["label"] + fake_loss}
         return {"adversarial": adversarial} | label | self._l2_terms(self.discriminator)
 
     def generator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Pass as real, and as an image of the label that was asked for."""
         output = self.discriminator(*fake)
-        if self.config.adversarial == "hinge":
-            adversarial = losses.hinge_generator(output.realness)
-        elif self.config.adversarial == "bce":
-            adversarial = losses.non_saturating_generator(output.realness)
-        else:
-            adversarial = losses.least_squares(output.realness, 1)
-        return {"adversarial": adversarial} | self._label_terms(output, fake.labels) | self._l2_terms(self.generator)
+        adversarial = self._generator_realness(output.realness, real)
+        label = self._label_terms("generator", output, fake.labels)
+        fake_loss = self._fake_loss(output, fake.labels)
+        if label and fake_loss is not None:
+            label = {"label": label["label"] - fake_loss}
+        return {"adversarial": adversarial} | label | self._l2_terms(self.generator)
 
-    def _label_terms(self, output: DiscriminatorOutput, labels: Tensor | None) -> dict[str, Tensor]:
-        """Return the weighted loss of the auxiliary head, if there is one."""
-        spec = self.data.labels
+    def _discriminator_realness(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the discriminator's loss on the realness of real and of generated images."""
+        smoothing = self.config.label_smoothing
+        match self.config.adversarial:
+            case "hinge":
+                return losses.hinge_discriminator(real, fake)
+            case "bce":
+                return losses.non_saturating_discriminator(real, fake, smoothing=smoothing)
+            case "wgan":
+                return losses.wasserstein_discriminator(real, fake)
+            case "relativistic":
+                return losses.relativistic_discriminator(real, fake)
+            case "lsgan":
+                # Means over real and fake images together, as over one batch that holds both.
+                return 0.5 * losses.least_squares(real, 1 - smoothing) + 0.5 * losses.least_squares(fake, 0)
+
+    def _generator_realness(self, fake: Tensor, real: Batch) -> Tensor:
+        """Return the generator's loss on the realness of its images; relativistic, on pairs with real ones."""
+        match self.config.adversarial:
+            case "hinge":
+                return losses.hinge_generator(fake)
+            case "bce":
+                return losses.non_saturating_generator(fake)
+            case "wgan":
+                return losses.wasserstein_generator(fake)
+            case "relativistic":
+                with torch.no_grad():
+                    on_real = self.discriminator(*real).realness
+                return losses.relativistic_generator(on_real, fake)
+            case "lsgan":
+                return losses.least_squares(fake, 1)
+
+    @property
+    def _label_weight(self) -> float:
+        """Weight of the label's loss by now."""
+        weight, ramp = self.config.label_weight, self.config.label_ramp
+        return weight * min(1.0, self.images_seen / ramp) if ramp else weight
+
+    def _label_terms(self, network: str, output: DiscriminatorOutput, labels: Tensor | None) -> dict[str, Tensor]:
+        """Return the weighted loss of a head on images as such of their labels, if there is one.
+
+        Args:
+            network: Whose term it is, to log it for each class; "" not to.
+            output: What the discriminator says of the images.
+            labels: Their labels.
+        """
+        spec, head = self.data.labels, self._head()
         if spec is None or labels is None or output.label_logits is None or self.config.label_weight == 0:
             return {}
-        return {"label": self.config.label_weight * losses.label_loss(output.label_logits, labels, spec.kind)}
+        if head is not None and output.features is not None:
+            loss = partial(head.image_loss, output.features, labels)
+        else:
+            loss = partial(losses.label_loss, output.label_logits, labels, spec.kind)
+        weight = self._label_weight
+        if network and spec.kind in _CLASSES:
+            with torch.no_grad():
+                self.log_by_class(f"{network}/label", weight * loss(reduction="none"), labels)
+        return {"label": weight * loss()}
+
+    def _fake_loss(self, output: DiscriminatorOutput, labels: Tensor | None) -> Tensor | None:
+        """Return the weighted loss of a head that learns generated images as such; None for the others."""
+        head = self._head()
+        if head is None or labels is None or output.features is None or self.config.label_weight == 0:
+            return None
+        loss = head.fake_loss(output.features, labels)
+        return None if loss is None else self._label_weight * loss
+
+    def _head(self) -> LabelHead | None:
+        """Return the discriminator's head, unless that is a linear layer or there is none."""
+        head = getattr(self.discriminator, "label", None)
+        return head if isinstance(head, LabelHead) else None
 
     def _l2_terms(self, network: nn.Module) -> dict[str, Tensor]:
         """Return the L2 term of a network that has one."""
@@ -441,6 +583,9 @@ _TINY = ACGANConfig(batch_size=8, latent_dim=16, generator_width=4, discriminato
 
 class ACGAN(GAN):
     """Auxiliary-classifier GAN: the discriminator also names the label, the generator has to show it.
+
+    How it does so is the option ``head``: a linear one, one of `medgan.models.heads`, or none, where the
+    label counts in the realness alone.
 
     Images or volumes, without labels or with labels of any kind. Ordinal labels are learnt as classes,
     without their order. Continuous labels are used as they are: scale them to a mean near 0 and a
@@ -497,6 +642,12 @@ class ACGAN(GAN):
                 f"fake_labels=uniform draws one of the classes, but {data.labels.kind} labels are no classes. "
                 "Type --fake-labels real."
             )
+        head = _HEADS.get(config.head)
+        if head is not None and data.labels is not None and data.labels.kind not in head.kinds:
+            raise ConfigError(
+                f"--head {config.head} learns {' or '.join(head.kinds)} labels, but the data's are {data.labels.kind}. "
+                "Type --head ac, tac or projection."
+            )
 
     def make_generator(self, config: ACGANConfig, data: DataSpec) -> Generator:
         """Return the generator of the backbone."""
@@ -513,6 +664,8 @@ class ACGAN(GAN):
             config.discriminator_width,
             config.minibatch_std,
             projection=config.projection,
+            head=config.head,
+            minibatch_kernels=config.minibatch_discrimination,
             spectral=config.spectral_norm,
         )
 

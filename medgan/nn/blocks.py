@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ChannelLayerNorm", "FiLMNorm", "MinibatchStdDev"]
+__all__ = ["ChannelLayerNorm", "FiLMNorm", "MinibatchDiscrimination", "MinibatchStdDev"]
 
 
 class ChannelLayerNorm(nn.LayerNorm):
@@ -55,6 +55,35 @@ class FiLMNorm(nn.Module):
         """Normalise `images` ``(N, C, *size)`` and modulate them by `condition` ``(N, condition)``."""
         scale, shift = self.affine(condition).view(*condition.shape[:1], -1, *[1] * (images.ndim - 2)).chunk(2, dim=1)
         return torch.addcmul(shift, F.group_norm(images, self.groups), 1 + scale)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Appends, for some learnt views of an image's features, how near the other images of the batch are.
+
+    Each of B kernels maps the features to C numbers; its output for image i is ``Σ exp(−‖Mᵢ − Mⱼ‖₁)`` over all other
+    images j. Near copies add almost 1 each. Give it a batch of real or of generated images, never of both.
+
+    Args:
+        features: Length of the features.
+        kernels: B, the number of outputs.
+        dims: C, the numbers that a kernel compares.
+
+    References:
+        Salimans et al., 2016, arXiv:1606.03498.
+    """
+
+    def __init__(self, features: int, kernels: int = 16, dims: int = 8) -> None:
+        """Create the linear map from the features to the kernels' numbers."""
+        super().__init__()
+        self.kernels = kernels
+        self.projection = nn.Linear(features, kernels * dims, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return `features` ``(N, F)`` with `kernels` columns more, ``(N, F + kernels)``."""
+        views = self.projection(features).float().view(len(features), self.kernels, -1)
+        distances = (views.unsqueeze(0) - views.unsqueeze(1)).abs().sum(dim=3)
+        near = torch.exp(-distances).sum(dim=1) - 1  # less the image itself
+        return torch.cat([features, near.to(features.dtype)], dim=1)
 
 
 class MinibatchStdDev(nn.Module):

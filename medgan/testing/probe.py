@@ -24,6 +24,7 @@ __all__ = [
     "main_spec",
     "make",
     "make_batch",
+    "make_if_possible",
     "make_labels",
     "perturbed",
     "refusal",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=nn.Module)
+
+_LENGTH = 8  # steps that every training of the kit is said to have in all, which falling learning rates depend on
 
 
 class ComplianceError(MedganError, AssertionError):
@@ -133,6 +136,21 @@ def make(architecture: type[GAN], data: DataSpec | None = None, **options: Any) 
     return architecture(data or main_spec(architecture), preset="tiny", **options)
 
 
+def make_if_possible(architecture: type[GAN], **options: Any) -> GAN | None:
+    """Return a fresh model whose training has begun, or None if the architecture refuses the options.
+
+    Args:
+        architecture: The class.
+        **options: Options over those of the preset ``tiny``.
+    """
+    try:
+        gan = make(architecture, **options)
+        begin(gan)
+    except ConfigError:
+        return None
+    return gan
+
+
 def begin(gan: GAN) -> Trainer[Any]:
     """Begin a training on the CPU in float32.
 
@@ -151,10 +169,10 @@ def train(gan: GAN, steps: int, *, start: int = 0) -> Trainer[Any]:
         start: Number of the first batch.
 
     Returns:
-        The trainer.
+        The trainer; it may go on to 8 steps in all.
     """
     trainer = gan.trainer or begin(gan)
-    trainer.fit(stream(gan, start=start), steps)
+    trainer.fit(stream(gan, start=start), steps, total_steps=_LENGTH)
     return trainer
 
 

@@ -24,6 +24,7 @@ from medgan.testing.probe import (
     main_spec,
     make,
     make_batch,
+    make_if_possible,
     require,
     specs,
     stream,
@@ -34,6 +35,7 @@ __all__ = [
     "SECONDS",
     "check_batch_untouched",
     "check_every_kind_of_data",
+    "check_gradient_penalties",
     "check_losses_pure",
     "check_metrics",
     "check_mixed_precision",
@@ -44,6 +46,7 @@ __all__ = [
     "check_sample_repeats",
     "check_save_load",
     "check_separate_updates",
+    "check_stabilisers_resume",
     "check_tiny_speed",
     "check_trainable_after_step",
     "check_training_moves_both",
@@ -288,17 +291,63 @@ def check_save_load(architecture: type[GAN]) -> None:
     )
 
 
+def check_gradient_penalties(architecture: type[GAN]) -> None:
+    """A gradient penalty acts on the discriminator, or is refused with a ConfigError before the first step."""
+    plain = make_if_possible(architecture, **_NO_PENALTY)
+    if plain is None:  # a loss that cannot do without one
+        return
+    before = copy_state(_weights(train(plain, 1), "discriminator"))
+    for kind in ("r1", "wgan-gp"):
+        gan = make_if_possible(architecture, **{**_NO_PENALTY, "gradient_penalty": kind})
+        if gan is None:
+            continue
+        try:
+            trainer = train(gan, 1)
+        except RuntimeError as error:
+            require(False, f"A step with --gradient-penalty {kind} fails: {error}", "it to work, or a ConfigError")
+        require(
+            bool(differences(before, _weights(trainer, "discriminator"))),
+            f"--gradient-penalty {kind} changes nothing",
+            "train_step to add gradient_penalty() to the discriminator's terms, or check() to refuse the option",
+        )
+
+
+def check_stabilisers_resume(architecture: type[GAN]) -> None:
+    """Resume is exact with lazy penalties, LeCam, an adaptive augmentation and falling learning rates, too."""
+    options: dict[str, Any] = {}
+    # What the architecture refuses is left out.
+    for some in _STABILISERS:
+        if make_if_possible(architecture, **options, **some) is not None:
+            options |= some
+    _check_resume(architecture, options)
+
+
 def check_resume(architecture: type[GAN]) -> None:
     """Two steps, a checkpoint and two more give what four steps give, bit for bit."""
-    whole = make(architecture)
+    _check_resume(architecture, {})
+
+
+_NO_PENALTY: dict[str, Any] = {"gradient_penalty": "none", "penalty_weight": None, "penalty_every": 1}
+_STABILISERS: tuple[dict[str, Any], ...] = (
+    # A penalty at the steps 0 and 3: one that is counted from the resume on comes at step 2.
+    {"gradient_penalty": "r1", "penalty_weight": 1.0, "penalty_every": 3},
+    {"lecam_weight": 0.3},
+    {"augment": "brightness", "augment_probability": 0.4, "ada_target": 0.1, "ada_kimg": 0.1},
+    {"lr_decay": 0.7},
+)
+
+
+def _check_resume(architecture: type[GAN], options: Mapping[str, Any]) -> None:
+    """Compare four steps with two and two, with options over those of the preset."""
+    whole = make(architecture, **options)
     train(whole, 4)
-    halves = make(architecture)
+    halves = make(architecture, **options)
     first = train(halves, 2)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
         write_state(path, first.state_dict())
         state = read_state(path)
-    resumed = make(architecture)
+    resumed = make(architecture, **options)
     second = begin(resumed)
     second.load_state_dict(state)
     train(resumed, 2, start=second.step)
@@ -306,7 +355,8 @@ def check_resume(architecture: type[GAN]) -> None:
         unlike = differences(whole.trainer.state_dict(), second.state_dict())
         require(
             not unlike,
-            f"2 + 2 steps with a checkpoint between them differ from 4 steps in {', '.join(unlike[:3])}",
+            f"2 + 2 steps with a checkpoint between them differ from 4 steps in {', '.join(unlike[:3])}"
+            + (f" (options {', '.join(options)})" if options else ""),
             "no difference: whatever a step changes belongs into Trainer.state_dict",
         )
     require(

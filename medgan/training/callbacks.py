@@ -29,6 +29,9 @@ class TrainingStopped(Exception):  # noqa: N818 - not an error: the user asked f
 class MetricsLog(Callback):
     """Appends the means of some steps to a file of JSON lines.
 
+    A mean is over the steps that have the figure: not all have one of a lazy penalty, or an image of each class. The
+    figures of `Trainer.class_metrics` are named ``discriminator/label/NORMAL``.
+
     Args:
         path: The file; lines from beyond the step that a resume starts at are dropped.
         every: Steps in a mean.
@@ -57,13 +60,17 @@ class MetricsLog(Callback):
         """Add to the mean, and write it when it is full."""
         for name, value in metrics.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
-        self._count += 1
+            self._counts[name] = self._counts.get(name, 0) + 1
+        for name, values in trainer.class_metrics.items():
+            known = values.isfinite()
+            both = torch.stack([values.where(known, 0), known.to(values)])
+            self._classes[name] = self._classes[name] + both if name in self._classes else both
         if trainer.step % self.every == 0:
             self._write(trainer)
 
     def on_end(self, trainer: Trainer[Any]) -> None:
         """Write what is left."""
-        if self._count:
+        if self._counts:
             self._write(trainer)
 
     def _write(self, trainer: Trainer[Any]) -> None:
@@ -72,13 +79,15 @@ class MetricsLog(Callback):
         Raises:
             CheckpointError: If it cannot be written.
         """
-        means = (torch.stack(list(self._sums.values())) / self._count).tolist()
+        sums = torch.stack(list(self._sums.values())).tolist()
+        means = {name: value / self._counts[name] for name, value in zip(self._sums, sums, strict=True)}
+        means |= self._class_means(trainer)
         seconds = time.perf_counter() - self._time
         row: dict[str, Any] = {
             "step": trainer.step,
             "images": trainer.images_seen,
             "images_per_second": round((trainer.images_seen - self._images) / max(seconds, 1e-9), 2),
-            **{name: round(value, 6) for name, value in zip(self._sums, means, strict=True)},
+            **{name: round(value, 6) for name, value in means.items()},
         }
         self.rows.append(row)
         try:
@@ -91,10 +100,23 @@ class MetricsLog(Callback):
             self.report(row)
         self._restart(trainer)
 
+    def _class_means(self, trainer: Trainer[Any]) -> dict[str, float]:
+        """Return the mean of each figure in each class that had an image."""
+        if not self._classes or trainer.data.labels is None:
+            return {}
+        sums, counts = torch.stack(list(self._classes.values()), dim=1).tolist()
+        return {
+            f"{figure}/{name}": total / count
+            for figure, totals, numbers in zip(self._classes, sums, counts, strict=True)
+            for name, total, count in zip(trainer.data.labels.names, totals, numbers, strict=True)
+            if count
+        }
+
     def _restart(self, trainer: Trainer[Any]) -> None:
         """Begin a new mean."""
         self._sums: Metrics = {}
-        self._count = 0
+        self._counts: dict[str, int] = {}
+        self._classes: Metrics = {}
         self._images = trainer.images_seen
         self._time = time.perf_counter()
 

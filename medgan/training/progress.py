@@ -127,12 +127,12 @@ def counting(what: str) -> Iterator[Callable[[int, int, str], None]]:
 
 
 def _describe(row: dict[str, Any], steps: int) -> str:
-    """Return speed, time left and losses in words."""
+    """Return speed, time left and losses in words; the figures of single classes are for the file."""
     speed = row["images_per_second"]
     left = (steps - row["step"]) * row["images"] / max(row["step"], 1) / max(speed, 1e-9)
     losses = "  ".join(
         f"{network[0].upper()} {term} {value:.3f}"
-        for (network, term), value in ((key.split("/", 1), value) for key, value in row.items() if "/" in key)
+        for (network, term), value in ((key.split("/"), value) for key, value in row.items() if key.count("/") == 1)
     )
     return f"{speed:.0f} images/s  {_clock(left)} left  {losses}"
 

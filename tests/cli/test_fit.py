@@ -110,6 +110,9 @@ def test_no_validation(medgan, tmp_path):
     assert json.loads((folder / "config.json").read_text())["provenance"]["held_out_images"] == {}
 
 
+CLASSES = ("NORMAL", "PNEUMONIA")
+
+
 def test_metrics(fitted):
     rows = [json.loads(line) for line in (fitted / "metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["images"]) for row in rows] == [(2, 16), (4, 32), (6, 48)]
@@ -122,6 +125,8 @@ def test_metrics(fitted):
             "discriminator/label",
             "generator/adversarial",
             "generator/label",
+            *(f"discriminator/{figure}/{name}" for figure in ("real", "fake", "label") for name in CLASSES),
+            *(f"generator/label/{name}" for name in CLASSES),
         }
         assert np.isfinite(list(row.values())).all()
         assert row["images_per_second"] > 0
@@ -226,19 +231,19 @@ def test_precedence(medgan, tmp_path):
     assert preset["batch_size"] == ACGAN.get_preset("tiny").batch_size != default["batch_size"]
 
     file = tmp_path / "options.json"
-    file.write_text(json.dumps({"batch_size": 3, "latent_dim": 5, "preset": "tiny", "size": 32}))
+    file.write_text(json.dumps({"batch_size": 9, "latent_dim": 5, "preset": "tiny", "size": 32}))
     from_file = medgan.options("--data", "phantom://chest?n=40&seed=1", "--config", file)
-    assert (from_file["batch_size"], from_file["latent_dim"], from_file["size"]) == (3, 5, 32)
+    assert (from_file["batch_size"], from_file["latent_dim"], from_file["size"]) == (9, 5, 32)
     assert from_file["generator_width"] == preset["generator_width"]
 
-    flags = medgan.options("--data", "phantom://chest?n=40&seed=1", "--config", file, "--batch-size", 4)
-    assert (flags["batch_size"], flags["latent_dim"]) == (4, 5)
+    flags = medgan.options("--data", "phantom://chest?n=40&seed=1", "--config", file, "--batch-size", 10)
+    assert (flags["batch_size"], flags["latent_dim"]) == (10, 5)
 
 
 def test_file_wins_over_the_preset_that_a_flag_names(medgan, tmp_path):
     file = tmp_path / "options.json"
-    file.write_text(json.dumps({"batch_size": 3}))
-    assert medgan.options(*medgan.small, "--config", file)["batch_size"] == 3
+    file.write_text(json.dumps({"batch_size": 9}))
+    assert medgan.options(*medgan.small, "--config", file)["batch_size"] == 9
 
 
 def test_flag_may_repeat_the_default(medgan, tmp_path):

@@ -66,7 +66,14 @@ def run(fitted, tmp_path) -> Path:
         pytest.param((), id="tiny"),
         # Dropout, another optimizer with weight decay, no averaging, uniform labels.
         pytest.param(("--preset", "original", "--batch-size", 4, "--latent-dim", 7), id="original"),
-        pytest.param(("--discriminator-steps", 2, "--batch-size", 4, "--clip-norm", 1), id="several"),
+        pytest.param(("--discriminator-steps", 2, "--batch-size", 9, "--clip-norm", 1), id="several"),
+        pytest.param(
+            (
+                *("--gradient-penalty", "r1", "--penalty-every", 3, "--lecam-weight", 0.3, "--head", "adc"),
+                *("--augment", "xray", "--ada-target", 0.2, "--ada-kimg", 0.1, "--lr-decay", 0.25, "--label-ramp", 30),
+            ),
+            id="stabilisers",
+        ),
     ],
 )
 def test_resume_is_exact(medgan, tmp_path, contents, options):
@@ -179,7 +186,8 @@ def test_finished_run(medgan, run, contents):
     ("flags", "name"),
     [
         (("--generator-lr", 1e-3), "generator_lr"),
-        (("--batch-size", 4), "batch_size"),
+        (("--batch-size", 9), "batch_size"),
+        (("--lecam-weight", 1), "lecam_weight"),
         (("--seed", 1), "seed"),
         (("--size", 64), "size"),
         (("--preset", "modern"), "preset"),
@@ -192,6 +200,17 @@ def test_options_that_change_what_is_learnt(medgan, fitted, contents, flags, nam
     message = medgan.fails("fit", "--resume", fitted, "--steps", 8, *flags)
     assert f"was begun with {name} " in message
     assert contents(fitted) == before
+
+
+def test_length_of_a_run_whose_learning_rates_fall(medgan, tmp_path, contents):
+    """A longer run is another one, once they have begun to fall."""
+    options = ("--lr-decay", 0.8, "--checkpoint-every", 1)
+    run = medgan.fit(tmp_path / "run", *options, "--steps", 3)
+    weights = (run / "checkpoints" / "latest" / "trainer.pt").read_bytes()
+    message = medgan.fails("fit", "--resume", run, "--steps", 6)
+    assert "begun for 3 steps" in message
+    assert "6 steps would be another training" in message
+    assert (run / "checkpoints" / "latest" / "trainer.pt").read_bytes() == weights
 
 
 def test_config_and_resume_exclude_each_other(medgan, fitted):

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from medgan.cli.sample import parse_seeds
+from medgan.core import DataSpec, LabelSpec
 from medgan.data import open_dataset
+from medgan.models import ACGAN
 
 pytestmark = pytest.mark.filterwarnings("default:.*is split file by file")
 
@@ -24,7 +26,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 def images(folder: Path) -> dict[tuple[str, int], bytes]:
     """Return the bytes of each image by label and seed."""
     rows = table(folder)
-    found = {(row["label"], int(row["seed"])): (folder / row["file"]).read_bytes() for row in rows}
+    found = {(row["label"], int(row["seed"])): (folder / row["path"]).read_bytes() for row in rows}
     assert len(found) == len(rows)
     return found
 
@@ -33,14 +35,14 @@ def test_class_folders(medgan, fitted, tmp_path):
     result = medgan.works("sample", "--model", fitted, "-n", 5, "--out", tmp_path / "out")
     assert result.stdout == f"5 images: {tmp_path / 'out'}\n"
     rows = table(tmp_path / "out")
-    assert list(rows[0]) == ["file", "label", "seed"]
+    assert list(rows[0]) == ["path", "label", "seed"]
     assert [row["label"] for row in rows] == ["NORMAL", "PNEUMONIA", "NORMAL", "PNEUMONIA", "NORMAL"]
     assert [row["seed"] for row in rows] == list("01234")
     files = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert files == {row["file"] for row in rows} | {"samples.csv", "synthetic.json"}
+    assert files == {row["path"] for row in rows} | {"samples.csv", "synthetic.json"}
     for row in rows:
-        assert Path(row["file"]).parts[0] == row["label"]
-        with Image.open(tmp_path / "out" / row["file"]) as picture:
+        assert Path(row["path"]).parts[0] == row["label"]
+        with Image.open(tmp_path / "out" / row["path"]) as picture:
             assert (picture.mode, picture.size) == ("L", (32, 32))
             assert np.asarray(picture).std() > 0
             assert "Synthetic image made by medgan" in picture.text["Comment"]
@@ -94,6 +96,65 @@ def test_labels_in_turn(medgan, fitted, tmp_path):
     assert [row["label"][0] for row in table(tmp_path / "out")] == list("PNPPNP")
 
 
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory) -> Path:
+    """A model of findings, as it starts."""
+    data = DataSpec(1, (32, 32), LabelSpec(("Effusion", "Edema"), "multilabel"))
+    return ACGAN(data, preset="tiny").save(tmp_path_factory.mktemp("models") / "findings")
+
+
+def test_findings_by_value_are_read_back(medgan, findings, tmp_path):
+    labels = ("--label", "Effusion=1,Edema=0", "--label", "Effusion=1,Edema=1", "--label", "Edema")
+    out = tmp_path / "out"
+    result = medgan.works("sample", "--model", findings, "-n", 24, *labels, "--out", out)
+    assert result.stdout.endswith(f"With their labels: medgan inspect {out / 'samples.csv'}\n")
+    rows = table(out)
+    assert list(rows[0]) == ["path", "label:Effusion", "label:Edema", "seed"]
+    assert [row["label:Effusion"] + row["label:Edema"] for row in rows[:4]] == ["10", "11", "01", "10"]
+    options = ("--size", 32)
+    output = medgan.works("inspect", out / "samples.csv", *options, "--out", tmp_path / "seen").stdout
+    assert "Effusion 16" in output
+    again = ("--preset", "tiny", "--device", "cpu", "--steps", 1, "--outdir", tmp_path / "runs")
+    assert "multilabel Effusion, Edema" in medgan.works("fit", "--data", out / "samples.csv", *options, *again).stdout
+
+
+def test_severity(medgan, tmp_path):
+    data = DataSpec(1, (32, 32), LabelSpec(("mild", "moderate", "severe"), "ordinal"))
+    model = ACGAN(data, preset="tiny").save(tmp_path / "model")
+    for name, label in (("a", "severity=2"), ("b", "severe")):
+        medgan.works("sample", "--model", model, "-n", 3, "--label", label, "--out", tmp_path / name)
+        assert {row["label"] for row in table(tmp_path / name)} == {"severe"}
+    message = medgan.fails("sample", "--model", model, "--label", "severity=3", "--out", tmp_path / "c")
+    assert "mild, moderate, severe, or 0 to 2" in message
+    assert not (tmp_path / "c").exists()
+
+
+def test_quantities(medgan, tmp_path):
+    data = DataSpec(1, (32, 32), LabelSpec(("severity",), "continuous"))
+    model = ACGAN(data, preset="tiny").save(tmp_path / "model")
+    out = tmp_path / "out"
+    result = medgan.works("sample", "--model", model, "-n", 10, "--label", "severity=2", "--out", out)
+    assert result.stdout.endswith("samples.csv --label-kind continuous\n")
+    assert {row["label:severity"] for row in table(out)} == {"2"}
+    options = ("--size", 32, "--label-kind", "continuous")
+    assert "severity" in medgan.works("inspect", out / "samples.csv", *options, "--out", tmp_path / "seen").stdout
+
+
+@pytest.mark.parametrize(
+    ("label", "parts"),
+    [
+        ("Efusion=1", ["'Efusion' is unknown", "Did you mean 'Effusion'?"]),
+        ("Effusion=2", ["Effusion got '2'", "0 (absent), 1 (present)"]),
+        ("Effusion=1,Edema", ["'Edema' has no value"]),
+    ],
+)
+def test_findings_that_cannot_be(medgan, findings, tmp_path, label, parts):
+    message = medgan.fails("sample", "--model", findings, "--label", label, "--out", tmp_path / "out")
+    for part in parts:
+        assert part in message
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_balanced_is_the_default(medgan, fitted, tmp_path, contents):
     medgan.works("sample", "--model", fitted, "-n", 4, "--out", tmp_path / "a")
     medgan.works("sample", "--model", fitted, "-n", 4, "--label", "balanced", "--out", tmp_path / "b")
@@ -140,7 +201,7 @@ def test_npz(medgan, fitted, tmp_path):
             row["label"] for row in rows
         ]
         for array, row in zip(arrays["train_images"], rows, strict=True):
-            with Image.open(tmp_path / "png" / row["file"]) as picture:
+            with Image.open(tmp_path / "png" / row["path"]) as picture:
                 assert (np.asarray(picture) == array).all()
     dataset = open_dataset(tmp_path / "npz" / "samples.npz", size=32)
     assert list(dataset.class_counts().values()) == [10, 9]
@@ -157,11 +218,11 @@ def test_dicom(medgan, fitted, tmp_path, contents):
     rows = table(tmp_path / "a")
     assert [row["label"] for row in rows] == ["NORMAL", "PNEUMONIA", "NORMAL", "PNEUMONIA", "NORMAL"]
     for row, other in zip(rows, table(tmp_path / "png"), strict=True):
-        image = pydicom.dcmread(tmp_path / "a" / row["file"])
+        image = pydicom.dcmread(tmp_path / "a" / row["path"])
         assert image.SyntheticData == "YES"
         (equipment,) = image.ContributingEquipmentSequence
         assert equipment.DeviceSerialNumber == facts["sha256"]
-        with Image.open(tmp_path / "png" / other["file"]) as picture:
+        with Image.open(tmp_path / "png" / other["path"]) as picture:
             assert (np.asarray(picture) == image.pixel_array).all()
 
 
@@ -170,8 +231,8 @@ def test_dicom_of_16_bits(medgan, fitted, tmp_path):
         out = tmp_path / str(bits)
         medgan.works("sample", "--model", fitted, "-n", 3, "--format", "dicom", "--bits", bits, "--out", out)
     for narrow, wide in zip(table(tmp_path / "8"), table(tmp_path / "16"), strict=True):
-        coarse = pydicom.dcmread(tmp_path / "8" / narrow["file"])
-        fine = pydicom.dcmread(tmp_path / "16" / wide["file"])
+        coarse = pydicom.dcmread(tmp_path / "8" / narrow["path"])
+        fine = pydicom.dcmread(tmp_path / "16" / wide["path"])
         assert (coarse.BitsStored, fine.BitsStored) == (8, 16)
         assert np.abs(fine.pixel_array / 257 - coarse.pixel_array).max() <= 0.51
         assert coarse.SOPInstanceUID != fine.SOPInstanceUID

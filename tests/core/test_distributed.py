@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 # What each process runs. Its images differ from the other's; its weights may not.
@@ -30,7 +31,10 @@ def batch(rank, step):
     return Batch(torch.rand(4, 1, 32, 32, generator=rng) * 2 - 1, torch.randint(2, (4,), generator=rng))
 
 def make():
-    gan = ACGAN(data, preset="tiny", batch_size=4, clip_norm=5.0)
+    gan = ACGAN(
+        data, preset="tiny", batch_size=4, minibatch_std=4, clip_norm=5.0, gradient_penalty="r1", penalty_every=2,
+        lecam_weight=0.3, ada_target=0.1, ada_kimg=0.2, augment="brightness,cutout", lr_decay=0.5,
+    )
     return gan, gan.make_trainer(device="cpu")
 
 gan, trainer = make()
@@ -51,11 +55,11 @@ with torch.no_grad():
     weight.copy_(before)
 trainer.optimizers["generator"] = kept
 
-trainer.fit([batch(rank, step) for step in range(4)], 4)
+trainer.fit([batch(rank, step) for step in range(4)], 4, total_steps=4)
 whole = trainer.state_dict()
 
 first = make()[1]
-first.fit([batch(rank, step) for step in range(2)], 2)
+first.fit([batch(rank, step) for step in range(2)], 2, total_steps=4)
 write_state(folder / f"half{rank}.pt", first.state_dict())
 accelerator.wait_for_everyone()
 second = make()[1]
@@ -124,8 +128,13 @@ def test_two_processes(tmp_path: Path) -> None:
 
     # Equal weights, averages and optimizers after four steps on different images.
     assert ranks[0]["whole"]["images_seen"] == 4 * 4 * 2
-    for part in ("generator", "discriminator", "averaged_generator", "optimizers"):
+    for part in ("generator", "discriminator", "averaged_generator", "optimizers", "augment", "anchors"):
         assert same(ranks[0]["whole"][part], ranks[1]["whole"][part]), part
+
+    # Anchors and the augmentation's chance follow the images of both.
+    assert float(ranks[0]["whole"]["anchors"]["steps"]) == 4
+    moved = abs(float(ranks[0]["whole"]["augment"]["probability"]) - 0.5)
+    assert moved == pytest.approx(4 * 8 / 200, abs=1e-6)  # four steps of eight images
 
     # Each process has random numbers of its own, and every checkpoint holds them all.
     states = ranks[0]["whole"]["random"]

@@ -253,6 +253,27 @@ def test_labels_of_every_kind(plain: type[GAN]) -> None:
             gan.sample(2, labels=torch.tensor([0, 1]))
 
 
+def test_labels_by_value(plain: type[GAN]) -> None:
+    findings = plain(with_labels("multilabel"))
+    both = torch.tensor([[1.0, 0.0, 1.0]])
+    expected = findings.sample(1, labels=both).images
+    for labels in ("a=1,c=1", {"a": 1, "c": 1, "b": 0}, ["a=1,c=1"], [{"c": 1.0, "a": True}]):
+        batch = findings.sample(1, labels=labels)  # type: ignore[arg-type]
+        assert torch.equal(batch.labels, both)  # type: ignore[arg-type]
+        assert torch.equal(batch.images, expected)
+    turns = findings.sample(3, labels=["b", {"a": 1, "b": 1}]).labels
+    assert turns is not None
+    assert turns.tolist() == [[0, 1, 0], [1, 1, 0], [0, 1, 0]]
+    quantities = plain(with_labels("continuous")).make_labels(1, {"b": 2.5, "c": -1})
+    assert quantities is not None
+    assert str(quantities.tolist()) == "[[nan, 2.5, -1.0]]"
+    grades = plain(with_labels("ordinal")).make_labels(3, ["severity=2", "a"])
+    assert grades is not None
+    assert (grades.tolist(), grades.dtype) == ([2, 0, 2], torch.int64)
+    with pytest.raises(ConfigError, match=r"expected 0 \(absent\)"):
+        findings.sample(1, labels={"a": 0.5})
+
+
 # ------------------------------------------------------------------------------------ save and load
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from typing import Any
@@ -97,3 +98,68 @@ def test_core_has_no_other_names() -> None:
         assert getattr(medgan.core, name).__name__ == name or name in ("LabelKind", "Metrics")
     with pytest.raises(AttributeError, match="Generater"):
         medgan.core.Generater  # noqa: B018
+
+
+# --------------------------------------------------------------------------------- labels as people write them
+
+FINDINGS = LabelSpec(("Effusion", "Edema", "Mass = large"), "multilabel")
+QUANTITIES = LabelSpec(("age", "dose"), "continuous")
+WORDS = LabelSpec(("mild", "moderate", "severe"), "ordinal")
+GRADES = LabelSpec(("1", "2", "3"), "ordinal")
+
+
+@pytest.mark.parametrize(
+    ("spec", "label", "expected"),
+    [
+        (SPEC.labels, "PNEUMONIA", 1),
+        (LabelSpec(("a", "b=1")), "b=1", 1),
+        (WORDS, "severe", 2),
+        (WORDS, "severity=2", 2),
+        (WORDS, "severity=mild", 0),
+        (WORDS, {"severity": 1}, 1),
+        (GRADES, "2", 1),
+        (GRADES, "severity=2", 1),
+        (GRADES, {"severity": 3.0}, 2),
+        (FINDINGS, "Edema", (0, 1, 0)),
+        (FINDINGS, "Effusion=1,Edema=0", (1, 0, 0)),
+        (FINDINGS, " Edema = 1 , Mass = large=1", (0, 1, 1)),
+        (FINDINGS, {"Effusion": True, "Mass = large": 1.0}, (1, 0, 1)),
+        (FINDINGS, "Mass = large", (0, 0, 1)),
+        (FINDINGS, {}, (0, 0, 0)),
+        (QUANTITIES, "age=64.5,dose=-2e-1", (64.5, -0.2)),
+        (QUANTITIES, {"dose": 3}, (math.nan, 3)),
+        (QUANTITIES, "dose", (0, 1)),
+        (FINDINGS, "Edema=nan,Effusion=1", (1, math.nan, 0)),
+    ],
+)
+def test_labels_are_encoded(spec: LabelSpec, label: Any, expected: Any) -> None:
+    found = spec.encode(label)
+    assert type(found) is type(expected)
+    assert str(found) == str(tuple(map(float, expected)) if isinstance(expected, tuple) else expected)
+
+
+@pytest.mark.parametrize(
+    ("spec", "label", "message"),
+    [
+        (SPEC.labels, "NORMAL=1", "'NORMAL=1' is unknown"),
+        (SPEC.labels, {"NORMAL": 1}, "categorical labels are one of NORMAL, PNEUMONIA, got .* Name one of them"),
+        (FINDINGS, "Efusion=1", "'Efusion' is unknown. Did you mean 'Effusion'"),
+        (FINDINGS, "Oedema", "Did you mean 'Edema'"),
+        (FINDINGS, "Edema=2", r"Label Edema got '2', expected 0 \(absent\), 1 \(present\) or nan"),
+        (FINDINGS, "Edema=yes", "got 'yes', expected 0"),
+        (FINDINGS, {"Edema": None}, "got None, expected 0"),
+        (FINDINGS, "Edema=1,Edema=0", "names something twice"),
+        (FINDINGS, "Edema=1,Effusion", "'Effusion' has no value. Type NAME=1,OTHER=0"),
+        (FINDINGS, "Edema=1,", "'' has no value"),
+        (FINDINGS, "=1", "'=1' has no value"),
+        (QUANTITIES, "age=old", "got 'old', expected a number or nan"),
+        (QUANTITIES, "age=inf", "got 'inf', expected a number"),
+        (WORDS, "severity=3", "is no class. Expected one of mild, moderate, severe, or 0 to 2"),
+        (WORDS, "severity=-1", "is no class"),
+        (WORDS, "severity=1,other=2", r"one of mild, moderate, severe, got .* its grade, such as severity=2"),
+        (GRADES, "severity=0", r"is no class. Expected one of 1, 2, 3\."),
+    ],
+)
+def test_labels_that_cannot_be_read(spec: LabelSpec, label: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        spec.encode(label)

@@ -480,14 +480,15 @@ def test_training_on_cuda(plain: type[GAN], data: DataSpec, images: Any, precisi
             for batch in super().batches(batch_size, **options):
                 yield Batch(batch.images.to(device), batch.labels.to(device))
 
-    gan = plain(data, clip_norm=1.0).fit(OnDevice(data), steps=20, device="cuda", precision=precision)
+    options = {"clip_norm": 1.0, "gradient_penalty": "r1", "lecam_weight": 0.1}
+    gan = plain(data, **options).fit(OnDevice(data), steps=20, device="cuda", precision=precision)
     trainer = gan.trainer
     assert trainer is not None
     assert trainer.device.type == "cuda"
     trainer.check_finite()
     assert gan.sample(20).images.device.type == "cpu"
     state = copy.deepcopy(trainer.state_dict())
-    again = plain(data, clip_norm=1.0).make_trainer(device="cuda", precision=precision)
+    again = plain(data, **options).make_trainer(device="cuda", precision=precision)
     again.load_state_dict(state)
     assert_same(again.state_dict(), state)
 

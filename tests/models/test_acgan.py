@@ -409,7 +409,7 @@ def test_uniform_labels_are_for_classes(labels: LabelSpec) -> None:
 # ------------------------------------------------------------------------------------------ modern
 
 
-SMALL = {"generator_width": 2, "discriminator_width": 2, "latent_dim": 8, "batch_size": 4}
+SMALL = {"generator_width": 2, "discriminator_width": 2, "latent_dim": 8, "batch_size": 4, "minibatch_std": 4}
 
 
 def test_modern_is_the_default() -> None:
@@ -685,7 +685,7 @@ def test_step_on_findings_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
         "label_on_fakes": True,
         "augment": "none",
     }
-    trainer: Any = ACGAN(data, **SMALL, **options, **rates).make_trainer(device="cpu")
+    trainer: Any = ACGAN(data, **{**SMALL, **options}, **rates).make_trainer(device="cpu")
     generator, discriminator = trainer.generator.double(), trainer.discriminator.double()
     images, labels = masked(make_batch(data, 5, seed=3))
     assert labels is not None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from medgan.nn import ChannelLayerNorm, FiLMNorm, MinibatchStdDev
+from medgan.nn import ChannelLayerNorm, FiLMNorm, MinibatchDiscrimination, MinibatchStdDev
 
 SIZES = [(6,), (4, 6), (4, 2, 6)]
 
@@ -92,3 +92,28 @@ def test_minibatch_std_has_a_gradient_at_collapse() -> None:
 def test_minibatch_std_keeps_half_precision() -> None:
     images = noise(4, 2, 3, 3).to(torch.bfloat16)
     assert MinibatchStdDev()(images).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("n", "kernels", "dims"), [(5, 3, 2), (1, 4, 2), (2, 1, 1)])
+def test_minibatch_discrimination_image_by_image(n: int, kernels: int, dims: int) -> None:
+    features = noise(n, 6) * 0.2
+    layer = MinibatchDiscrimination(6, kernels, dims)
+    x, weight = features.double().numpy(), layer.projection.weight.detach().double().numpy()
+    views = (x @ weight.T).reshape(n, kernels, dims)
+    expected = np.zeros((n, kernels))
+    for i in range(n):
+        for j in range(n):
+            if i != j:
+                expected[i] += np.exp(-np.abs(views[i] - views[j]).sum(1))
+    found = layer(features)
+    assert torch.equal(found[:, :6], features)
+    np.testing.assert_allclose(found[:, 6:].detach().numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_minibatch_discrimination_finds_copies_out() -> None:
+    layer = MinibatchDiscrimination(6, 4)
+    copies = layer(noise(1, 6).repeat(8, 1))[:, 6:]
+    torch.testing.assert_close(copies, torch.full_like(copies, 7.0))
+    assert float(layer(noise(8, 6) * 5)[:, 6:].detach().max()) < 3
+    half = layer.bfloat16()(noise(3, 6).bfloat16())
+    assert half.dtype == torch.bfloat16

@@ -722,6 +722,32 @@ def only_class_indices(*_: object) -> type[GAN]:
     return with_trainer(make_labels=make_labels, discriminator_loss=discriminator_loss)
 
 
+@caught_by("check_gradient_penalties", "penalty r1 changes nothing")
+def step_of_its_own_without_penalties(*_: object) -> type[GAN]:
+    return with_trainer(train_step=WholeStepTrainer.train_step)
+
+
+class Once(torch.autograd.Function):
+    """The identity, with a first derivative only."""
+
+    @staticmethod
+    def forward(context: Any, images: Tensor) -> Tensor:
+        return images.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+@caught_by("check_gradient_penalties", "penalty r1 fails: .*differentiate twice")
+def no_second_derivative_of_larger_batches(*_: object) -> type[GAN]:
+    def forward(self: SmallDiscriminator, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        return SmallDiscriminator.forward(self, Once.apply(images) if len(images) > 2 else images, labels)
+
+    return with_discriminator(forward)
+
+
 @caught_by("check_mixed_precision", "bf16 fails")
 def mixed_types(*_: object) -> type[GAN]:
     def forward(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -819,6 +845,20 @@ def hidden_counter() -> type[GAN]:
 @caught_by("check_resume", r"2 \+ 2 steps .* differ")
 def counter_lost_on_resume(*_: object) -> type[GAN]:
     return hidden_counter()
+
+
+@caught_by("check_stabilisers_resume", r"2 \+ 2 steps .* differ .*gradient_penalty, .*lecam_weight, .*ada_target")
+def penalty_that_counts_its_calls(*_: object) -> type[GAN]:
+    def gradient_penalty(self: Any, real: Batch, fake: Batch) -> Tensor:
+        self.calls = getattr(self, "calls", 0) + 1
+        return AdversarialTrainer.gradient_penalty(self, real, fake) / self.calls
+
+    return with_trainer(gradient_penalty=gradient_penalty)
+
+
+@caught_by("check_stabilisers_resume", r"2 \+ 2 steps .* differ")
+def anchors_and_chance_lost_on_resume(*_: object) -> type[GAN]:
+    return with_trainer(_modules=lambda self: ("generator", "discriminator", "averaged_generator"))
 
 
 @caught_by("check_rewind", "hidden state")

@@ -21,9 +21,10 @@ from medgan.training import Checkpoint, MetricsLog, SampleGrid, StopOnSignal, Tr
 SPEC = DataSpec(1, (32, 32), LabelSpec(("A", "B")))
 
 
-def trainer_at(step):
+def trainer_at(step, **class_metrics):
     """Return what a log looks at."""
-    return SimpleNamespace(step=step, images_seen=8 * step)
+    figures = {name.replace("_", "/"): torch.tensor(values) for name, values in class_metrics.items()}
+    return SimpleNamespace(step=step, images_seen=8 * step, data=SPEC, class_metrics=figures)
 
 
 def train(log, start, values):
@@ -88,6 +89,32 @@ def test_log_does_not_keep_the_tensors_it_is_given(tmp_path):
         log.on_step(trainer_at(step), {"generator/loss": value.fill_(step)})
     assert log.rows[0]["generator/loss"] == 1.5
     assert value == 2
+
+
+def test_log_has_the_mean_of_each_class_over_the_steps_that_had_it(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl", every=3)
+    log.on_start(trainer_at(0))
+    nan = float("nan")
+    steps = [[1.0, nan], [4.0, 2.0], [nan, nan], [nan, 3.0], [nan, 5.0], [nan, 7.0]]
+    for step, figures in enumerate(steps, 1):
+        log.on_step(trainer_at(step, generator_label=figures), {"generator/label": torch.tensor(1.0)})
+    first, second = lines(tmp_path / "metrics.jsonl")
+    assert (first["generator/label/A"], first["generator/label/B"], first["generator/label"]) == (2.5, 2.0, 1.0)
+    assert second["generator/label/B"] == 5.0
+    assert "generator/label/A" not in second
+
+
+def test_log_of_terms_that_not_every_step_has(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl", every=4)
+    log.on_start(trainer_at(0))
+    for step in range(1, 9):
+        metrics = {"generator/loss": torch.tensor(1.0)}
+        if step in (1, 4):
+            metrics["discriminator/gradient_penalty"] = torch.tensor(float(step))
+        log.on_step(trainer_at(step), metrics)
+    first, second = lines(tmp_path / "metrics.jsonl")
+    assert first["discriminator/gradient_penalty"] == 2.5
+    assert "discriminator/gradient_penalty" not in second
 
 
 def test_log_continues(tmp_path):

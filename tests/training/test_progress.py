@@ -12,6 +12,7 @@ ROW = {
     "images": 1600,
     "images_per_second": 40.0,
     "discriminator/label": 0.25,
+    "discriminator/label/NORMAL": 0.5,
     "generator/adversarial": -1.5,
 }
 
