@@ -352,7 +352,8 @@ class ResidualDiscriminator(Discriminator):
         for block in self.blocks:
             hidden = block(hidden)
         if self.minibatch_std is not None:
-            hidden = self.minibatch_std(hidden)
+            classes = labels if labels is not None and labels.ndim == 1 else None
+            hidden = self.minibatch_std(hidden, classes)
         features = _active(self.dense(_active(self.conv(hidden)).flatten(1)))
         judged = features if self.neighbours is None else self.neighbours(features)
         realness = self.realness(judged).squeeze(1)

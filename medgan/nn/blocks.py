@@ -106,11 +106,27 @@ class MinibatchStdDev(nn.Module):
         self.group = group
         self.gain = gain
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return `images` ``(N, C, *size)`` with one channel more."""
+    def forward(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Return the images with the spread of their group.
+
+        Args:
+            images: Shape ``(N, C, *size)``.
+            classes: Class of each image, ``(N,)``. Then groups are of one class, but for one at the border of two: the
+                difference between classes would hide that the images within one are all alike.
+
+        Returns:
+            Shape ``(N, C + 1, *size)``.
+        """
         n = len(images)
         group = max(size for size in range(1, min(self.group, n) + 1) if n % size == 0)
         # Every (n / group)-th image forms a group, as in the paper's code: neighbours stay apart.
-        grouped = images.reshape(group, n // group, *images.shape[1:]).float()
+        ordered = images
+        if classes is not None:
+            order = classes.argsort(stable=True).view(n // group, group).T.reshape(-1)
+            ordered = images[order]
+        grouped = ordered.reshape(group, n // group, *images.shape[1:]).float()
         spread = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=1, keepdim=True) * self.gain
-        return torch.cat([images, spread.repeat(group, *[1] * (images.ndim - 1)).to(images.dtype)], dim=1)
+        spread = spread.repeat(group, *[1] * (images.ndim - 1)).to(images.dtype)
+        if classes is not None:
+            spread = spread[order.argsort()]
+        return torch.cat([images, spread], dim=1)
