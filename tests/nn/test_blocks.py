@@ -117,3 +117,22 @@ def test_minibatch_discrimination_finds_copies_out() -> None:
     assert float(layer(noise(8, 6) * 5)[:, 6:].detach().max()) < 3
     half = layer.bfloat16()(noise(3, 6).bfloat16())
     assert half.dtype == torch.bfloat16
+
+
+def test_spread_within_classes() -> None:
+    """One class that is always the same image is seen, whatever the other class is like."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand(12, 3, 4, 4, generator=rng)
+    classes = torch.tensor([1, 0, 1, 0, 0, 1, 1, 0, 1, 1, 1, 1])
+    images[classes == 0] = images[1]
+    spread = MinibatchStdDev(4)(images, classes)[:, 3]
+    assert torch.equal(MinibatchStdDev(4)(images, classes)[:, :3], images)
+    assert spread[classes == 0].abs().max() < 1e-3
+    assert spread[classes == 1].min() > 0.01
+    expected = []
+    ones = torch.where(classes == 1)[0]
+    for group in (ones[:4], ones[4:]):
+        expected.append(images[group].var(dim=0, unbiased=False).add(1e-8).sqrt().mean(dim=0))
+        assert torch.allclose(spread[group], expected[-1].expand(4, 4, 4))
+    # Together with the others, the class would have gone unseen.
+    assert MinibatchStdDev(4)(images)[:, 3].min() > 0.01
