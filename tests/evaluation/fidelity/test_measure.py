@@ -460,9 +460,9 @@ def test_bad_input(make_textures: Make, moments: Extractor) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             measure_fidelity(real, make_textures(40, 1), **{"extractors": [moments], **options})  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="have no classes. Leave out --per-class"):
+    with pytest.raises(ConfigError, match=r"have no classes\. Leave out --per-class"):
         measure_fidelity(make_textures(40, 0, labelled=False), real, extractors=[moments], per_class=True)
-    with pytest.raises(ConfigError, match="the synthetic images of .* have no classes"):
+    with pytest.raises(ConfigError, match=r"the synthetic images of .* have no classes"):
         measure_fidelity(real, make_textures(40, 1, labelled=False), extractors=[moments], per_class=True)
     with pytest.raises(DataError, match="none is the same"):
         measure_fidelity(real, other, extractors=[moments], per_class=True)
