@@ -4,8 +4,9 @@
     python benchmarks/metrics_speed.py --threads 1 --skip-all
 
 Every library gets the same float32 features, drawn anew with a spectrum that falls as that of Inception features does,
-and begins from these: extraction is the same for all. Peers that are not installed are named and left out. Each timing
-is the fastest of its runs; slow ones run once.
+and begins from these: extraction is the same for all. Peers that are not installed are named and left out. medgan and
+its peers take turns, so that a machine that is busy for a while slows all of them down, and each timing is the fastest
+of its turns: ratios of one run can be compared, seconds of two runs cannot.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -27,8 +29,7 @@ from threadpoolctl import threadpool_limits
 
 Features = NDArray[np.float32]
 
-_SLOW_SECONDS = 8.0
-_RUNS = 3
+_TURNS = 3
 
 
 def draw(count: int, width: int, seed: int) -> Features:
@@ -46,14 +47,17 @@ class Timing(NamedTuple):
     cpu: float
 
 
-def timed(work: Callable[[], object]) -> Timing:
-    """Return the smallest times of some runs."""
-    runs: list[Timing] = []
-    while len(runs) < _RUNS and (not runs or runs[-1].wall < _SLOW_SECONDS):
-        wall, cpu = time.perf_counter(), time.process_time()
-        work()
-        runs.append(Timing(time.perf_counter() - wall, time.process_time() - cpu))
-    return Timing(min(run.wall for run in runs), min(run.cpu for run in runs))
+def timed(works: Sequence[Callable[[], object]]) -> list[Timing]:
+    """Return the smallest times of each piece of work, over turns of all of them."""
+    turns: list[list[Timing]] = []
+    while len(turns) < _TURNS:
+        turn = []
+        for work in works:
+            wall, cpu = time.perf_counter(), time.process_time()
+            work()
+            turn.append(Timing(time.perf_counter() - wall, time.process_time() - cpu))
+        turns.append(turn)
+    return [Timing(min(each.wall for each in own), min(each.cpu for each in own)) for own in zip(*turns, strict=True)]
 
 
 class PeakMemory:
@@ -173,20 +177,22 @@ def compare(width: int, sizes: list[int], slow_peers: bool) -> None:
             synthetic: Features = synthetic,
             count: int = count,
         ) -> None:
-            ours(*warm)
-            own = timed(lambda: ours(real, synthetic))
-            value = f"{ours(real, synthetic):.6g}"
-            print(f"| {metric} | {count:,} | medgan | {value} | {own.wall:.2f} | {own.cpu:.2f} | | |", flush=True)
-            for package, how, work in peers:
-                if installed(package) is None or (how == "sqrtm" and not slow_peers):
-                    continue
+            there = [peer for peer in peers if installed(peer[0]) and (slow_peers or peer[1] != "sqrtm")]
+            works = [ours, *(work for _, _, work in there)]
+            for work in works:
                 work(*warm)  # imports
-                found: list[float] = []
-                taken = timed(lambda work=work, found=found: found.append(work(real, synthetic)))  # type: ignore[misc]
+            values: dict[int, float] = {}
+
+            def run(place: int) -> None:
+                values[place] = works[place](real, synthetic)
+
+            own, *others = timed([partial(run, place) for place in range(len(works))])
+            print(f"| {metric} | {count:,} | medgan | {values[0]:.6g} | {own.wall:.2f} | {own.cpu:.2f} | | |")
+            for place, ((package, how, _), taken) in enumerate(zip(there, others, strict=True), start=1):
                 ratios = f"{taken.wall / own.wall:.1f} | {taken.cpu / own.cpu:.1f}"
                 print(
-                    f"| {metric} | {count:,} | {package}, {how} | {found[0]:.6g} | {taken.wall:.2f} | {taken.cpu:.2f} "
-                    f"| {ratios} |",
+                    f"| {metric} | {count:,} | {package}, {how} | {values[place]:.6g} | {taken.wall:.2f} "
+                    f"| {taken.cpu:.2f} | {ratios} |",
                     flush=True,
                 )
 
@@ -211,8 +217,12 @@ def compare_moments(real: Features, synthetic: Features) -> None:
 
     own_moments = [FeatureStatistics.from_features(side) for side in (real, synthetic)]
     peers_moments = [fid_features_to_statistics(torch.from_numpy(side)) for side in (real, synthetic)]
-    own = timed(lambda: frechet_distance_from_statistics(*own_moments))
-    peer = timed(lambda: fid_statistics_to_metric(*peers_moments, verbose=False))
+    own, peer = timed(
+        [
+            lambda: frechet_distance_from_statistics(*own_moments),
+            lambda: fid_statistics_to_metric(*peers_moments, verbose=False),
+        ]
+    )
     print(f"| Fréchet, of moments | {len(real):,} | medgan | | {own.wall:.2f} | {own.cpu:.2f} | | |")
     ratios = f"{peer.wall / own.wall:.1f} | {peer.cpu / own.cpu:.1f}"
     print(

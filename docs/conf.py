@@ -46,13 +46,13 @@ nitpick_ignore_regex = [
     # By their full names,
     (r"py:.*", r"(abc|accelerate|click|collections|numpy|np|pandas|pd|pathlib|PIL|pydicom|torch|typing)\..*"),
     # or as our modules import them.
-    (r"py:.*", r"(Accelerator|NDArray|Path|Tensor|nn\.Module|EntryPoint)"),
+    (r"py:.*", r"(Accelerator|NDArray|Path|Tensor|nn\.Module|EntryPoint|Image\.Image|MatplotlibFigure)"),
     # The standard library.
     (r"py:.*", r"(ABC|Any|Callable|ClassVar|Generic|Iterable|Iterator|Literal|Mapping|Protocol|Self|Sequence)"),
     # Sphinx cuts a field's `tuple[float, float] | None` at the comma.
-    (r"py:class", r"tuple\[float"),
-    # Type variables have no page of their own.
-    (r"py:.*", r"(.*\.)?[A-Z]"),
+    (r"py:class", r"(tuple\[float|dict\[str)"),
+    # Type variables and private bases have no page of their own.
+    (r"py:.*", r"(.*\.)?([A-Z]|Summary|Value|_[A-Z]\w+)"),
 ]
 
 

@@ -147,7 +147,7 @@ def metrics(
     model = _find_model(synthetic)
     gan = None if model is None else load_model(model)
     data = given(context, _DATA)
-    chosen = _open_real(real, model, reference, training, data, transforms, gan)
+    chosen = _open_real(real, synthetic, model, reference, training, data, transforms, gan)
     place = str(make_accelerator(device).device)
     if not extractors:
         extractors = _OFFLINE if len(chosen.reference.spec.size) == 2 else ()
@@ -211,6 +211,7 @@ def _find_model(synthetic: str) -> Path | None:
 
 def _open_real(
     real: str | None,
+    synthetic: str,
     model: Path | None,
     reference: str | None,
     training: str | None,
@@ -236,6 +237,8 @@ def _open_real(
             raise click.UsageError("--training is known from the run; leave it out.")
         return _choose(reopen(run, data=moved, transforms=transforms), run, reference or "held-out")
     if real is None:
+        if model is None and not Path(synthetic).expanduser().exists():
+            raise click.UsageError(f"There is no {synthetic}. Give a run folder, or images with --real beside them.")
         raise click.UsageError("--real is needed: only a run folder knows its real images.")
     if reference is not None:
         raise click.UsageError(
@@ -330,8 +333,9 @@ def _sample(
 
     try:
         return draw(cache_dir / "samples")
-    except CheckpointError as error:
-        warnings.warn(f"Sampled images are not kept in a cache: {error}", SamplingCacheWarning, stacklevel=2)
+    except CheckpointError:
+        folder = cache_dir / "samples"
+        warnings.warn(f"{folder} cannot be written: sampled images are not kept.", SamplingCacheWarning, stacklevel=2)
         return draw(Path(stack.enter_context(tempfile.TemporaryDirectory())))
 
 

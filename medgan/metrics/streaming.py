@@ -1,6 +1,6 @@
 """Metrics that take features batch by batch, and can be merged across processes.
 
-Each one gives what its function in `medgan.metrics.functional` gives for all features together:
+Each one gives what its function in `medgan.metrics.functional` gives for all features together::
 
     metric = FrechetDistance()
     for batch in batches:

@@ -146,7 +146,7 @@ def _counts(real: ImageDataset, samples: Sequence[ImageDataset]) -> Iterator[str
     shares = [each.class_counts() for each in (real, samples[0])]
     if real.labels is not None and real.labels.ndim == 1 and all(shares):
         of_real, of_synthetic = ({name: n / sum(counts.values()) for name, n in counts.items()} for counts in shares)
-        name = max(of_real, key=lambda each: abs(of_real[each] - of_synthetic.get(each, 0.0)))
+        name = max(of_real, key=lambda each: round(abs(of_real[each] - of_synthetic.get(each, 0.0)), 9))
         if abs(of_real[name] - of_synthetic.get(name, 0.0)) > _SHARES_DIFFER:
             yield (
                 f"{of_real[name]:.0%} of the real and {of_synthetic.get(name, 0.0):.0%} of the synthetic images are "

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Direction = Literal["lower", "higher", "as real", "near 0"]
-"""Which value is the best: the lowest, the highest, that of real images, or 0."""
+"""Which value is the best, the lowest, the highest, that of real images, or 0."""
 
 Floats = NDArray[np.float64]
 

@@ -55,7 +55,7 @@ class Neighbours(NamedTuple):
     """
 
     indices: NDArray[np.int64]
-    values: _Floats
+    values: NDArray[np.float64]
 
 
 def pair_similarity(

@@ -199,7 +199,7 @@ def frechet_distance_infinity(
         seed: Chooses the subsets.
 
     Returns:
-        The value, which may be negative where the true distance is small, and the standard error of the fit: how far
+        The value, which may be negative where the true distance is small, and the standard error of the fit, by which
         the points scatter around the line. It is no confidence interval, as all subsets are of the same images.
 
     Raises:

@@ -37,7 +37,7 @@ from medgan.errors import ConfigError, DataError
 __all__ = ["SCALE_WEIGHTS", "DataRange", "check_images", "mse", "multiscale_ssim", "psnr", "ssim"]
 
 DataRange: TypeAlias = float | tuple[float, float]
-"""The range that values can have: lower and upper limit, or the upper limit alone if the lower is 0."""
+"""The range that values can have, as lower and upper limit, or as the upper limit alone if the lower is 0."""
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights of the five scales of MS-SSIM, the finest first (Wang et al. 2003)."""

@@ -13,7 +13,7 @@ from medgan.errors import DataError
 from medgan.metrics.functional.feature_checks import check_features, check_pair
 from medgan.metrics.functional.frechet import FeatureStatistics, frechet_distance, frechet_distance_infinity
 from medgan.metrics.functional.inception_score import inception_score
-from medgan.metrics.functional.kernel import kernel_distance, kernel_permutation_test
+from medgan.metrics.functional.kernel import kernel_distance, kernel_distance_interval, kernel_permutation_test
 from medgan.metrics.functional.manifold import density_coverage, precision_recall
 from medgan.metrics.functional.wasserstein import monge_distance
 
@@ -22,6 +22,7 @@ PAIRED: list[Callable[..., Any]] = [
     frechet_distance,
     frechet_distance_infinity,
     kernel_distance,
+    kernel_distance_interval,
     kernel_permutation_test,
     precision_recall,
     density_coverage,
@@ -81,6 +82,7 @@ def test_another_number_of_features_names_both(metric: Callable[..., Any]) -> No
         (frechet_distance, 2),
         (frechet_distance_infinity, 8),
         (kernel_distance, 2),
+        (kernel_distance_interval, 3),
         (kernel_permutation_test, 2),
         (precision_recall, 4),
         (monge_distance, 1),

@@ -11,7 +11,12 @@ from scipy.spatial.distance import cdist, pdist
 
 from medgan.errors import ConfigError, DataError
 from medgan.metrics.functional import kernel as module
-from medgan.metrics.functional.kernel import KernelName, kernel_distance, kernel_permutation_test
+from medgan.metrics.functional.kernel import (
+    KernelName,
+    kernel_distance,
+    kernel_distance_interval,
+    kernel_permutation_test,
+)
 
 Features = NDArray[np.float64]
 
@@ -124,6 +129,70 @@ def test_options_that_do_not_fit() -> None:
             kernel_distance(real, synthetic, kernel="rbf", bandwidth=bandwidth)
     with pytest.raises(ConfigError, match="permutations is 0"):
         kernel_permutation_test(real, synthetic, permutations=0)
+
+
+# -------------------------------------------------------------------------------------- the interval
+
+
+@pytest.mark.parametrize("kernel", ["cubic", "rbf"])
+@pytest.mark.parametrize("block_bytes", [2**26, 1])
+def test_the_error_is_that_of_leaving_out_one_group_at_a_time(
+    kernel: KernelName, block_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BLOCK_BYTES", block_bytes)
+    real, synthetic = _sides(30, 24)
+    groups = [np.random.default_rng(1).integers(0, 9, 30), np.arange(24) // 3]
+    bandwidth = 2.0 if kernel == "rbf" else None
+    options = {"kernel": kernel, "bandwidth": bandwidth}
+    found = kernel_distance_interval(real, synthetic, groups_real=groups[0], groups_synthetic=groups[1], **options)
+    assert found.distance == pytest.approx(kernel_distance(real, synthetic, **options))
+    variance = 0.0
+    for place, numbers in enumerate(groups):
+        names = np.unique(numbers)
+        without = []
+        for name in names:
+            sides = [real, synthetic]
+            sides[place] = sides[place][numbers != name]
+            without.append(kernel_distance(*sides, **options))
+        variance += (len(names) - 1) * np.var(without)
+    assert found.standard_error == pytest.approx(np.sqrt(variance))
+    width = stats.t.ppf(0.975, 7) * np.sqrt(variance)
+    assert found.interval == pytest.approx((found.distance - width, found.distance + width))
+
+
+def test_single_images_are_groups_unless_told_otherwise() -> None:
+    real, synthetic = _sides(20, 15)
+    numbered = kernel_distance_interval(
+        real, synthetic, groups_real=np.arange(20), groups_synthetic=list("abcdefghijklmno")
+    )
+    alone = kernel_distance_interval(real, synthetic)
+    assert alone.interval == pytest.approx(numbered.interval)
+    assert alone.standard_error == pytest.approx(numbered.standard_error)
+
+
+def test_intervals_cover_the_distance_between_two_distributions() -> None:
+    rng = np.random.default_rng(2)
+    shift, width = 0.5, 3
+    # For normal features, E (x·y / D + 1)³ has closed terms; a large sample is simpler, and good enough.
+    large = kernel_distance(rng.standard_normal((3_000, width)), rng.standard_normal((3_000, width)) + shift)
+    hits = 0
+    for _ in range(200):
+        own = np.repeat(rng.standard_normal((30, width)) * np.sqrt(0.6), 2, axis=0)
+        real = own + rng.standard_normal((60, width)) * np.sqrt(0.4)
+        synthetic = rng.standard_normal((50, width)) + shift
+        low, high = kernel_distance_interval(real, synthetic, groups_real=np.arange(60) // 2).interval
+        hits += low <= large <= high
+    assert 184 <= hits <= 200
+
+
+def test_intervals_that_cannot_be() -> None:
+    real, synthetic = _sides(10, 10)
+    with pytest.raises(DataError, match="needs at least 3"):
+        kernel_distance_interval(real[:2], synthetic)
+    with pytest.raises(DataError, match="All real images are of the group a"):
+        kernel_distance_interval(real, synthetic, groups_real=["a"] * 10)
+    with pytest.raises(DataError, match="One group holds 9 of 10 synthetic images"):
+        kernel_distance_interval(real, synthetic, groups_synthetic=["a"] * 9 + ["b"])
 
 
 # ------------------------------------------------------------------------------------------ the test
