@@ -35,7 +35,6 @@ __all__ = [
     "SECONDS",
     "check_batch_untouched",
     "check_every_kind_of_data",
-    "check_gradient_penalties",
     "check_losses_pure",
     "check_metrics",
     "check_mixed_precision",
@@ -46,6 +45,7 @@ __all__ = [
     "check_sample_repeats",
     "check_save_load",
     "check_separate_updates",
+    "check_stabilisers_act",
     "check_stabilisers_resume",
     "check_tiny_speed",
     "check_trainable_after_step",
@@ -291,24 +291,29 @@ def check_save_load(architecture: type[GAN]) -> None:
     )
 
 
-def check_gradient_penalties(architecture: type[GAN]) -> None:
-    """A gradient penalty acts on the discriminator, or is refused with a ConfigError before the first step."""
-    plain = make_if_possible(architecture, **_NO_PENALTY)
-    if plain is None:  # a loss that cannot do without one
+def check_stabilisers_act(architecture: type[GAN]) -> None:
+    """Gradient penalties, LeCam and the adaptive augmentation act, or are refused with a ConfigError at once."""
+    plain = make_if_possible(architecture, **_UNSTABILISED)
+    if plain is None:  # a loss that cannot do without a penalty
         return
     before = copy_state(_weights(train(plain, 1), "discriminator"))
-    for kind in ("r1", "wgan-gp"):
-        gan = make_if_possible(architecture, **{**_NO_PENALTY, "gradient_penalty": kind})
-        if gan is None:
+    for options in ({"gradient_penalty": "r1"}, {"gradient_penalty": "wgan-gp"}, {"lecam_weight": 10.0}, _ADAPTIVE):
+        gan = make_if_possible(architecture, **{**_UNSTABILISED, **options})
+        if gan is None or gan.trainer is None:
             continue
+        what = ", ".join(f"{name} {value}" for name, value in options.items())
+        start = copy_state(gan.trainer.augment.state_dict())
         try:
             trainer = train(gan, 1)
         except RuntimeError as error:
-            require(False, f"A step with --gradient-penalty {kind} fails: {error}", "it to work, or a ConfigError")
+            require(False, f"A step with {what} fails: {error}", "it to work, or a ConfigError before the first step")
+        acted = differences(before, _weights(trainer, "discriminator"))
+        if options is _ADAPTIVE:  # other than the networks it moves at every fourth step only
+            acted = differences(start, trainer.augment.state_dict())
         require(
-            bool(differences(before, _weights(trainer, "discriminator"))),
-            f"--gradient-penalty {kind} changes nothing",
-            "train_step to add gradient_penalty() to the discriminator's terms, or check() to refuse the option",
+            bool(acted),
+            f"The option {what} changes nothing",
+            "train_step to do what AdversarialTrainer.train_step does with it, or check() to refuse it",
         )
 
 
@@ -327,12 +332,27 @@ def check_resume(architecture: type[GAN]) -> None:
     _check_resume(architecture, {})
 
 
-_NO_PENALTY: dict[str, Any] = {"gradient_penalty": "none", "penalty_weight": None, "penalty_every": 1}
+_UNSTABILISED: dict[str, Any] = {
+    "gradient_penalty": "none",
+    "penalty_weight": None,
+    "penalty_every": 1,
+    "lecam_weight": 0.0,
+    "ada_target": None,
+    "ada_kimg": 100.0,
+    "ada_limit": 0.8,
+}
+_ADAPTIVE: dict[str, Any] = {
+    "augment": "brightness",
+    "augment_probability": 0.4,
+    "ada_target": 0.1,
+    "ada_kimg": 0.1,
+    "ada_limit": 0.8,
+}
 _STABILISERS: tuple[dict[str, Any], ...] = (
     # A penalty at the steps 0 and 3: one that is counted from the resume on comes at step 2.
     {"gradient_penalty": "r1", "penalty_weight": 1.0, "penalty_every": 3},
     {"lecam_weight": 0.3},
-    {"augment": "brightness", "augment_probability": 0.4, "ada_target": 0.1, "ada_kimg": 0.1},
+    _ADAPTIVE,
     {"lr_decay": 0.7},
 )
 

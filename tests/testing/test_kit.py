@@ -722,9 +722,36 @@ def only_class_indices(*_: object) -> type[GAN]:
     return with_trainer(make_labels=make_labels, discriminator_loss=discriminator_loss)
 
 
-@caught_by("check_gradient_penalties", "penalty r1 changes nothing")
+@caught_by("check_stabilisers_act", "penalty r1 changes nothing")
 def step_of_its_own_without_penalties(*_: object) -> type[GAN]:
     return with_trainer(train_step=WholeStepTrainer.train_step)
+
+
+@caught_by("check_stabilisers_act", "lecam_weight 10.0 changes nothing")
+def penalties_and_nothing_else(*_: object) -> type[GAN]:
+    def train_step(self: SmallTrainer, batch: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            fake = Batch(self.generator(self.generator.make_latents(len(batch.images)), batch.labels), batch.labels)
+        terms = self.discriminator_loss(batch, fake)
+        if self.config.gradient_penalty != "none":
+            terms["penalty"] = self.gradient_penalty(batch, fake)
+        metrics = self.update("discriminator", terms)
+        fake = Batch(self.generator(self.generator.make_latents(len(batch.images)), batch.labels), batch.labels)
+        return metrics | self.update("generator", self.generator_loss(batch, fake))
+
+    return with_trainer(train_step=train_step)
+
+
+@caught_by("check_stabilisers_act", "ada_target 0.1, .*changes nothing")
+def chance_that_follows_nothing(*_: object) -> type[GAN]:
+    def _follow(self: Any, realness: dict[str, Tensor]) -> dict[str, Tensor]:
+        augment, self.augment = self.augment, None
+        try:
+            return AdversarialTrainer._follow(self, realness)
+        finally:
+            self.augment = augment
+
+    return with_trainer(_follow=_follow)
 
 
 class Once(torch.autograd.Function):
@@ -740,7 +767,7 @@ class Once(torch.autograd.Function):
         return gradient
 
 
-@caught_by("check_gradient_penalties", "penalty r1 fails: .*differentiate twice")
+@caught_by("check_stabilisers_act", "penalty r1 fails: .*differentiate twice")
 def no_second_derivative_of_larger_batches(*_: object) -> type[GAN]:
     def forward(self: SmallDiscriminator, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         return SmallDiscriminator.forward(self, Once.apply(images) if len(images) > 2 else images, labels)
