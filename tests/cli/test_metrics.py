@@ -236,9 +236,7 @@ def test_mistakes(medgan: Any, here: Path, run: Path, tmp_path: Path) -> None:
         (("--synthetic", run, "--metrics", "nearest-real", "--reference", "train"), "nothing to compute"),
         (("--synthetic", run.parents[1] / "scans", "--real", run, "--metrics", "paired"), "no real image of the same"),
     ):
-        assert message in medgan.fails("metrics", *arguments, "--samples", 1), (
-            message
-        )
+        assert message in medgan.fails("metrics", *arguments, "--samples", 1), message
     assert not list(here.iterdir())
 
 

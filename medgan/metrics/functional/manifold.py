@@ -80,8 +80,8 @@ def density_coverage(real: ArrayLike, synthetic: ArrayLike, *, k: int = 5) -> De
         k: A ball reaches to the k-th nearest neighbour.
 
     Returns:
-        Density, the number of real balls that a synthetic image lies in, on average, divided by k. It is about 1 for two
-        samples of one distribution, (k + 1) / k for a set and itself, more if synthetic images crowd where real ones
+        Density, the number of real balls that a synthetic image lies in, on average, divided by k. It is about 1 for
+        two samples of one distribution, (k + 1) / k for a set and itself, more if synthetic images crowd where real ones
         are dense. Coverage, the share of real balls with a synthetic image inside.
 
     Raises:
