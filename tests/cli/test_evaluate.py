@@ -47,7 +47,9 @@ def test_going_on_with_more_arms(medgan, study: tuple[Path, str], run: Path, tmp
     before = {path.name: path.stat().st_mtime_ns for path in (out / "runs").iterdir()}
     message = medgan.fails("evaluate", "--model", run, "--out", out, *QUICK)
     assert "--resume" in message
-    medgan.works("evaluate", "--model", run, "--arms", "real,real-augmented", "--out", out, "--resume", *QUICK)
+    medgan.works(
+        "evaluate", "--model", run, "--arms", "real,synthetic,real-augmented", "--out", out, "--resume", *QUICK
+    )
     after = {path.name: path.stat().st_mtime_ns for path in (out / "runs").iterdir()}
     assert before.items() < after.items()
     assert len(after) == len(before) + 1
@@ -58,8 +60,9 @@ def test_a_saved_model_leads_to_its_run(medgan, run: Path, tmp_path: Path) -> No
     assert "not known" not in result.stdout
 
 
-def test_one_part_held_out_is_divided(medgan, fitted: Path, tmp_path: Path) -> None:
-    result = medgan.works("evaluate", "--model", fitted, "--arms", "real", "--out", tmp_path / "study", *QUICK)
+def test_one_part_held_out_is_divided(medgan, tmp_path: Path) -> None:
+    folder = medgan.fit(tmp_path / "half", "--steps", 1, "--validation", 0.5)
+    result = medgan.works("evaluate", "--model", folder, "--arms", "real", "--out", tmp_path / "study", *QUICK)
     assert "held out one part only" in result.stdout
 
 

@@ -124,7 +124,7 @@ def test_spread_within_classes() -> None:
     rng = torch.Generator().manual_seed(0)
     images = torch.rand(12, 3, 4, 4, generator=rng)
     classes = torch.tensor([1, 0, 1, 0, 0, 1, 1, 0, 1, 1, 1, 1])
-    images[classes == 0] = images[1]
+    images[classes == 0] = images[1].clone()
     spread = MinibatchStdDev(4)(images, classes)[:, 3]
     assert torch.equal(MinibatchStdDev(4)(images, classes)[:, :3], images)
     assert spread[classes == 0].abs().max() < 1e-3

@@ -81,8 +81,8 @@ def density_coverage(real: ArrayLike, synthetic: ArrayLike, *, k: int = 5) -> De
 
     Returns:
         Density, the number of real balls that a synthetic image lies in, on average, divided by k. It is about 1 for
-        two samples of one distribution, (k + 1) / k for a set and itself, more if synthetic images crowd where real ones
-        are dense. Coverage, the share of real balls with a synthetic image inside.
+        two samples of one distribution, (k + 1) / k for a set and itself, more if synthetic images crowd where real
+        ones are dense. Coverage, the share of real balls with a synthetic image inside.
 
     Raises:
         ConfigError: If k is below 1.
