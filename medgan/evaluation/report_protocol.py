@@ -25,6 +25,7 @@ from medgan.errors import ConfigError, DataError
 from medgan.evaluation.mixing import class_counts, patients_of, take_by_class
 from medgan.evaluation.options import ReportConfig
 from medgan.evaluation.pools import PoolStore
+from medgan.evaluation.study_figures import confusion_figure
 from medgan.pages import (
     COLOURS,
     Code,
@@ -286,24 +287,7 @@ def _details(result: dict[str, Any]) -> Section:
     ]
     counts = np.asarray(result["confusion"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, panels = make_figure(width=1.6 * len(classes) + 1.8, height=1.2 * len(classes) + 1.2)
-    panel = panels[0, 0]
-    panel.grid(visible=False)
-    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row in range(len(classes)):
-        for column in range(len(classes)):
-            panel.text(
-                column,
-                row,
-                f"{counts[row, column]:,}\n{shares[row, column]:.1%}",
-                ha="center",
-                va="center",
-                color="white" if shares[row, column] > 0.5 else "black",
-            )
-    panel.set_xticks(range(len(classes)), classes)
-    panel.set_yticks(range(len(classes)), classes)
-    panel.set_xlabel("predicted")
-    panel.set_ylabel("true")
+    matrix = {"class": None, "labels": classes, "counts": counts.tolist(), "shares": shares.tolist()}
     return Section(
         f"On {result['images']}",
         [
@@ -313,11 +297,7 @@ def _details(result: dict[str, Any]) -> Section:
                 caption=f"{result['count']:,} images of {result['patients']:,} patients, threshold {_THRESHOLD}; each "
                 "row is a true class.",
             ),
-            Figure(
-                figure_png(figure),
-                f"Confusion matrix on {result['images']}: {counts.tolist()}",
-                "Confusion matrix: rows are true classes, columns predicted ones; shares are of the row.",
-            ),
+            confusion_figure({"title": result["images"], "confusion": [matrix]}),
         ],
     )
 
@@ -352,10 +332,11 @@ def _grid(pool: ImageDataset) -> Figure:
 def _training_sentence(facts: dict[str, Any], made: int) -> str:
     """Say how the classifier was trained."""
     classifier, config = facts["classifier"], facts["config"]
+    early = f", as the loss had not fallen for {config['patience']}" if classifier["epochs"] < config["epochs"] else ""
     return (
-        f"{made:,} synthetic images, {config['held_out']:.0%} of them held out; at most {config['epochs']} epochs, "
-        f"stopped after {classifier['epochs']:g} as the loss had not fallen for {config['patience']}; the weights are "
-        f"those of epoch {classifier['best_epoch']:g}. {classifier['recipe']}."
+        f"{made:,} synthetic images, {config['held_out']:.0%} of them held out; {classifier['epochs']:g} epochs of at most "
+        f"{config['epochs']}{early}. The weights are those of epoch {classifier['best_epoch']:g}, whose loss on the "
+        f"held-out synthetic images was lowest. {classifier['recipe']}."
     )
 
 
