@@ -335,8 +335,8 @@ def _training_sentence(facts: dict[str, Any], made: int) -> str:
     early = f", as the loss had not fallen for {config['patience']}" if classifier["epochs"] < config["epochs"] else ""
     return (
         f"{made:,} synthetic images, {config['held_out']:.0%} of them held out; {classifier['epochs']:g} epochs of "
-        f"at most {config['epochs']}{early}. The weights are those of epoch {classifier['best_epoch']:g}, whose loss on the "
-        f"held-out synthetic images was lowest. {classifier['recipe']}."
+        f"at most {config['epochs']}{early}. The weights are those of epoch {classifier['best_epoch']:g}, whose loss "
+        f"on the held-out synthetic images was lowest. {classifier['recipe']}."
     )
 
 
