@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg  # noqa: F401 - it brings a BLAS of its own, whose threads are to be limited with the others
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits

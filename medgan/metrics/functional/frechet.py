@@ -6,8 +6,9 @@ With means μ and covariances Σ (dividing by N − 1) it is
 
 the squared 2-Wasserstein distance between two Gaussians with these moments. Here the trace of the root is a sum of
 singular values: where FᵀF = Σ, it is the nuclear norm of F₁F₂ᵀ. For fewer images than features F is the centred
-features themselves, otherwise the Cholesky factor. Nothing in it can become imaginary, and the noise of a singular
-covariance has no part in it, unlike in the square root of the matrix Σ₁Σ₂ that is usual.
+features themselves, otherwise the Cholesky factor, of which one is enough: with Σ₁ = LLᵀ, LᵀΣ₂L is symmetric, and its
+eigenvalues are the squares. Nothing in it can become imaginary, and the noise of a singular covariance has no part in
+it, unlike in the square root of the matrix Σ₁Σ₂ that is usual.
 
 The estimate is biased: it shrinks as N grows, even between two samples of one distribution, and depends on N of both
 sides. Compare numbers of equal N only, with a real-against-real number of that N beside them. A bootstrap of it is not
@@ -34,6 +35,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import lapack
 
 from medgan.errors import ConfigError, DataError
 from medgan.metrics.functional.feature_checks import check_features, check_pair
@@ -177,7 +179,7 @@ def frechet_distance_from_statistics(real: FeatureStatistics, synthetic: Feature
             f"The real statistics are of {len(real.mean)} features, the synthetic ones of {len(synthetic.mean)}. Use "
             "the same extractor, with the same weights and layer, for both."
         )
-    return _combine(real.mean, _root_of_covariance(real), synthetic.mean, _root_of_covariance(synthetic))
+    return _distance_of_statistics(real, synthetic)
 
 
 def frechet_distance_infinity(
@@ -225,8 +227,49 @@ def frechet_distance_infinity(
 
 def _distance(real: NDArray[np.float64], synthetic: NDArray[np.float64]) -> float:
     """Return the distance between checked features."""
+    if min(len(real), len(synthetic)) > real.shape[1]:
+        return _distance_of_statistics(FeatureStatistics._of(real), FeatureStatistics._of(synthetic))
     (first_mean, first), (second_mean, second) = _mean_and_root(real), _mean_and_root(synthetic)
     return _combine(first_mean, first, second_mean, second)
+
+
+def _distance_of_statistics(real: FeatureStatistics, synthetic: FeatureStatistics) -> float:
+    """Return the distance between checked statistics."""
+    value = _distance_by_one_factor(real, synthetic)
+    if value is None:
+        value = _combine(real.mean, _root_of_covariance(real), synthetic.mean, _root_of_covariance(synthetic))
+    return value
+
+
+def _distance_by_one_factor(real: FeatureStatistics, synthetic: FeatureStatistics) -> float | None:
+    """Return the distance in the fastest way; None where a covariance is singular, or too many digits would be lost."""
+    if min(real.count, synthetic.count) <= len(real.mean):
+        return None
+    factor, failed = lapack.dpotrf(real.covariance, lower=1, clean=0, overwrite_a=1)
+    if failed:
+        return None
+    second = synthetic.covariance
+    difference = real.mean - synthetic.mean
+    rest = float(difference @ difference + np.trace(real.scatter) / (real.count - 1) + np.trace(second))
+    product, _ = lapack.dsygst(second, factor, itype=2, lower=1)
+    squares = scipy.linalg.eigh(
+        product, lower=True, eigvals_only=True, driver="evd", overwrite_a=True, check_finite=False
+    )
+    return _subtract_root(rest, squares)
+
+
+def _subtract_root(rest: float, squares: NDArray[np.float64]) -> float | None:
+    """Return the distance from the rest of it and the squares of singular values, rising; None if they are too noisy.
+
+    Squares are the fast way to singular values, at the price of the small ones.
+    """
+    squares = np.maximum(squares, 0)
+    singular = np.sqrt(squares)
+    value = rest - 2 * float(singular.sum())
+    noise = _EIGENVALUE_NOISE * squares[-1]
+    if not np.sum(noise / np.maximum(singular, np.sqrt(noise))) <= _TOLERANCE * value:
+        return None
+    return max(0.0, value)
 
 
 def _mean_and_root(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -269,11 +312,7 @@ def _combine(
     product = first @ second.T if len(first) <= len(second) else second @ first.T
     if not product.any():  # no variance on one side
         return rest
-    squares = np.maximum(np.linalg.eigvalsh(product @ product.T), 0)
-    singular = np.sqrt(squares)
-    value = rest - 2 * singular.sum()
-    # Squares are the fast way to singular values, at the price of the small ones.
-    noise = _EIGENVALUE_NOISE * squares[-1]
-    if np.sum(noise / np.maximum(singular, np.sqrt(noise))) > _TOLERANCE * value:
-        value = rest - 2 * scipy.linalg.svdvals(product, overwrite_a=True, check_finite=False).sum()
-    return max(0.0, float(value))
+    value = _subtract_root(rest, np.asarray(np.linalg.eigvalsh(product @ product.T), np.float64))
+    if value is None:
+        value = rest - 2 * float(scipy.linalg.svdvals(product, overwrite_a=True, check_finite=False).sum())
+    return max(0.0, value)
