@@ -298,7 +298,7 @@ class GANConfig(Config):
         elif self.augment == "none":
             raise ConfigError(
                 f"--ada-target {self.ada_target:g} steers the augmentation, but there is none. Add --augment xray, for "
-                "example, or leave it out."
+                "example, or type --ada-target none."
             )
 
     @property

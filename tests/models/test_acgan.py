@@ -414,12 +414,15 @@ SMALL = {"generator_width": 2, "discriminator_width": 2, "latent_dim": 8, "batch
 
 def test_modern_is_the_default() -> None:
     assert ACGAN.default_preset == "modern"
-    assert ACGAN(DataSpec(1, (32, 32), CLASSES), latent_dim=8).config.replace(latent_dim=128) == ACGANConfig()
+    assert ACGAN(DataSpec(1, (32, 32), CLASSES), latent_dim=8).config.replace(latent_dim=128) == ACGAN.presets["modern"]
 
 
 def test_modern_has_what_small_medical_sets_need() -> None:
-    config = ACGANConfig()
+    config = ACGAN.presets["modern"]
     assert config.spectral_norm
+    assert config.ada_target is not None  # without, the discriminator learns a thousand images by heart
+    assert config.lecam_weight > 0
+    assert config.lr_decay > 0
     assert config.adversarial == "hinge"
     assert config.minibatch_std > 1
     assert config.ema_halflife > 0
@@ -684,6 +687,8 @@ def test_step_on_findings_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
         "label_weight": 0.3,
         "label_on_fakes": True,
         "augment": "none",
+        "ada_target": None,
+        "lecam_weight": 0.0,
     }
     trainer: Any = ACGAN(data, **{**SMALL, **options}, **rates).make_trainer(device="cpu")
     generator, discriminator = trainer.generator.double(), trainer.discriminator.double()

@@ -18,6 +18,9 @@ from medgan.models.heads import ADCHead, D2DCEHead, LabelHead, TwinHead
 from medgan.testing import check_architecture
 
 SMALL = {
+    "ada_target": None,
+    "lecam_weight": 0.0,
+    "lr_decay": 0.0,
     "generator_width": 2,
     "discriminator_width": 2,
     "latent_dim": 8,
