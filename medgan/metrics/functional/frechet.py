@@ -30,15 +30,15 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 
 from medgan.errors import ConfigError, DataError
-from medgan.metrics.functional.feature_checks import check_features, check_pair
+from medgan.metrics.functional.feature_checks import check_pair, check_raw_features, check_raw_pair
 
 __all__ = [
     "ExtrapolationResult",
@@ -48,6 +48,7 @@ __all__ = [
     "frechet_distance_infinity",
 ]
 
+_BLOCK_BYTES = 2**25  # of centred features at a time
 _SMALLEST_SHARE = 0.25  # of the images, in the smallest subsets that are extrapolated from
 _EIGENVALUE_NOISE = 10 * np.finfo(np.float64).eps  # of the largest one
 _TOLERANCE = 1e-7  # share of the distance that the noise of eigenvalues may make up
@@ -92,13 +93,20 @@ class FeatureStatistics:
         Raises:
             DataError: As in `frechet_distance`.
         """
-        return cls._of(check_features(features, "given"))
+        return cls._of(check_raw_features(features, "given"))
 
     @classmethod
-    def _of(cls, features: NDArray[np.float64]) -> FeatureStatistics:
-        mean = features.mean(axis=0)
-        centred = features - mean
-        return cls(len(features), mean, centred.T @ centred)
+    def _of(cls, features: NDArray[Any]) -> FeatureStatistics:
+        mean = features.mean(axis=0, dtype=np.float64)
+        scatter = np.zeros((len(mean), len(mean)), order="F")
+        # In blocks: a float64 copy of all features costs more than the conversion.
+        step = max(1, _BLOCK_BYTES // (8 * len(mean)))
+        for start in range(0, len(features), step):
+            centred = features[start : start + step].astype(np.float64)
+            centred -= mean
+            scatter = blas.dsyrk(1.0, centred.T, beta=1.0, c=scatter, overwrite_c=1)
+        # Only the upper triangle was computed.
+        return cls(len(features), mean, scatter + np.triu(scatter, 1).T)
 
     @property
     def covariance(self) -> NDArray[np.float64]:
@@ -151,7 +159,7 @@ def frechet_distance(real: ArrayLike, synthetic: ArrayLike) -> float:
     Raises:
         DataError: If the shapes do not fit, a side has fewer than 2 images, or a number is not finite.
     """
-    return _distance(*check_pair(real, synthetic, at_least=2))
+    return _distance(*check_raw_pair(real, synthetic, at_least=2))
 
 
 def frechet_distance_from_statistics(real: FeatureStatistics, synthetic: FeatureStatistics) -> float:
@@ -225,7 +233,7 @@ def frechet_distance_infinity(
     return ExtrapolationResult(float(coefficients[0]), float(np.sqrt(variance)))
 
 
-def _distance(real: NDArray[np.float64], synthetic: NDArray[np.float64]) -> float:
+def _distance(real: NDArray[Any], synthetic: NDArray[Any]) -> float:
     """Return the distance between checked features."""
     if min(len(real), len(synthetic)) > real.shape[1]:
         return _distance_of_statistics(FeatureStatistics._of(real), FeatureStatistics._of(synthetic))
@@ -272,9 +280,10 @@ def _subtract_root(rest: float, squares: NDArray[np.float64]) -> float | None:
     return max(0.0, value)
 
 
-def _mean_and_root(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _mean_and_root(features: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean and a matrix F ``(r, D)`` with FᵀF = Σ."""
     if len(features) <= features.shape[1]:
+        features = features.astype(np.float64, copy=False)
         mean = features.mean(axis=0)
         centred = (features - mean) / np.sqrt(len(features) - 1)
         # These sum to 0. Reflected so that the last one is 0 and left out, they give no singular value that is 0 but
