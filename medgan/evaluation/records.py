@@ -22,14 +22,14 @@ class Cohort:
     Attributes:
         labels: Truth: ``(N,)`` int64 for classes; ``(N, K)`` float32 of 0 and 1 for several findings an image, NaN
             where unknown.
-        patients: ``(N,)``, who each image is of; every image its own where patients are unknown.
-        files: ``(N,)``, names of the images in their data set.
+        patients: ``(N,)`` of str, who each image is of; every image its own where patients are unknown.
+        files: ``(N,)`` of str, names of the images in their data set.
         subgroups: One column a property of the images, such as sex, with N rows; "" where unknown.
     """
 
     labels: NDArray[Any]
-    patients: NDArray[np.str_]
-    files: NDArray[np.str_]
+    patients: NDArray[Any]
+    files: NDArray[Any]
     subgroups: pd.DataFrame
 
     def __post_init__(self) -> None:

@@ -19,8 +19,8 @@ specificity          Share of negatives that are not predicted. Undefined withou
 precision            Share of predictions that are positives. Undefined without a prediction.
 f1                   ``2 TP / (2 TP + FP + FN)``. Undefined without a positive and without a prediction.
 brier                Mean of ``(p - y)²``.
-calibration_error    Expected calibration error: the mean of |share of positives − mean ``p``| over `BINS` bins of equal
-                     width, ``[0, 1/15), ..., [14/15, 1]``, weighted by their images.
+calibration_error    Expected calibration error: the mean distance between the share of positives and the mean
+                     ``p`` in `BINS` bins of equal width, ``[0, 1/15), ..., [14/15, 1]``, weighted by their images.
 calibration_slope    Slope of a logistic regression, without penalty, of ``y`` on the logit of ``p``, with ``p`` clipped
                      to [`CLIP`, 1 − `CLIP`]. 1 is right, below 1 is too extreme. Undefined where ``p`` separates
                      the classes, or is constant.
@@ -75,12 +75,12 @@ __all__ = [
 ]
 
 ProblemKind = Literal["binary", "multiclass", "multilabel"]
-"""What is to be predicted: one of two classes, one of several classes, or each of several findings."""
+"""What is to be predicted, namely one of two classes, one of several classes, or each of several findings."""
 
 BINS = 15
 """Bins of the calibration, of equal width."""
 CLIP = 1e-6
-"""Probabilities are kept this far from 0 and 1 where their logit is taken: float32 rounds to 1 what is nearer."""
+"""Probabilities are kept this far from 0 and 1 where their logit is taken, as float32 rounds to 1 what is nearer."""
 
 _BLOCK_NUMBERS = 2**17  # numbers at a time, which a processor's cache holds
 _NEWTON_STEPS = 100
@@ -299,7 +299,8 @@ def calibration_bins(
         weights: ``(B, N)``, at least 0.
 
     Returns:
-        Mean probability, share of positives, both NaN in an empty bin, and sum of the weights: each ``(B, BINS)``.
+        Three ``(B, BINS)``, namely the mean probability and the share of positives, both NaN in an empty bin, and the
+        sum of the weights.
 
     Raises:
         DataError: If shapes do not fit or a number is unfit.

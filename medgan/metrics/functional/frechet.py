@@ -48,7 +48,8 @@ __all__ = [
     "frechet_distance_infinity",
 ]
 
-_BLOCK_BYTES = 2**25  # of centred features at a time
+_BLOCK_BYTES = 2**23  # of centred features at a time
+_TILE = 256
 _SMALLEST_SHARE = 0.25  # of the images, in the smallest subsets that are extrapolated from
 _EIGENVALUE_NOISE = 10 * np.finfo(np.float64).eps  # of the largest one
 _TOLERANCE = 1e-7  # share of the distance that the noise of eigenvalues may make up
@@ -105,8 +106,8 @@ class FeatureStatistics:
             centred = features[start : start + step].astype(np.float64)
             centred -= mean
             scatter = blas.dsyrk(1.0, centred.T, beta=1.0, c=scatter, overwrite_c=1)
-        # Only the upper triangle was computed.
-        return cls(len(features), mean, scatter + np.triu(scatter, 1).T)
+        _mirror(scatter)
+        return cls(len(features), mean, scatter)
 
     @property
     def covariance(self) -> NDArray[np.float64]:
@@ -231,6 +232,15 @@ def frechet_distance_infinity(
     residual = distances - design @ coefficients
     variance = residual @ residual / (points - 2) * np.linalg.inv(design.T @ design)[0, 0]
     return ExtrapolationResult(float(coefficients[0]), float(np.sqrt(variance)))
+
+
+def _mirror(matrix: NDArray[np.float64]) -> None:
+    """Copy the upper triangle of a square matrix to the lower one, in tiles that fit a cache."""
+    for start in range(0, len(matrix), _TILE):
+        tile = slice(start, start + _TILE)
+        corner = matrix[tile, tile]
+        corner += np.triu(corner, 1).T - np.tril(corner, -1)
+        matrix[start + _TILE :, tile] = matrix[tile, start + _TILE :].T
 
 
 def _distance(real: NDArray[Any], synthetic: NDArray[Any]) -> float:

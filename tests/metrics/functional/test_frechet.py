@@ -218,3 +218,15 @@ def test_extrapolation_follows_its_seed() -> None:
     assert first != frechet_distance_infinity(real, synthetic, seed=2)
     with pytest.raises(ConfigError, match="at least 3"):
         frechet_distance_infinity(real, synthetic, points=2)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2**23])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16])
+def test_statistics_are_those_of_numpy(block_bytes: int, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frechet, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(frechet, "_TILE", 4)  # the width is no multiple of it
+    features = (np.random.default_rng(0).standard_normal((50, 11)) * 30).astype(dtype)
+    found = FeatureStatistics.from_features(features)
+    np.testing.assert_allclose(found.covariance, np.cov(features.astype(np.float64), rowvar=False), rtol=1e-12)
+    np.testing.assert_array_equal(found.scatter, found.scatter.T)
+    np.testing.assert_allclose(found.mean, features.astype(np.float64).mean(axis=0), rtol=1e-12)
