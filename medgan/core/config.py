@@ -196,7 +196,11 @@ class Config:
         for item in self.options():
             value = getattr(self, item.name)
             if item.name in names and value != item.default:
-                raise ConfigError(f"--{item.name.replace('_', '-')} {value} acts on nothing: {because}")
+                flag = f"--{item.name.replace('_', '-')}"
+                default = "none" if item.default is None else item.default
+                # A preset may have set it, so that leaving it out would not do.
+                back = f"--no-{flag[2:]}" if item.default is False else f"{flag} {default}"
+                raise ConfigError(f"{flag} {value} acts on nothing: {because} Or type {back}.")
 
 
 def _describe(owner: str, field: dataclasses.Field[Any], hint: Any) -> Option:

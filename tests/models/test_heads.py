@@ -19,8 +19,12 @@ from medgan.testing import check_architecture
 
 SMALL = {
     "ada_target": None,
-    "lecam_weight": 0.0,
     "lr_decay": 0.0,
+    "head": "ac",
+    "adversarial": "hinge",
+    "spectral_norm": True,
+    "gradient_penalty": "none",
+    "penalty_every": 1,
     "generator_width": 2,
     "discriminator_width": 2,
     "latent_dim": 8,
@@ -166,8 +170,8 @@ def test_labels_that_a_head_cannot_learn(head: str, kind: Any) -> None:
     with pytest.raises(
         ConfigError, match=rf"--head {head} learns categorical or ordinal.* the data's are {kind}. Type"
     ):
-        ACGAN(spec(kind), **SMALL, head=head)
-    ACGAN(DataSpec(1, (32, 32)), **SMALL, head=head)  # without labels there is none
+        ACGAN(spec(kind), **SMALL | {"head": head})
+    ACGAN(DataSpec(1, (32, 32)), **SMALL | {"head": head})  # without labels there is none
 
 
 @pytest.mark.parametrize("head", ["tac", "adc", "d2dce", "projection"])
@@ -340,7 +344,7 @@ def test_figures_of_classes_cost_no_gradient() -> None:
     """With and without them a training is the same, bit for bit."""
     states = []
     for silent in (False, True):
-        trainer = ACGAN(spec("categorical"), **SMALL, head="adc").make_trainer(device="cpu")
+        trainer = ACGAN(spec("categorical"), **SMALL | {"head": "adc"}).make_trainer(device="cpu")
         if silent:
             trainer.log_by_class = lambda *_: None  # type: ignore[method-assign]
         trainer.fit([make_batch(trainer.data, 4, step) for step in range(2)], 2)
