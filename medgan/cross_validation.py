@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from medgan.core.saving import read_model, write_aside
+from medgan.core.saving import write_aside
 from medgan.data.splits import Splits, image_identities, make_folds
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation import DownstreamEvaluator, StudyConfig
@@ -184,8 +184,7 @@ def _train_generator(
     }
     if (place / "checkpoints" / "latest" / "trainer.pt").is_file():
         training = Run({"device": device}, resume=place, transforms=transforms, say=say)
-        steps = read_model(place / "model")[1]["training"]["steps"]
-        if steps >= training.config.total_steps(training.model_config.images_per_step):
+        if training.is_done():
             return load_model(place)
     else:
         if place.exists():  # ended before its first checkpoint

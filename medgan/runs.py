@@ -7,12 +7,14 @@ import json
 import logging
 import math
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medgan import registry
+from medgan.core.budget import Budget, format_duration, parse_duration
 from medgan.core.config import GANConfig, option
 from medgan.core.spec import DataSpec, LabelSpec
 from medgan.data.config import PHANTOM, DataConfig
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from medgan.core.gan import GAN
+    from medgan.core.trainer import Trainer
     from medgan.data import ImageDataset
     from medgan.data.splits import Splits
 
@@ -42,11 +45,16 @@ _logger = logging.getLogger("medgan")
 
 _KIMG = 150.0
 
+_LENGTHS = ("steps", "kimg", "budget")  # the options that say how long, one of which is given
+
 # What the phantom is trained with unless told otherwise: chests within three minutes on two cores.
 _PHANTOM_DEFAULTS = {"size": 32, "kimg": 40.0}
 
 # Images that are compared with each other before a training; the time grows with the square of their number.
 _COMPARED = 20_000
+
+# Training images of the model that a run began from, within the run folder.
+_INITIAL_IMAGES = "data/initial_images.json"
 
 # What may differ when a run is continued: where and how fast, not what is learnt.
 _FREE = frozenset(
@@ -54,6 +62,7 @@ _FREE = frozenset(
         "data",
         "steps",
         "kimg",
+        "budget",
         "device",
         "precision",
         "sample_every",
@@ -85,6 +94,12 @@ class RunConfig(DataConfig):
     kimg: float | None = option(
         None, "Length in thousand images instead of steps; 150 if neither is given, 40 for the phantom.", ge=0
     )
+    budget: str | None = option(
+        None, "Length as wall-clock time instead, all included: 45m, 90s, 2h or 1h30m; the steps are fitted into it."
+    )
+    init_from: str | None = option(
+        None, "Run folder or saved model to begin from: weights that fit by name and shape are taken."
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Where to train.")
     precision: Literal["fp32", "bf16", "fp16"] = option("fp32", "Arithmetic of the networks.")
     log_every: int = option(20, "Steps between lines of metrics.jsonl.", ge=1)
@@ -96,13 +111,19 @@ class RunConfig(DataConfig):
     def __post_init__(self) -> None:
         """Check what concerns two options, or their text."""
         super().__post_init__()
-        if self.steps is not None and self.kimg is not None:
-            raise ConfigError("Both --steps and --kimg were given. Pass one of them.")
+        lengths = [f"--{unit}" for unit in _LENGTHS if getattr(self, unit) is not None]
+        if len(lengths) > 1:
+            raise ConfigError(f"Both {lengths[0]} and {lengths[1]} were given. Pass one of them.")
+        if self.budget is not None:
+            try:
+                parse_duration(self.budget)
+            except ConfigError as error:
+                raise ConfigError(f"--budget {error}") from None
         if self.name is not None and not re.fullmatch(r"[\w][\w.+-]*", self.name):
             raise ConfigError(f"--name {self.name!r} is not usable. Use letters, digits and . _ + - only.")
 
     def total_steps(self, images_per_step: int) -> int:
-        """Return the length of the run in generator steps.
+        """Return the length of the run in generator steps, if it has no budget: that says how many as it goes.
 
         Args:
             images_per_step: Real images that a step takes, over all processes.
@@ -129,10 +150,10 @@ def resolve(flags: Mapping[str, Any], file: Mapping[str, Any] | None = None) -> 
     """
     given = {**(file or {}), **flags}
     # A length given as a flag replaces one from the file, in whichever unit.
-    if "steps" in flags or "kimg" in flags:
-        given |= {unit: flags.get(unit) for unit in ("steps", "kimg")}
+    if any(unit in flags for unit in _LENGTHS):
+        given |= {unit: flags.get(unit) for unit in _LENGTHS}
     defaults = dict(_PHANTOM_DEFAULTS) if str(given.get("data", PHANTOM)).startswith("phantom:") else {"kimg": _KIMG}
-    if given.get("steps") is not None or given.get("kimg") is not None:
+    if any(given.get(unit) is not None for unit in _LENGTHS):
         del defaults["kimg"]
     given = {**defaults, **{name: value for name, value in given.items() if (name, value) != ("kimg", None)}}
     run_names = {item.name for item in RunConfig.options()}
@@ -200,6 +221,20 @@ def find_run(text: str, outdir: Path, name: str | None = None) -> Path | None:
 def _checkpoint(folder: Path) -> Path:
     """Return where a run keeps its state."""
     return folder / "checkpoints" / "latest" / "trainer.pt"
+
+
+class _Initial(NamedTuple):
+    """A model to begin from.
+
+    Attributes:
+        model: The model.
+        discriminator: Weights of its discriminator, from its run's checkpoint; None if there is none.
+        images: The training images of its run, and of those that it began from itself; None if they are not known.
+    """
+
+    model: GAN
+    discriminator: dict[str, Any] | None
+    images: list[str] | None
 
 
 class OpenedData(NamedTuple):
@@ -272,7 +307,11 @@ class Run:
             _check_transforms(resume, transforms)
         self.config, self.architecture, self.model_config = resolve(flags, file)
         self.folder = resume
+        self._initial_model: dict[str, Any] | None = None  # what the model that this one began from was trained on
+        self._initial_images: list[str] | None = None
+        self._initial_summary: list[str] = []
         if resume is not None and file is not None:
+            self._initial_model = (_read_provenance(resume).get("training_data") or {}).get("initial_model")
             _check_continues(resume, file, self.config.to_dict() | self.model_config.to_dict())
 
     def open_data(self) -> OpenedData:
@@ -332,10 +371,23 @@ class Run:
                 "architecture": {"name": plugin.name, "value": plugin.value, "origin": plugin.origin},
                 "data": data.whole.spec.to_dict(),
                 "transforms": self.transforms,
-                "training_data": data.parts["train"].provenance(),
+                "training_data": data.parts["train"].provenance()
+                | ({} if self._initial_model is None else {"initial_model": self._initial_model}),
                 "held_out_images": {part: len(names) for part, names in data.splits.parts.items() if part != "train"},
             },
         }
+
+    def is_done(self) -> bool:
+        """Whether this continues a run that has nothing left to do."""
+        from medgan.core.saving import read_state
+
+        if self.resume is None:
+            return False
+        state = read_state(_checkpoint(self.resume))["trainer"]
+        if self.config.budget is not None:
+            return bool(state["step"] == state["total_steps"])
+        processes = len(state["random"])
+        return bool(state["step"] >= self.config.total_steps(self.model_config.images_per_step * processes))
 
     def dry_run(self) -> None:
         """Say what `fit` would do: options, data and networks; write nothing.
@@ -343,11 +395,17 @@ class Run:
         Raises:
             MedganError: As `fit` would.
         """
+        initial = self._open_initial()
         data = self.open_data()
         gan = self.architecture(data.whole.spec, self.model_config)
         trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
+        if initial is not None:
+            self._take_weights(gan, initial)
         self.say(json.dumps(self.describe(data), indent=2, ensure_ascii=False))
         self._introduce(gan, data)
+        if self.config.budget is not None:
+            self.say(f"Would train for {format_duration(parse_duration(self.config.budget))}, all included.")
+            return
         images = self.model_config.images_per_step * trainer.accelerator.num_processes
         self.say(f"Would train {self.config.total_steps(images):,} steps.")
 
@@ -362,11 +420,14 @@ class Run:
             TrainingDivergedError: If a loss became NaN or infinite; the last checkpoint is untouched.
             MedganError: If data, options or files do not fit.
         """
+        started = time.perf_counter()
+
         from accelerate.utils import broadcast_object_list
 
         from medgan.core.trainer import make_accelerator
         from medgan.pages import make_grid, save_image
         from medgan.training import (
+            BudgetNotes,
             Checkpoint,
             MetricsLog,
             SampleGrid,
@@ -375,10 +436,13 @@ class Run:
         )
         from medgan.training.callbacks import TrainingStopped
 
+        seconds = self.config.budget and parse_duration(self.config.budget)
+        budget = Budget(seconds, started=started) if seconds else None
         accelerator = make_accelerator(self.config.device, self.config.precision)
         main = accelerator.is_main_process
         if not main:
             self.say = lambda line: None
+        initial = self._open_initial()
         # The main process decodes; the others then find everything in the cache.
         with accelerator.main_process_first():
             data = self.open_data()
@@ -387,8 +451,15 @@ class Run:
         trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
         if self.resume is not None:
             self._restore(gan, dataset)
-        steps = self.config.total_steps(self.model_config.images_per_step * accelerator.num_processes)
-        if steps <= trainer.step:
+            gan.initial_model = self._initial_model
+        elif initial is not None:
+            self._take_weights(gan, initial)
+        steps = None
+        if budget is not None:
+            self._check_budget(trainer, budget)
+        else:
+            steps = self.config.total_steps(self.model_config.images_per_step * accelerator.num_processes)
+        if steps is not None and steps <= trainer.step:
             raise ConfigError(
                 f"{self.folder} has done {trainer.step:,} steps already, and {steps:,} were asked for. "
                 f"Type --steps {trainer.step + steps} to train on."
@@ -414,10 +485,14 @@ class Run:
                 if main:
                     if self.resume is None:
                         save_image(make_grid(_real_samples(dataset), dataset.spec), folder / "samples" / "real.png")
-                    log.report = stack.enter_context(make_progress(steps, trainer.step))
+                    planned: Any = steps if budget is None else lambda: trainer.total_steps or budget.total_steps
+                    log.report = stack.enter_context(make_progress(planned, trainer.step))
                     callbacks = [log, grid, checkpoint, stop]
+                    if budget is not None:
+                        callbacks.append(BudgetNotes(budget, self.say))
                 try:
-                    gan.fit(dataset, steps=steps - trainer.step, total_steps=steps, callbacks=callbacks)
+                    rest = None if steps is None else steps - trainer.step
+                    gan.fit(dataset, steps=rest, total_steps=steps, budget=budget, callbacks=callbacks)
                 except BaseException as reason:
                     if isinstance(reason, TrainingStopped):
                         checkpoint.write(trainer)
@@ -427,11 +502,71 @@ class Run:
                         _plot(log.rows if main else [], folder)
                     raise
                 _plot(log.rows if main else [], folder)
+            if budget is not None:
+                spent, whole = format_duration(budget.spent), format_duration(budget.seconds)
+                self.say(f"Budget: {trainer.step:,} steps took {spent} of {whole}, all included.")
             self.say(f"Images: {grid.latest} (real ones: {folder / 'samples' / 'real.png'})")
             self.say(f"Model:  {folder / 'model'}")
             form = " --format npz" if len(dataset.spec.size) == 3 else ""
             self.say(f"More:   medgan sample --model {folder} -n 64 --out samples --grid{form}")
         return RunResult(folder, grid.latest or folder / "samples", folder / "model", gan)
+
+    def _open_initial(self) -> _Initial | None:
+        """Read the model to begin from; None if there is none, or a resumed run has its weights already."""
+        from medgan.core.saving import read_state
+        from medgan.data.splits import INITIAL
+        from medgan.models import load_model
+
+        if self.config.init_from is None or self.resume is not None:
+            return None
+        folder = Path(self.config.init_from)
+        model = load_model(folder)
+        if model.name != self.config.arch:
+            raise ConfigError(
+                f"--init-from {folder} is a model of {model.name}, and this run is of {self.config.arch}. Type --arch "
+                f"{model.name}, or name another model."
+            )
+        run = folder.resolve().parent if folder.resolve().name == "model" else folder
+        discriminator = None
+        if _checkpoint(run).is_file():
+            discriminator = read_state(_checkpoint(run)).get("trainer", {}).get("discriminator")
+        images = None
+        if is_run(run):
+            images = sorted(name for name, part in read_parts(run).items() if part in ("train", INITIAL))
+        return _Initial(model, discriminator, images)
+
+    def _take_weights(self, gan: GAN, initial: _Initial) -> None:
+        """Begin from another model, and remember what it was trained on."""
+        done = gan.take_weights(initial.model, discriminator=initial.discriminator)
+        assert gan.initial_model is not None
+        gan.initial_model |= {
+            "images_listed": initial.images is not None,
+            "taken": {name: round(transfer.share, 4) for name, transfer in done.items()},
+        }
+        self._initial_model, self._initial_images = gan.initial_model, initial.images
+        source = self.config.init_from
+        self._initial_summary = [
+            f"{name.capitalize()} begins from {source}: {transfer.describe()}" for name, transfer in done.items()
+        ]
+        if initial.discriminator is None:
+            self._initial_summary.append(
+                f"Discriminator is fresh: {source} has no checkpoint of a training, which holds one. A run folder has."
+            )
+
+    def _check_budget(self, trainer: Trainer[Any], budget: Budget) -> None:
+        """Begin to keep to a budget, unless that is over, or the run was begun without one."""
+        length = format_duration(budget.seconds)
+        if trainer.step and trainer.budget_before is None:
+            raise ConfigError(
+                f"{self.folder} was begun for a number of steps, and no budget can take its place. Leave --budget out; "
+                "--steps or --kimg makes it longer."
+            )
+        trainer.use_budget(budget)
+        if trainer.total_steps is not None and trainer.total_steps <= trainer.step:
+            advice = "Start a new run with" if self.model_config.lr_decay else "To train on, type"
+            raise ConfigError(
+                f"{self.folder} is done: {trainer.step:,} steps within {length}. {advice} a longer --budget."
+            )
 
     def _restore(self, gan: GAN, dataset: ImageDataset) -> None:
         """Load the run's checkpoint into the training, if it is of this architecture and these very images."""
@@ -500,6 +635,8 @@ class Run:
             "data/quarantine.csv": data.whole.quarantine.to_csv(index=False),
             **({} if duplicates is None else {"data/duplicates.csv": duplicates.to_csv(index=False)}),
         }
+        if self._initial_images is not None:
+            texts[_INITIAL_IMAGES] = json.dumps({"images": self._initial_images}, ensure_ascii=False) + "\n"
         for name, text in texts.items():
             with write_aside(self.folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -544,6 +681,8 @@ class Run:
             f"Model: {gan.name}, generator {sizes[0]:,} and discriminator {sizes[1]:,} parameters, "
             f"on {gan.trainer.accelerator.num_processes} × {gan.trainer.device} in {self.config.precision}"
         )
+        for line in self._initial_summary:
+            self.say(line)
 
 
 def _check_continues(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -630,17 +769,35 @@ def read_parts(model: Path) -> dict[str, str]:
         model: A run folder; a model by itself does not know.
 
     Returns:
-        The part of each image, ``train``, ``validation`` or ``test``, by its name in the data; empty if unknown.
+        The part of each image, ``train``, ``validation`` or ``test``, by its name in the data, or ``initial`` for one
+        that only a model was trained on which the run began from; empty if unknown.
 
     Raises:
         DataError: If the run's ``splits.json`` is damaged.
     """
-    from medgan.data.splits import Splits
+    from medgan.data.splits import INITIAL, Splits
 
     file = model / "data" / "splits.json"
     if not file.is_file():
         return {}
-    return {image: part for part, images in Splits.read(file).parts.items() for image in images}
+    parts = {image: part for part, images in Splits.read(file).parts.items() for image in images}
+    for image in _read_initial_images(model):
+        if parts.get(image) != "train":
+            parts[image] = INITIAL
+    return parts
+
+
+def _read_initial_images(run: Path) -> list[str]:
+    """Return the training images of the models that a run began from, as far as they are known."""
+    file = run / _INITIAL_IMAGES
+    if not file.is_file():
+        return []
+    try:
+        return [str(image) for image in json.loads(file.read_text(encoding="utf-8"))["images"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{file} is damaged: {error}. Without it nobody knows what the initial model has seen."
+        ) from None
 
 
 def _real_samples(dataset: ImageDataset, per_class: int = 16) -> Any:

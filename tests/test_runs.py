@@ -42,6 +42,14 @@ def test_length_of_flags_and_file(flags, file, length):
     assert (run.steps, run.kimg) == length
 
 
+@pytest.mark.parametrize("other", [{"steps": 3}, {"kimg": 1.0}])
+def test_budget_of_flags_and_file(other):
+    for flags, file, expected in (({"budget": "45m"}, other, {"budget": "45m"}), (other, {"budget": "45m"}, other)):
+        run, _, _ = resolve(flags, file)
+        lengths = {"steps": run.steps, "kimg": run.kimg, "budget": run.budget}
+        assert {unit: value for unit, value in lengths.items() if value is not None} == expected
+
+
 def test_resolve_refuses():
     with pytest.raises(ConfigError, match="Did you mean 'batch_size'"):
         resolve({"batch_sizes": 4})

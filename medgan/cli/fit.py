@@ -90,7 +90,7 @@ def fit(context: click.Context, /, **_: Any) -> None:
         if context.params["resume"] != "auto":
             raise click.UsageError("--config and --resume exclude each other: a resumed run has its options already.")
         # A job that may be stopped types the same command each time: its file has to agree with the run.
-        length = {"steps", "kimg"}
+        length = {"steps", "kimg", "budget"}
         flags = {name: value for name, value in file.items() if not (name in length and length & set(flags))} | flags
     run = Run(flags, file, resume=resume, transforms=context.params["transforms"], say=_say)
     if context.params["dry_run"]:

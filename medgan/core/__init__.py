@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medgan.core.budget import Budget
     from medgan.core.config import Config, GANConfig, Option, option
     from medgan.core.gan import GAN, TrainingData
     from medgan.core.networks import Discriminator, DiscriminatorOutput, Generator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 # Looked up on first use: the command line needs `Config` long before it needs torch.
 _HOMES = {
+    "Budget": "budget",
     "Config": "config",
     "GANConfig": "config",
     "Option": "config",
@@ -38,6 +40,7 @@ __all__ = [
     "GAN",
     "AdversarialTrainer",
     "Batch",
+    "Budget",
     "Callback",
     "Config",
     "DataSpec",

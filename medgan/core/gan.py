@@ -5,20 +5,22 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from numbers import Integral
 from operator import index
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medgan.augment import policy_names
+from medgan.core.budget import Budget
 from medgan.core.config import ClassSampling, GANConfig
 from medgan.core.networks import Discriminator, Generator
 from medgan.core.randomness import seeded
-from medgan.core.saving import read_model, write_model
+from medgan.core.saving import pack_weights, read_model, write_model
 from medgan.core.spec import Batch, DataSpec, LabelKind
 from medgan.core.trainer import (
     AdversarialTrainer,
@@ -28,6 +30,7 @@ from medgan.core.trainer import (
     make_augmentation,
     memory_format,
 )
+from medgan.core.transfer import Transfer, label_axes, transfer_weights
 from medgan.errors import CheckpointError, ConfigError, DataError, nearest
 
 __all__ = ["GAN", "TrainingData"]
@@ -103,6 +106,8 @@ class GAN(ABC):
         generator: The network to sample with.
         trainer: The training, once `fit` or `make_trainer` has begun one, else None.
         provenance: Where the training images come from.
+        initial_model: What the training began from, if that was another model: its architecture, the checksum of its
+            weights and its provenance, which may name a model before it; None if it began from nothing.
 
     Raises:
         ConfigError: If an option or preset is unknown or does not fit, or the architecture cannot
@@ -142,6 +147,7 @@ class GAN(ABC):
         self.generator.requires_grad_(False).eval()
         self.trainer: _AnyTrainer | None = None
         self.provenance: dict[str, Any] = {}
+        self.initial_model: dict[str, Any] | None = None
 
     @classmethod
     def get_preset(cls, name: str | None = None) -> GANConfig:
@@ -221,6 +227,8 @@ class GAN(ABC):
             ConfigError: If device or precision is not to be had here.
         """
         accelerator = make_accelerator(device, precision)
+        if self.provenance:
+            self.initial_model = self._as_initial()
         generator = copy.deepcopy(self.generator).requires_grad_(True).train()
         with seeded(self.config.seed + 1):
             discriminator = self.make_discriminator(self.config, self.data)
@@ -232,8 +240,9 @@ class GAN(ABC):
         self,
         dataset: TrainingData,
         *,
-        steps: int,
+        steps: int | None = None,
         total_steps: int | None = None,
+        budget: Budget | None = None,
         callbacks: Sequence[Callback] = (),
         device: str = "auto",
         precision: str = "fp32",
@@ -242,8 +251,9 @@ class GAN(ABC):
 
         Args:
             dataset: The training images.
-            steps: Generator steps to do, beyond those done already.
+            steps: Generator steps to do, beyond those done already; or give a budget.
             total_steps: Length of the whole training, where `steps` is a part of it; see `Trainer.fit`.
+            budget: Time to train for, in place of steps; see `Trainer.use_budget`.
             callbacks: Told of every step.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``; only for the first call.
             precision: ``fp32``, ``bf16`` or ``fp16``; only for the first call.
@@ -252,14 +262,21 @@ class GAN(ABC):
             This model.
 
         Raises:
-            ConfigError: If the learning rates fall, and the training does not fit `total_steps`.
+            ConfigError: If not one of steps and budget was given, the budget is too short, or the learning rates fall
+                and the training does not fit `total_steps`.
             DataError: If the data set is not of this model's kind.
             TrainingDivergedError: If a loss becomes NaN or infinite.
         """
+        if (steps is None) == (budget is None):
+            raise ConfigError("Say how long to train: fit(dataset, steps=1000), or a budget instead.")
         if dataset.spec != self.data:
             raise DataError(f"This model was made for {self.data}; the data set has {dataset.spec}.")
         trainer = self.trainer or self.make_trainer(device=device, precision=precision)
+        if budget is not None and trainer.budget is not budget:
+            trainer.use_budget(budget)
         self.provenance = dataset.provenance()
+        if self.initial_model is not None:
+            self.provenance["initial_model"] = self.initial_model
         has_classes = self.data.labels is not None and self.data.labels.kind in ("categorical", "ordinal")
         batches = dataset.batches(
             self.config.images_per_step,
@@ -272,6 +289,62 @@ class GAN(ABC):
         )
         trainer.fit(batches, steps, callbacks, total_steps=total_steps)
         return self
+
+    def take_weights(self, model: GAN, *, discriminator: Mapping[str, Tensor] | None = None) -> dict[str, Transfer]:
+        """Begin from another model of the same architecture: take the weights that fit by name and shape.
+
+        Classes of equal names are taken by their names where the structure says which numbers belong to which class.
+        What the other model was trained on is kept in `initial_model`.
+
+        Args:
+            model: The other model.
+            discriminator: ``state_dict`` of its discriminator, for a training that `make_trainer` has begun; None to
+                leave that as it is.
+
+        Returns:
+            What the ``generator`` took and, if it was to, the ``discriminator``.
+
+        Raises:
+            ConfigError: If the model is of another architecture, nothing fits, or the training has begun.
+        """
+        trainer = self.trainer
+        if model.name != self.name:
+            raise ConfigError(
+                f"A model of {model.name} has no weights for one of {self.name}. Name a model of {self.name}, or train "
+                f"with --arch {model.name}."
+            )
+        if trainer is not None and trainer.step:
+            raise ConfigError(f"This training has done {trainer.step:,} steps already. Begin a new one.")
+        if discriminator is not None and trainer is None:
+            raise ConfigError("There is no discriminator yet. Call make_trainer first.")
+        done: dict[str, Transfer] = {}
+        networks: list[tuple[str, nn.Module, Mapping[str, Tensor], Callable[[Any, DataSpec], nn.Module]]]
+        networks = [("generator", self.generator, model.generator.state_dict(), self.make_generator)]
+        if trainer is not None:
+            networks.append(("generator", trainer.generator, model.generator.state_dict(), self.make_generator))
+            if discriminator is not None:
+                networks.append(("discriminator", trainer.discriminator, dict(discriminator), self.make_discriminator))
+        for name, network, weights, make in networks:
+            with seeded(0):
+                axes = label_axes(partial(make, self.config), self.data)
+            done[name] = transfer_weights(
+                network, weights, labels=self.data.labels, source_labels=model.data.labels, axes=axes
+            )
+        if not any(transfer.share for transfer in done.values()):
+            raise ConfigError(
+                f"No weight of that model fits this one by name and shape: {done['generator'].describe()} Use the "
+                "options that it was trained with, which its model.json lists."
+            )
+        self.initial_model = model._as_initial()
+        return done
+
+    def _as_initial(self) -> dict[str, Any]:
+        """Return what a model that begins from this one has to know of it."""
+        return {
+            "architecture": self.name,
+            "sha256": pack_weights(self.generator.state_dict())[1],
+            "training_data": self.provenance,
+        }
 
     def sample(
         self,

@@ -203,6 +203,14 @@ def _flush(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
+def _describe_initial(initial: Mapping[str, Any]) -> str:
+    """Return a line on the model that a training began from, and on those before it."""
+    source = initial["training_data"]
+    text = f"{initial['architecture']} {initial['sha256'][:12]}, trained on {source.get('name', 'unknown data')}"
+    before = source.get("initial_model")
+    return text if before is None else f"{text}; which began from {_describe_initial(before)}"
+
+
 def _model_card(facts: Mapping[str, Any]) -> str:
     """Return the README of a model."""
     data, source = facts["data"], facts["training_data"]
@@ -213,7 +221,8 @@ def _model_card(facts: Mapping[str, Any]) -> str:
         "Images": f"{data['channels']} channel(s), {' × '.join(map(str, data['size']))} pixels, values in [-1, 1]",
         "Labels": labels,
         "Training": f"{facts['training']['steps']:,} steps, {facts['training']['images_seen']:,} images seen",
-        **{f"Data: {key.replace('_', ' ')}": value for key, value in source.items()},
+        **{f"Data: {key.replace('_', ' ')}": value for key, value in source.items() if key != "initial_model"},
+        **({"Began from": _describe_initial(source["initial_model"])} if "initial_model" in source else {}),
         "Versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
         "SHA-256 of the weights": facts["sha256"],
     }

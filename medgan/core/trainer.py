@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from medgan import losses
 from medgan.augment import AdaptiveAugment, DiffAugment
+from medgan.core.budget import Budget, format_duration
 from medgan.core.config import GANConfig
 from medgan.core.networks import Discriminator, Generator
 from medgan.core.randomness import get_random_state, seeded, set_random_state
@@ -69,7 +69,9 @@ class Trainer(ABC, Generic[C]):
         step: Steps done.
         images_seen: Real images used, over all processes.
         total_steps: Length of the whole training, which the decay of the learning rates ends with; None until `fit`
-            knows it, and without such a decay.
+            knows it, and without such a decay or, with a budget, until that is over.
+        budget: Time that the training may take, from `use_budget`; None if its length is said in steps.
+        budget_before: State of the budget that a resumed training had; None if it had none.
         class_metrics: What `log_by_class` was told of in the last step: by name a figure of each class, shape ``(K,)``,
             NaN for a class without an image in the batch.
     """
@@ -104,6 +106,8 @@ class Trainer(ABC, Generic[C]):
         self.step = 0
         self.images_seen = 0
         self.total_steps: int | None = None
+        self.budget: Budget | None = None
+        self.budget_before: dict[str, Any] | None = None
         self.class_metrics: Metrics = {}
         # Each process draws its own latents; the stride keeps neighbouring seeds apart.
         with seeded(config.seed + 1_000_003 * self.accelerator.process_index, self.device):
@@ -134,10 +138,39 @@ class Trainer(ABC, Generic[C]):
         """Return what distorts real and fake images before the discriminator sees them."""
         return make_augmentation(self.config)
 
+    def use_budget(self, budget: Budget) -> None:
+        """Give the training a time instead of a number of steps; `fit` without steps keeps to it.
+
+        The number of steps is planned as the training goes on, the same in all processes. With `GANConfig.lr_decay` it
+        is fixed when the learning rates have to begin to fall, as `total_steps`, and does not change any more.
+
+        Args:
+            budget: The time; what a resumed training had spent already is counted in.
+
+        Raises:
+            ConfigError: If the time is over, or the length of the training was fixed before by something else.
+        """
+        before = self.budget_before
+        if before is not None:
+            budget.load_state_dict(before)
+        if self.total_steps is not None and (before is None or before["seconds"] != budget.seconds):
+            if self.config.lr_decay:
+                origin = "steps" if before is None else f"a budget of {format_duration(before['seconds'])}"
+                raise ConfigError(
+                    f"The length of this training, {self.total_steps:,} steps, was fixed before, by {origin}; another "
+                    "budget would change how its learning rates fall. Leave --budget out, or begin a new training."
+                )
+            self.total_steps = None
+        over = self.total_steps is None and budget.spent >= budget.seconds
+        if self._from_main(int(over))[0]:
+            budget.check()
+            raise budget.too_short(self.step)  # in a process whose own clock is behind
+        self.budget = budget
+
     def fit(
         self,
         batches: Iterable[Batch],
-        steps: int,
+        steps: int | None = None,
         callbacks: Sequence[Callback] = (),
         *,
         total_steps: int | None = None,
@@ -146,25 +179,43 @@ class Trainer(ABC, Generic[C]):
 
         Args:
             batches: At least `steps` batches, on the training device.
-            steps: Steps to do, beyond those done already.
+            steps: Steps to do, beyond those done already; None for as many as the budget allows, see `use_budget`.
             callbacks: Told of the start, of every step and of the end, in this order.
             total_steps: Length of the whole training, of which `steps` may be a part; with `GANConfig.lr_decay` the
                 learning rates depend on it. None for what an earlier call said or implied, else the end of this one.
 
         Raises:
-            ConfigError: If `steps` is negative; or, with a decay of the learning rates, if the training would go beyond
-                `total_steps`, or another one was said when the decay began.
+            ConfigError: If `steps` is negative, or missing without a budget; or, with a decay of the learning rates, if
+                the training would go beyond `total_steps`, or another one was said when the decay began; or if the
+                budget is too short to plan the training.
             DataError: If the batches run out.
             TrainingDivergedError: If a loss is NaN or infinite.
         """
-        if steps < 0:
-            raise ConfigError(f"The number of steps must be at least 0, got {steps}.")
-        final = self.step + steps
-        if self.config.lr_decay:
-            self._plan(final, total_steps)
-        for callback in callbacks:
-            callback.on_start(self)
-        for batch in islice(batches, steps):
+        final: int | None
+        budget = self.budget if steps is None else None
+        if steps is None:
+            if budget is None:
+                raise ConfigError("Say how long to train: a number of steps, or use_budget before.")
+            final = self.total_steps
+            budget.begin(self.step)
+        else:
+            if steps < 0:
+                raise ConfigError(f"The number of steps must be at least 0, got {steps}.")
+            final = self.step + steps
+            if self.config.lr_decay:
+                self._plan(final, total_steps)
+        watching = (lambda number: nullcontext()) if budget is None else budget.watching
+        for number, callback in enumerate(callbacks):
+            with watching(number):
+                callback.on_start(self)
+        stream = iter(batches)
+        while final is None or self.step < final:
+            batch = next(stream, None)
+            if batch is None:
+                wanted = "more" if final is None else str(final)
+                raise DataError(
+                    f"The batches ran out at step {self.step}; {wanted} were asked for. Pass an endless stream."
+                )
             self.class_metrics = {}
             if self.total_steps is not None:
                 self._set_learning_rates(self.total_steps)
@@ -176,10 +227,13 @@ class Trainer(ABC, Generic[C]):
             # Reading a value makes an accelerator wait, hence not at every step there.
             if self.device.type == "cpu" or self.step % 16 == 0:
                 self.check_finite(metrics)
-            for callback in callbacks:
-                callback.on_step(self, metrics)
-        if self.step < final:
-            raise DataError(f"The batches ran out at step {self.step}; {final} were asked for. Pass an endless stream.")
+            if budget is not None and self.step == final:
+                self.total_steps = final  # a checkpoint of the last step knows that it is the last
+            for number, callback in enumerate(callbacks):
+                with watching(number):
+                    callback.on_step(self, metrics)
+            if budget is not None and self.total_steps is None:
+                final = self._plan_by(budget)
         for callback in callbacks:
             callback.on_end(self)
 
@@ -259,6 +313,7 @@ class Trainer(ABC, Generic[C]):
             "step": self.step,
             "images_seen": self.images_seen,
             "total_steps": self.total_steps,
+            "budget": self.budget_before if self.budget is None else self.budget.state_dict(),
             **{name: getattr(self, name).state_dict() for name in self._modules()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -296,6 +351,7 @@ class Trainer(ABC, Generic[C]):
         self.step = int(state["step"])
         self.images_seen = int(state["images_seen"])
         self.total_steps = state.get("total_steps")
+        self.budget_before = state.get("budget")
         self._random_state = dict(state["random"][self.accelerator.process_index])
 
     def _modules(self) -> tuple[str, ...]:
@@ -320,8 +376,32 @@ class Trainer(ABC, Generic[C]):
             )
         self.total_steps = total
 
+    def _plan_by(self, budget: Budget) -> int | None:
+        """Return the number of steps in all that a budget is enough for, None if unknown yet; fix it when due."""
+        planned = budget.plan(self.step)
+        decay = self.config.lr_decay
+        due = decay > 0 and planned is not None and self.step >= (1 - decay) * planned and budget.may_fix()
+        total, fixed = self._from_main(-1 if planned is None else planned, int(due))
+        if total < 0:
+            return None
+        if total == 0:
+            raise budget.too_short(self.step)
+        budget.total_steps = total
+        if fixed or total == self.step:
+            self.total_steps = total
+        return total
+
+    def _from_main(self, *numbers: int) -> tuple[int, ...]:
+        """Return what the main process says, in all processes."""
+        if self.accelerator.num_processes == 1:
+            return numbers
+        own = torch.tensor(numbers, device=self.device) * int(self.accelerator.is_main_process)
+        return tuple(self.accelerator.reduce(own, reduction="sum").tolist())
+
     def _set_learning_rates(self, total: int) -> None:
         """Lower the learning rates, at the end, in a straight line that reaches 0 with the last step done."""
+        if not self.config.lr_decay:
+            return
         share = min(1.0, (total - self.step) / (self.config.lr_decay * total))
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from medgan.errors import ConfigError, DataError, nearest
 
 __all__ = [
+    "INITIAL",
     "PATIENT_PRESETS",
     "SplitBy",
     "Splits",
@@ -27,6 +28,9 @@ __all__ = [
     "make_folds",
     "make_splits",
 ]
+
+INITIAL = "initial"
+"""Stands for the part of an image that only the model was trained on which a training began from."""
 
 SplitBy = Literal["auto", "patient", "image"]
 """What stays whole; see `make_splits`."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from medgan.data.splits import image_identities
+from medgan.data.splits import INITIAL, image_identities
 from medgan.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,11 +25,12 @@ def check_leakage(
     """Compare what generators were trained on with what is held out.
 
     Args:
-        sources: `GAN.provenance` of each generator.
+        sources: `GAN.provenance` of each generator, with that of the models that it began from.
         train: Real training images of the study.
         held_out: Real images that must be new to the generators, by part.
         trained_on: For each source the part of each real image in its training, by
-            `medgan.data.splits.image_identities`; empty where that is not known.
+            `medgan.data.splits.image_identities`, `INITIAL` for one that only a model was trained on which it began
+            from; empty where that is not known.
         allow: Whether a leak is accepted.
 
     Returns:
@@ -40,11 +41,14 @@ def check_leakage(
     """
     banners, notes = [], []
     for number, provenance in enumerate(sources):
-        leak, note = _judge(provenance, train, held_out, trained_on[number] if number < len(trained_on) else {})
-        if leak:
-            banners.append(f"Void: {leak}")
-        if note:
-            notes.append(note)
+        parts = trained_on[number] if number < len(trained_on) else {}
+        found = [_judge("the generator", provenance, train, held_out, parts)]
+        for initial, listed in _initial_models(provenance):
+            who = "a model that the generator began from"
+            known = {file: "train" if part == INITIAL else part for file, part in parts.items()} if listed else {}
+            found.append(_judge(who, initial, train, held_out, known))
+        banners += [f"Void: {leak}" for leak, _ in found if leak]
+        notes += [note for _, note in found if note]
     if banners and not allow:
         raise DataError(
             f"{banners[0].removeprefix('Void: ')} Hold the same patients out of the generator's training (medgan fit "
@@ -53,7 +57,21 @@ def check_leakage(
     return list(dict.fromkeys(banners)), list(dict.fromkeys(notes))
 
 
+def _initial_models(provenance: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """Go back through the models that a generator began from.
+
+    Yields:
+        `GAN.provenance` of each, and whether the run of the generator lists the images.
+    """
+    listed = True
+    while initial := provenance.get("initial_model"):
+        listed = listed and bool(initial.get("images_listed"))
+        provenance = initial.get("training_data") or {}
+        yield provenance, listed
+
+
 def _judge(
+    who: str,
     provenance: Mapping[str, Any],
     train: ImageDataset,
     held_out: Mapping[str, ImageDataset],
@@ -67,20 +85,20 @@ def _judge(
         for name, part in held_out.items():
             seen = sum(trained_on.get(file) == "train" for file in image_identities(part.index))
             if seen:
-                return f"the generator was trained on {seen:,} of the {len(part):,} {name} images.", ""
+                return f"{who} was trained on {seen:,} of the {len(part):,} {name} images.", ""
         if any(file in trained_on for file in image_identities(train.index)):
             return "", ""
     for name, part in held_out.items():
         if known and known in (part.fingerprint, part.whole_fingerprint):
             what = f"the {name} images" if known == part.fingerprint else "all images of this data set"
-            return f"the generator was trained on {what}.", ""
+            return f"{who} was trained on {what}.", ""
     if known and provenance.get("whole_fingerprint") in {part.whole_fingerprint for part in held_out.values()}:
         return (
-            f"the generator was trained on {provenance.get('images', 'other')} images of this very data set, divided "
+            f"{who} was trained on {provenance.get('images', 'other')} images of this very data set, divided "
             "in another way, so that it has most likely seen held-out patients.",
             "",
         )
     return "", (
-        "It is not known which images the generator was trained on, so it cannot be ruled out that it has seen the "
+        f"It is not known which images {who} was trained on, so it cannot be ruled out that it has seen the "
         "validation and test patients."
     )

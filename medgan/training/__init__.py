@@ -1,10 +1,18 @@
 """What surrounds the algorithm: log, progress, sample grids, checkpoints, a clean stop."""
 
-from medgan.training.callbacks import Checkpoint, MetricsLog, SampleGrid, StopOnSignal, TrainingStopped
+from medgan.training.callbacks import (
+    BudgetNotes,
+    Checkpoint,
+    MetricsLog,
+    SampleGrid,
+    StopOnSignal,
+    TrainingStopped,
+)
 from medgan.training.curves import plot_losses
 from medgan.training.progress import counting, make_progress, reading_progress
 
 __all__ = [
+    "BudgetNotes",
     "Checkpoint",
     "MetricsLog",
     "SampleGrid",

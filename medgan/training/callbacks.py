@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 
+from medgan.core.budget import Budget, format_duration
 from medgan.core.gan import GAN
 from medgan.core.saving import write_aside, write_state
 from medgan.core.trainer import Callback, Metrics, Trainer
 from medgan.errors import CheckpointError
 from medgan.pages import make_grid, save_image
 
-__all__ = ["Checkpoint", "MetricsLog", "SampleGrid", "StopOnSignal", "TrainingStopped"]
+__all__ = ["BudgetNotes", "Checkpoint", "MetricsLog", "SampleGrid", "StopOnSignal", "TrainingStopped"]
 
 
 class TrainingStopped(Exception):  # noqa: N818 - not an error: the user asked for it
@@ -130,6 +131,45 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
             if isinstance(row, dict) and "step" in row:
                 rows.append(row)
     return rows
+
+
+class BudgetNotes(Callback):
+    """Says what a budget is enough for: when that is known, and when it is fixed.
+
+    Args:
+        budget: The budget of the training.
+        say: Takes each line.
+    """
+
+    def __init__(self, budget: Budget, say: Callable[[str], None]) -> None:
+        """Store the arguments."""
+        self.budget = budget
+        self.say = say
+        self._planned = False
+        self._fixed = False
+
+    def on_start(self, trainer: Trainer[Any]) -> None:
+        """A resumed training may have a fixed length."""
+        if trainer.total_steps is not None:
+            self._planned = self._fixed = True
+            self.say(f"Budget: the length was fixed before, {trainer.total_steps:,} steps.")
+
+    def on_step(self, trainer: Trainer[Any], metrics: Metrics) -> None:
+        """Say what is new."""
+        budget = self.budget
+        if not self._planned and budget.total_steps is not None and budget.step_seconds is not None:
+            self._planned = True
+            self.say(
+                f"Budget: {format_duration(budget.seconds)}, of which {format_duration(budget.spent)} are gone and "
+                f"{format_duration(budget.kept)} are kept for the end. About {budget.total_steps:,} steps of "
+                f"{budget.step_seconds:.3g} s; adjusted as the training goes on."
+            )
+        ended = trainer.step == trainer.total_steps
+        if not self._fixed and trainer.total_steps is not None and trainer.config.lr_decay and not ended:
+            self._fixed = True
+            self.say(
+                f"Budget: the learning rates begin to fall; the length is now fixed, {trainer.total_steps:,} steps."
+            )
 
 
 class SampleGrid(Callback):

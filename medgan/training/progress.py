@@ -9,48 +9,61 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 __all__ = ["counting", "make_progress", "reading_progress"]
 
 _SECONDS_BETWEEN_LINES = 10
 
 
+class _StepColumn(ProgressColumn):
+    """Steps done, of those in all as far as they are known."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"step {task.completed:,.0f}/" + ("?" if task.total is None else f"{task.total:,.0f}"))
+
+
 @contextmanager
-def make_progress(steps: int, start: int = 0) -> Iterator[Callable[[dict[str, Any]], None]]:
+def make_progress(steps: int | Callable[[], int | None], start: int = 0) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Show the lines of `MetricsLog` as they come.
 
     Args:
-        steps: Step at which the training ends.
+        steps: Step at which the training ends; of one whose plan changes, what returns it, or None while it is unknown.
         start: Step at which it starts.
 
     Yields:
         A function that takes a line.
     """
     console = Console(stderr=True)
+    planned = steps if callable(steps) else lambda: steps
     if not console.is_terminal:
         last = -float("inf")
 
         def show_line(row: dict[str, Any]) -> None:
             nonlocal last
-            if time.monotonic() - last >= _SECONDS_BETWEEN_LINES or row["step"] == steps:
+            total = planned()
+            if time.monotonic() - last >= _SECONDS_BETWEEN_LINES or row["step"] == total:
                 last = time.monotonic()
-                click.echo(f"step {row['step']:,}/{steps:,}  {_describe(row, steps)}", err=True)
+                click.echo(
+                    f"step {row['step']:,}/{'?' if total is None else f'{total:,}'}  {_describe(row, total)}", err=True
+                )
 
         yield show_line
         return
 
     columns = (
-        TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
+        _StepColumn(),
         BarColumn(bar_width=20),
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("starting", total=steps, completed=start)
+        task = progress.add_task("starting", total=planned(), completed=start)
 
         def show_live(row: dict[str, Any]) -> None:
-            progress.update(task, completed=row["step"], description=_describe(row, steps))
+            total = planned()
+            progress.update(task, completed=row["step"], total=total, description=_describe(row, total))
 
         yield show_live
 
@@ -126,15 +139,17 @@ def counting(what: str) -> Iterator[Callable[[int, int, str], None]]:
         )
 
 
-def _describe(row: dict[str, Any], steps: int) -> str:
+def _describe(row: dict[str, Any], steps: int | None) -> str:
     """Return speed, time left and losses in words; the figures of single classes are for the file."""
     speed = row["images_per_second"]
-    left = (steps - row["step"]) * row["images"] / max(row["step"], 1) / max(speed, 1e-9)
+    left = ""
+    if steps is not None:
+        left = f"{_clock((steps - row['step']) * row['images'] / max(row['step'], 1) / max(speed, 1e-9))} left  "
     losses = "  ".join(
         f"{network[0].upper()} {term} {value:.3f}"
         for (network, term), value in ((key.split("/"), value) for key, value in row.items() if key.count("/") == 1)
     )
-    return f"{speed:.0f} images/s  {_clock(left)} left  {losses}"
+    return f"{speed:.0f} images/s  {left}{losses}"
 
 
 def _clock(seconds: float) -> str:

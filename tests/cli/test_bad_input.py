@@ -36,6 +36,7 @@ OPTIONS = {
     "infinite rate": (("--generator-lr", "inf"), ["generator_lr", "inf", "finite"]),
     "NaN rate": (("--generator-lr", "nan"), ["generator_lr", "nan", "finite"]),
     "both lengths": (("--steps", 4, "--kimg", 4), ["--steps", "--kimg"]),
+    "steps and a budget": (("--steps", 4, "--budget", "45m"), ["--steps", "--budget", "one of them"]),
     "size": (("--size", 48), ["32, 64, 128 or 256", "48×48", "--size 32"]),
     "size of the other networks": (("--size", 36, "--preset", "original"), ["divisible by 8", "36×36", "--size"]),
     "size of nothing": (("--size", 1), ["size", "1"]),

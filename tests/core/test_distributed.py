@@ -145,3 +145,51 @@ def test_two_processes(tmp_path: Path) -> None:
     for rank in ranks:
         assert same({**rank["whole"], "optimizers": None}, {**rank["resumed"], "optimizers": None})
         assert "written by 1 process(es), now there are 2" in rank["refused"]
+
+
+# The clock of one process runs faster, and it has spent more; the other one, which is the main one, plans.
+BUDGET = """
+import sys
+from pathlib import Path
+import torch
+from medgan.core import Batch, Budget, DataSpec, LabelSpec
+from medgan.core.saving import write_state
+from medgan.errors import ConfigError
+from medgan.models import ACGAN
+
+def train(seconds):
+    data = DataSpec(1, (32, 32), LabelSpec(("a", "b")))
+    gan = ACGAN(data, preset="tiny", batch_size=2, minibatch_std=2, lr_decay=0.5)
+    trainer = gan.make_trainer(device="cpu")
+    rank, now = trainer.accelerator.process_index, [0.0]
+    budget = Budget(seconds, clock=lambda: now[0])
+    def train_step(batch):
+        now[0] += 1.0 + rank
+        return {"generator/loss": torch.zeros(())}
+    trainer.train_step = train_step
+    trainer.use_budget(budget)
+    batch = Batch(torch.zeros(2, 1, 32, 32), torch.zeros(2, dtype=torch.int64))
+    trainer.fit(iter(lambda: batch, None))
+    return trainer
+
+trainer = train(62.0)
+rank = trainer.accelerator.process_index
+try:
+    train(10.0)
+    refused = ""
+except ConfigError as error:
+    refused = str(error)
+write_state(Path(sys.argv[1]) / f"{rank}.pt", {"step": trainer.step, "total": trainer.total_steps, "refused": refused})
+trainer.accelerator.wait_for_everyone()
+trainer.accelerator.end_training()
+"""
+
+
+def test_two_processes_agree_on_what_a_budget_is_enough_for(tmp_path: Path) -> None:
+    script = tmp_path / "process.py"
+    script.write_text(BUDGET)
+    run_two(script, str(tmp_path))
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert (found["step"], found["total"]) == (60, 60)
+        assert "is too short" in found["refused"]

@@ -47,6 +47,14 @@ def test_plain_lines_are_few(capsys, monkeypatch):
     assert 10 <= len(steps) <= 12
 
 
+def test_a_length_that_is_not_known_yet(capsys):
+    plans = iter([None, 60])
+    with make_progress(lambda: next(plans)) as show:
+        show(ROW)
+        show(ROW | {"step": 60})
+    assert capsys.readouterr().err.splitlines()[0].startswith("step 50/?  40 images/s  D label")
+
+
 def test_live_line_in_a_terminal(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
