@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from medgan.core.gan import GAN
     from medgan.core.trainer import Trainer
+    from medgan.core.transfer import Transfer
     from medgan.data import ImageDataset
     from medgan.data.splits import Splits
 
@@ -306,6 +307,11 @@ class Run:
             file = read_config(resume / "config.json")
             _check_transforms(resume, transforms)
         self.config, self.architecture, self.model_config = resolve(flags, file)
+        if self.model_config.freeze_discriminator and self.config.init_from is None:
+            raise ConfigError(
+                f"--freeze-discriminator {self.model_config.freeze_discriminator} would keep random weights. Add "
+                "--init-from RUN, whose discriminator it keeps, or leave it out."
+            )
         self.folder = resume
         self._initial_model: dict[str, Any] | None = None  # what the model that this one began from was trained on
         self._initial_images: list[str] | None = None
@@ -538,6 +544,7 @@ class Run:
     def _take_weights(self, gan: GAN, initial: _Initial) -> None:
         """Begin from another model, and remember what it was trained on."""
         done = gan.take_weights(initial.model, discriminator=initial.discriminator)
+        self._check_frozen(gan, done.get("discriminator"))
         assert gan.initial_model is not None
         gan.initial_model |= {
             "images_listed": initial.images is not None,
@@ -551,6 +558,23 @@ class Run:
         if initial.discriminator is None:
             self._initial_summary.append(
                 f"Discriminator is fresh: {source} has no checkpoint of a training, which holds one. A run folder has."
+            )
+
+    def _check_frozen(self, gan: GAN, taken: Transfer | None) -> None:
+        """Raise if blocks of the discriminator would keep weights that nobody has trained."""
+        number = self.model_config.freeze_discriminator
+        if not number:
+            return
+        assert gan.trainer is not None
+        discriminator = gan.trainer.discriminator
+        held = {id(value) for block in discriminator.stages()[:number] for value in block.parameters()}
+        names = [name for name, value in discriminator.named_parameters() if id(value) in held]
+        fresh = names if taken is None else [name for name in names if name not in taken.taken]
+        if fresh:
+            reason = "it has no checkpoint" if taken is None else f"{fresh[0]}: {taken.fresh.get(fresh[0], 'in part')}"
+            raise ConfigError(
+                f"--freeze-discriminator {number} would keep random weights: of {self.config.init_from} they cannot be "
+                f"taken ({reason}). Leave it out, or name a run of the same size, channels and networks."
             )
 
     def _check_budget(self, trainer: Trainer[Any], budget: Budget) -> None:

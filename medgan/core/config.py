@@ -286,6 +286,9 @@ class GANConfig(Config):
     )
     ada_kimg: float = option(100.0, "Thousand images in which ADA can move the chance by 1.", ge=0.001)
     ada_limit: float = option(0.8, "Largest chance that ADA sets.", ge=0, le=1)
+    freeze_discriminator: int = option(
+        0, "Blocks of a pretrained discriminator, counted from the images, that keep their weights (FreezeD).", ge=0
+    )
     class_sampling: ClassSampling = option(
         "natural", "How often each class is drawn: as it is, in proportion to the root of its size, or equally often."
     )

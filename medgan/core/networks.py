@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -94,3 +95,13 @@ class Discriminator(nn.Module, ABC):
         Returns:
             The judgement of each image.
         """
+
+    def stages(self) -> Sequence[nn.Module]:
+        """Return the blocks that images pass through, in that order; the first of them can be frozen.
+
+        None unless overridden. What comes after the last block, such as the heads, is not among them.
+
+        Returns:
+            Parts of this network that share no weight with each other.
+        """
+        return ()

@@ -61,6 +61,9 @@ class Trainer(ABC, Generic[C]):
         accelerator: Device, precision and distribution; see `make_accelerator`. None for the
             best device there is, in float32.
 
+    Raises:
+        ConfigError: If the discriminator has fewer blocks than `GANConfig.freeze_discriminator`.
+
     Attributes:
         device: Where the networks are.
         averaged_generator: Exponential moving average of the generator's weights (Polyak; half-life
@@ -92,6 +95,7 @@ class Trainer(ABC, Generic[C]):
         self.data = data
         self.generator = self._place(generator)
         self.discriminator = self._place(discriminator)
+        _freeze_stages(self.discriminator, config.freeze_discriminator)
         self.averaged_generator = self.generator
         if config.ema_halflife > 0:
             self.averaged_generator = copy.deepcopy(self.generator).requires_grad_(False)
@@ -695,6 +699,25 @@ def _joined(terms: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str,
     if both:
         raise PluginError(f"The architecture's losses have a term {both[0]!r}, as a stabiliser has. Rename it.")
     return {**terms, **own}
+
+
+def _freeze_stages(discriminator: Discriminator, count: int) -> None:
+    """Let the first blocks keep their weights and statistics (FreezeD, Mo et al., 2020, arXiv:2002.10964)."""
+    if not count:
+        return
+    stages = discriminator.stages()
+    if not stages:
+        raise ConfigError(
+            f"--freeze-discriminator {count} keeps the first blocks of the discriminator, but this architecture does "
+            "not say which they are (Discriminator.stages). Leave it out."
+        )
+    if count > len(stages):
+        raise ConfigError(
+            f"--freeze-discriminator {count} is more than the {len(stages)} blocks that the discriminator has for "
+            f"images of this size. Type at most {len(stages)}."
+        )
+    for stage in stages[:count]:
+        stage.requires_grad_(False).eval()
 
 
 @contextmanager

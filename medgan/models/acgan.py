@@ -220,6 +220,10 @@ class ReportDiscriminator(Discriminator):
             logits = self.label(self.dropout(self.label_dense(features)))
         return DiscriminatorOutput(self.tag(features).squeeze(1), logits, features)
 
+    def stages(self) -> list[nn.Module]:
+        """Return the convolutions."""
+        return list(self.convs)
+
     def regularised(self) -> list[Tensor]:
         """Return the kernels that carry an L2 penalty."""
         dense = [] if self.label_dense is None else [self.label_dense.weight]
@@ -365,6 +369,10 @@ class ResidualDiscriminator(Discriminator):
             realness = realness + (self.embed(labels) * features).sum(dim=1)
         logits = None if self.label is None else self.label(features)
         return DiscriminatorOutput(realness, logits, features)
+
+    def stages(self) -> list[nn.Module]:
+        """Return the residual blocks, one for each halving of the resolution."""
+        return list(self.blocks)
 
 
 def _label_head(head: str, features: int, labels: LabelSpec) -> nn.Module | None:

@@ -35,6 +35,7 @@ __all__ = [
     "SECONDS",
     "check_batch_untouched",
     "check_every_kind_of_data",
+    "check_frozen_stages",
     "check_losses_pure",
     "check_metrics",
     "check_mixed_precision",
@@ -314,6 +315,41 @@ def check_stabilisers_act(architecture: type[GAN]) -> None:
             bool(acted),
             f"The option {what} changes nothing",
             "train_step to do what AdversarialTrainer.train_step does with it, or check() to refuse it",
+        )
+
+
+def check_frozen_stages(architecture: type[GAN]) -> None:
+    """The blocks that a discriminator calls its stages are parts of it, and keep their weights when they are frozen."""
+    count = len(begin(make(architecture)).discriminator.stages())
+    for frozen in sorted({min(1, count), count} - {0}):
+        gan = make(architecture, freeze_discriminator=frozen)
+        discriminator = begin(gan).discriminator
+        stages = discriminator.stages()
+        own = {id(module) for module in discriminator.modules()} - {id(discriminator)}
+        require(
+            {id(stage) for stage in stages} <= own,
+            "Discriminator.stages() returns modules that are not inside the discriminator",
+            "blocks of its own, the same at each call",
+        )
+        weights = [id(weight) for stage in stages for weight in stage.parameters()]
+        require(
+            len(weights) == len(set(weights)),
+            "Two of Discriminator.stages() share a weight",
+            "blocks apart from each other",
+        )
+        require(
+            any(weight.requires_grad for weight in discriminator.parameters()),
+            f"With freeze_discriminator={frozen}, of {count} blocks, nothing of the discriminator is left to train",
+            "what comes after the blocks, such as the head, to be none of them",
+        )
+        before = [copy_state(stage.state_dict()) for stage in stages]
+        train(gan, 2)
+        moved = [differences(old, dict(stage.state_dict())) for old, stage in zip(before, stages, strict=True)]
+        changed = [number for number, places in enumerate(moved[:frozen], start=1) if places]
+        require(
+            not changed,
+            f"With freeze_discriminator={frozen} the discriminator's blocks {changed} change in training",
+            "its weights and statistics to stay. train_step must not turn gradients on, nor call train()",
         )
 
 

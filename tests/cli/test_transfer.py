@@ -106,6 +106,35 @@ def test_it_is_known_through_several_models(medgan, begun, tmp_path):
     assert "a model that the generator began from was trained on" in message
 
 
+# ------------------------------------------------------------------------------ frozen blocks
+
+
+def test_frozen_blocks_keep_the_first_models_weights(medgan, fitted, tmp_path):
+    medgan.works(
+        *("fit", *medgan.small, "--init-from", fitted, "--freeze-discriminator", 2, "--steps", 2),
+        *("--outdir", tmp_path, "--name", "run"),
+    )
+    there, here = (
+        read_state(run / "checkpoints" / "latest" / "trainer.pt")["trainer"]["discriminator"]
+        for run in (fitted, tmp_path / "run")
+    )
+    for name, value in here.items():
+        if name.startswith(("blocks.0.", "blocks.1.")):
+            assert torch.equal(value, there[name]), name
+    assert not torch.equal(here["dense.bias"], there["dense.bias"])
+
+
+def test_random_weights_are_not_frozen(medgan, fitted, tmp_path):
+    freeze = ("--freeze-discriminator", 1, "--steps", 1, "--outdir", tmp_path / "runs")
+    assert "would keep random weights. Add --init-from RUN" in medgan.fails("fit", *medgan.small, *freeze)
+    model = shutil.copytree(fitted / "model", tmp_path / "alone")
+    message = medgan.fails("fit", *medgan.small, *freeze, "--init-from", model)
+    assert "cannot be taken (it has no checkpoint)" in message
+    message = medgan.fails("fit", *medgan.small, *freeze, "--init-from", fitted, "--discriminator-width", 6)
+    assert "would keep random weights" in message
+    assert not (tmp_path / "runs").exists()
+
+
 # ------------------------------------------------------------------------------ bad input
 
 

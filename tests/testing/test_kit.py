@@ -508,6 +508,41 @@ def label_head_that_sees_the_labels(*_: object) -> type[GAN]:
     return with_discriminator(forward)
 
 
+class StagedDiscriminator(SmallDiscriminator):
+    def stages(self) -> list[nn.Module]:
+        return [self.hidden]
+
+
+def with_stages(trainer: type[Trainer[Any]] = SmallTrainer, **methods: Any) -> type[GAN]:
+    """Small, its discriminator with blocks to freeze."""
+    base = type("Staged", (StagedDiscriminator,), methods)
+    return variant(make_discriminator=lambda self, config, data: base(config, data), Trainer=trainer)
+
+
+@caught_by("check_frozen_stages", "modules that are not inside the discriminator")
+def stages_that_are_made_anew(*_: object) -> type[GAN]:
+    return with_stages(stages=lambda self: [nn.Sequential(self.hidden)])
+
+
+@caught_by("check_frozen_stages", "share a weight")
+def stages_that_overlap(*_: object) -> type[GAN]:
+    return with_stages(stages=lambda self: [self.hidden, self.hidden])
+
+
+@caught_by("check_frozen_stages", "nothing of the discriminator is left to train")
+def stages_that_are_everything(*_: object) -> type[GAN]:
+    return with_stages(stages=lambda self: [self.hidden, self.realness, self.label])
+
+
+@caught_by("check_frozen_stages", r"blocks \[1\] change in training")
+def gradients_turned_on_again(*_: object) -> type[GAN]:
+    def train_step(self: Trainer[Any], batch: Batch) -> dict[str, Tensor]:
+        self.discriminator.requires_grad_(True)
+        return SmallTrainer.train_step(self, batch)  # type: ignore[arg-type]
+
+    return with_stages(type("Thawing", (SmallTrainer,), {"train_step": train_step}))
+
+
 @caught_by("check_seed", "models with seed 1 differ")
 def weights_from_numpy(*_: object) -> type[GAN]:
     def make_generator(self: GAN, config: SmallConfig, data: DataSpec) -> Generator:
@@ -1012,6 +1047,10 @@ def test_reserved_names_are_those_of_a_run() -> None:
     of_a_run = {item.name for item in RunConfig.options()}
     assert of_a_run | {"config", "resume", "dry_run", "help", "transforms"} == RESERVED
     assert not RESERVED & {item.name for item in GANConfig.options()}
+
+
+def test_blocks_that_can_be_frozen() -> None:
+    CHECKS["check_frozen_stages"](with_stages())
 
 
 @parametrize_with_checks([ACGAN])
