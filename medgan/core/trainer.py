@@ -154,7 +154,7 @@ class Trainer(ABC, Generic[C]):
         Raises:
             ConfigError: If the time is over, or the length of the training was fixed before by something else.
         """
-        before = self.budget_before
+        before = self.budget_before if self.budget is None else self.budget.state_dict()
         if before is not None:
             budget.load_state_dict(before)
         if self.total_steps is not None and (before is None or before["seconds"] != budget.seconds):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -165,6 +169,19 @@ def test_what_it_was_trained_on_is_kept(source: ACGAN) -> None:
     assert third.initial_model["architecture"] == "acgan"
     assert third.initial_model["training_data"]["name"] == "second"
     assert third.initial_model["training_data"]["initial_model"]["training_data"] == source.provenance
+
+
+def test_a_saved_model_that_is_trained_on_is_remembered(gan: GAN, images: Any, tmp_path: Path) -> None:
+    gan.fit(images, steps=1)
+    assert "initial_model" not in gan.provenance
+    gan.fit(images, steps=1)  # the same training, not one that begins from another
+    assert "initial_model" not in gan.provenance
+    again = type(gan).load(gan.save(tmp_path / "model"))
+    again.fit(images, steps=1)
+    record = again.provenance["initial_model"]
+    assert record["training_data"] == images.provenance()
+    assert record["sha256"] == json.loads((tmp_path / "model" / "model.json").read_text())["sha256"]
+    assert "Began from" in (again.save(tmp_path / "again") / "README.md").read_text()
 
 
 def test_refused(source: ACGAN, gan: GAN, data: DataSpec) -> None:

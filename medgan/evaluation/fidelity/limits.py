@@ -37,6 +37,7 @@ def find_warnings(
         metrics: What was computed.
     """
     yield from _overlap(real, training, trained_on or {})
+    yield from _initial_overlap(real, training, trained_on or {})
     yield from _copies(real, samples, training)
     yield from _counts(real, samples)
     yield from _forms(real, samples)
@@ -98,6 +99,21 @@ def _overlap(real: ImageDataset, training: ImageDataset | None, trained_on: Mapp
         )
     elif not known:
         yield "It is not known what the generator was trained on, so it may have seen the reference."
+
+
+def _initial_overlap(real: ImageDataset, training: ImageDataset | None, trained_on: Mapping[str, Any]) -> Iterator[str]:
+    """Have the models that the generator began from seen the reference?"""
+    while initial := trained_on.get("initial_model"):
+        trained_on = initial.get("training_data") or {}
+        known = trained_on.get("fingerprint")
+        if training is not None and known == training.fingerprint:
+            continue
+        same = known and known in (real.fingerprint, real.whole_fingerprint)
+        if same or (known and trained_on.get("whole_fingerprint") == real.whole_fingerprint):
+            yield (
+                f"A model that the generator began from was trained on {trained_on.get('images', 'other')} images of "
+                "this very data set, and may have seen the reference. Take patients whom it has not seen."
+            )
 
 
 def _copies(real: ImageDataset, samples: Sequence[ImageDataset], training: ImageDataset | None) -> Iterator[str]:

@@ -77,6 +77,20 @@ def test_what_a_model_says_of_its_training(make_textures: Make, known: dict[str,
     assert "trained on" not in other
 
 
+def test_what_the_models_before_it_have_seen(make_textures: Make) -> None:
+    whole = make_textures(100, 0)
+    real, training, synthetic = whole.subset(range(40)), whole.subset(range(40, 100)), make_textures(40, 1)
+
+    def after(first: ImageDataset) -> str:
+        record = {"training_data": {"initial_model": {"training_data": first.provenance()}}}
+        facts = {**training.provenance(), "initial_model": record}
+        return said(real, synthetic, training=training, trained_on=facts)
+
+    assert "A model that the generator began from was trained on 60 images of this" in after(whole.subset(range(60)))
+    assert "began from" not in after(training)
+    assert "began from" not in after(make_textures(50, 3))
+
+
 def test_copies(make_textures: Make) -> None:
     real, synthetic, training = make_textures(40, 0), make_textures(40, 1), make_textures(40, 2)
     copied = replace(
