@@ -23,7 +23,7 @@ from medgan.core.saving import pack_weights, versions
 from medgan.core.spec import LabelSpec
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import Arm, parse_arms
-from medgan.evaluation.leakage import check_leakage
+from medgan.evaluation.leakage import check_leakage, check_shared_images
 from medgan.evaluation.mixing import (
     class_counts,
     joined_batches,
@@ -102,8 +102,8 @@ class DownstreamEvaluator:
 
     Raises:
         ConfigError: If options do not fit each other or the images.
-        DataError: If the images do not fit each other, a class is missing in a part, patients are in two parts, or a
-            generator has seen held-out patients.
+        DataError: If the images do not fit each other, a class is missing in a part, patients or images are in
+            two parts, or a generator has seen held-out patients.
     """
 
     def __init__(
@@ -147,7 +147,11 @@ class DownstreamEvaluator:
             trained_on=trained_on,
             allow=allow_leakage,
         )
-        self.notes += shared
+        used = {} if synthetic is None or not any(arm.ratio for arm in self.arms) else {"synthetic": synthetic}
+        copies = check_shared_images(
+            {"training": train, **used}, {"validation": validation, "test": test}, allow=allow_leakage
+        )
+        self.banners, self.notes = self.banners + copies[0], self.notes + copies[1] + shared
         self._subgroup_columns()
         # Whatever the classifier cannot do is said before anything is trained.
         self.classifier = _make_classifier(self.config.classifier, train, seed=0)
