@@ -36,6 +36,7 @@ def _protocol_options() -> list[click.Option]:
 
 
 _PROTOCOLS = _protocol_options()
+_OF_STUDY = ("resume", "jobs", "allow_leakage", "truncation", "test_set")
 
 
 class _Parts(NamedTuple):
@@ -49,7 +50,9 @@ class _Parts(NamedTuple):
 
 
 @click.command(params=[*_PROTOCOLS, *_DATA])
-@click.option("--real", help="Real images: what `medgan fit` takes as --data.  [default: those of the run]")
+@click.option(
+    "--real", help="Real images: what `medgan fit` takes as --data, or a run folder.  [default: those of the run]"
+)
 @click.option(
     "--model",
     "models",
@@ -121,6 +124,10 @@ def evaluate(
         raise click.UsageError(f"--{stray.replace('_', '-')} is not for --protocol {protocol}.")
     if synthetic is not None and models:
         raise click.UsageError("Both --model and --synthetic were given. Pass one of them.")
+    if protocol == "report":
+        useless = given(context, [option for option in context.command.params if option.name in _OF_STUDY])
+        if useless:
+            raise click.UsageError(f"--{next(iter(useless)).replace('_', '-')} is not for --protocol report.")
     if protocol == "report" and len(models) != 1:
         raise click.UsageError("--protocol report needs one --model, whose training images it tests on.")
     data = given(context, _DATA)
@@ -158,7 +165,8 @@ def evaluate(
         _study(
             parts,
             generators,
-            None if synthetic is None else _open_like(synthetic, parts.train, data, transforms),
+            # Generators repeat the preprocessing of their training images; it is not for doing twice.
+            None if synthetic is None else _open_like(synthetic, parts.train, {}, None),
             StudyConfig.from_dict(options),
             command,
             out=out,
@@ -237,6 +245,12 @@ def _report(gan: GAN, parts: _Parts, out: Path, config: Any, device: str, comman
     from medgan.evaluation import run_report_protocol
     from medgan.training import counting
 
+    known = gan.provenance.get("fingerprint")
+    if known is not None and known != parts.train.fingerprint:
+        raise ConfigError(
+            "--protocol report tests on the images that the model was trained on, and these are others: another data "
+            "set, or the same divided in another way. Give the run folder as --model, without options of the data."
+        )
     held_out = ImageDataset.join([parts.validation, parts.test])
     with counting("steps") as progress:
         page = run_report_protocol(
@@ -269,6 +283,11 @@ def _open(
 
     trained_on = [read_parts(folder) for folder in models]
     run = next((folder for folder in models if is_run(folder)), None)
+    if run is None and real is not None and is_run(Path(real).expanduser()):
+        run, real = Path(real).expanduser(), None  # its images, divided as it did
+        if splits is not None or data:
+            given_too = "splits" if splits is not None else next(iter(data)).replace("_", "-")
+            raise click.UsageError(f"--{given_too} is not for a run: its images are read and divided as it did.")
     if run is not None and splits is None and not data:
         opened = reopen(run, data=real, transforms=transforms)
         if "test" in opened.parts and "validation" in opened.parts:
