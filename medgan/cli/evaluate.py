@@ -125,7 +125,8 @@ def evaluate(
     if synthetic is not None and models:
         raise click.UsageError("Both --model and --synthetic were given. Pass one of them.")
     if protocol == "report":
-        useless = given(context, [option for option in context.command.params if option.name in _OF_STUDY])
+        params = (option for option in context.command.params if isinstance(option, click.Option))
+        useless = given(context, [option for option in params if option.name in _OF_STUDY])
         if useless:
             raise click.UsageError(f"--{next(iter(useless)).replace('_', '-')} is not for --protocol report.")
     if protocol == "report" and len(models) != 1:
