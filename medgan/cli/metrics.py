@@ -146,6 +146,8 @@ def metrics(
     files = _split_weights(weights, extractors)
     model = _find_model(synthetic)
     gan = None if model is None else load_model(model)
+    if gan is None and truncation != 1:
+        raise click.UsageError(f"--truncation is for sampling a run or a model, and {synthetic} is neither.")
     data = given(context, _DATA)
     chosen = _open_real(real, synthetic, model, reference, training, data, transforms, gan)
     place = str(make_accelerator(device).device)

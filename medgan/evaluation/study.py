@@ -137,6 +137,10 @@ class DownstreamEvaluator:
             raise ConfigError(f"--jobs must be at least 1, got {jobs}.")
         if synthetic is not None and self.generators:
             raise ConfigError("Both --model and --synthetic were given. Pass one of them.")
+        if truncation != 1 and not self.generators:
+            raise ConfigError(
+                f"--truncation {truncation:g} is for sampling a --model, and there is none. Leave it out."
+            )
         self.labels, shared = _check_parts(train, validation, test)
         _check_synthetic(self.arms, train, self.generators, synthetic)
         sources = [gan.provenance for gan in self.generators] if synthetic is None else [_origin(synthetic)]
@@ -481,6 +485,7 @@ def _train(context: _Context, task: _Task) -> ClassifierRun:
     synthetic = None
     if arm.ratio:
         counts = np.round(arm.ratio * class_counts(context.train if real is None else real)).astype(np.int64)
+        counts = np.maximum(counts, 1)  # a share of few images rounds to none
         synthetic = take_by_class(context.pools[seed], counts, seed=seed)[0]
     shown = real if real is None else repeat(real, arm.copies)
     parts = [part for part in (shown, synthetic) if part is not None]
