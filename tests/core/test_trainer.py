@@ -289,15 +289,17 @@ def test_one_step_against_plain_torch(plain: type[GAN], data: DataSpec, stream: 
         for network in (generator, discriminator)
     }
     batch = next(stream())
+    rng = torch.Generator()
+    rng.set_state(trainer.state_dict()["shared_random"]["cpu"])
     trainer.fit([batch], 1)
 
-    torch.manual_seed(gan.config.seed)
-    fake = generator(torch.randn(4, 4), batch.labels).detach()
+    torch.manual_seed(gan.config.seed)  # of the generator's dropout
+    fake = generator(torch.randn(4, 4, generator=rng), batch.labels).detach()
     loss = torch.relu(1 - discriminator(batch.images).realness).mean()
     loss = loss + torch.relu(1 + discriminator(fake).realness).mean()
     loss.backward()
     adam[discriminator].step()
-    loss = -discriminator(generator(torch.randn(4, 4), batch.labels)).realness.mean()
+    loss = -discriminator(generator(torch.randn(4, 4, generator=rng), batch.labels)).realness.mean()
     loss.backward()
     adam[generator].step()
     for mine, theirs in ((generator, trainer.generator), (discriminator, trainer.discriminator)):
