@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from medgan.errors import ProcessLostError
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["gather", "main_first", "mean_of_processes", "together"]
+__all__ = ["broadcast_from_main", "gather", "leave", "main_first", "mean_of_processes", "together"]
 
 _PATIENCE = timedelta(days=7)  # for the first process, which may have a large data set to read
 
@@ -56,6 +56,25 @@ def mean_of_processes(accelerator: Accelerator, values: Tensor) -> Tensor:
     return mean
 
 
+def broadcast_from_main(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
+    """Fill tensors in every process with what they hold in the main one; every one has to call this.
+
+    Args:
+        accelerator: The processes.
+        tensors: As many, of the same shapes, in each.
+
+    Raises:
+        ProcessLostError: If another process has ended.
+    """
+    if accelerator.num_processes == 1:
+        return
+    from accelerate.utils import broadcast
+
+    with together():
+        for tensor in tensors:
+            tensor.copy_(broadcast(tensor.contiguous()))
+
+
 def gather(accelerator: Accelerator, value: T) -> list[T]:
     """Return what each process has, in their order; every one has to call this.
 
@@ -90,7 +109,7 @@ def main_first(accelerator: Accelerator) -> Iterator[None]:
         return
     # A group of its own: NCCL's patience is ten minutes, and it does not notice when a process ends.
     with together():
-        group = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
+        group: Any = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
     if not accelerator.is_main_process:
         with together():
             torch.distributed.barrier(group)
@@ -98,3 +117,9 @@ def main_first(accelerator: Accelerator) -> Iterator[None]:
     if accelerator.is_main_process:
         with together():
             torch.distributed.barrier(group)
+
+
+def leave() -> None:
+    """Take leave of the other processes, at the very end; nothing can be done together after it."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from medgan import losses
 from medgan.augment import AdaptiveAugment, DiffAugment
 from medgan.core.config import GANConfig
-from medgan.core.distribution import gather, mean_of_processes
+from medgan.core.distribution import broadcast_from_main, gather, mean_of_processes, together
 from medgan.core.networks import Discriminator, Generator
 from medgan.core.randomness import get_random_state, seeded, set_random_state
 from medgan.core.spec import Batch, DataSpec
@@ -168,6 +169,8 @@ class Trainer(ABC, Generic[C]):
         final = self.step + steps
         if self.config.lr_decay:
             self._plan(final, total_steps)
+        states = [getattr(self, name).state_dict() for name in self._modules()]
+        broadcast_from_main(self.accelerator, [tensor for state in states for tensor in state.values()])
         for callback in callbacks:
             callback.on_start(self)
         for batch in islice(batches, steps):
@@ -403,7 +406,8 @@ class Trainer(ABC, Generic[C]):
         present = torch.tensor([float(weight.grad is not None) for weight in parameters], device=self.device)
         flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), present])
         flat = mean_of_processes(self.accelerator, flat)
-        *means, present = flat.split([*(gradient.numel() for gradient in gradients), len(parameters)])
+        sizes = [*(gradient.numel() for gradient in gradients), len(parameters)]
+        *means, present = torch.split(flat, sizes)
         for number, (weight, gradient, mean) in enumerate(zip(parameters, gradients, means, strict=True)):
             if weight.grad is None and not present[number]:
                 continue
@@ -619,9 +623,7 @@ class AdversarialTrainer(Trainer[C]):
         if self.anchors is None:
             return {}
         real_anchor, fake_anchor = self.anchors.after(torch.stack(list(said)).mean(dim=0)[:2]).unbind()
-        penalty = losses.lecam(
-            realness["real"], realness["fake"], real_anchor=real_anchor, fake_anchor=fake_anchor
-        )
+        penalty = losses.lecam(realness["real"], realness["fake"], real_anchor=real_anchor, fake_anchor=fake_anchor)
         return {"lecam": self.config.lecam_weight * penalty}
 
     def _follow(self, means: Tensor, *, images: int) -> None:
@@ -710,10 +712,11 @@ def _joined(terms: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str,
 
 
 def _mean(logged: Sequence[Metrics]) -> Metrics:
-    """Return the mean of what was logged of several batches, whose names are the same."""
+    """Return the mean of what was logged of several batches, each name's over those that have it."""
     if len(logged) == 1:
         return logged[0]
-    return {name: torch.stack([metrics[name] for metrics in logged]).mean() for name in logged[0]}
+    names = dict.fromkeys(name for metrics in logged for name in metrics)
+    return {name: torch.stack([metrics[name] for metrics in logged if name in metrics]).mean() for name in names}
 
 
 def _uniform(n: int, rng: torch.Generator) -> Tensor:
@@ -774,7 +777,9 @@ def make_accelerator(device: str = "auto", precision: str = "fp32") -> Accelerat
         The accelerator.
 
     Raises:
-        ConfigError: If the device is absent, or the precision unknown or not possible there.
+        ConfigError: If the device is absent, the precision unknown or not possible there, or the launcher was asked
+            for what medgan does by itself or not at all.
+        ProcessLostError: If the other processes do not come.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -804,4 +809,17 @@ def make_accelerator(device: str = "auto", precision: str = "fp32") -> Accelerat
         # accelerate keeps the first device and precision for the whole process and refuses others,
         # but a notebook may well train on the CPU first and in bf16 next.
         AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device == "cpu", mixed_precision=modes[precision])
+    if os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1") != "1":
+        raise ConfigError(
+            "accelerate launch was asked to accumulate gradients, which medgan does by itself: leave the option out "
+            "there (and in accelerate's configuration), and give it to medgan, as --gradient-accumulation-steps 4."
+        )
+    with together() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else nullcontext():
+        accelerator = Accelerator(cpu=device == "cpu", mixed_precision=modes[precision])
+    kind = str(getattr(accelerator.distributed_type, "value", accelerator.distributed_type))
+    if kind != "NO" and not kind.startswith("MULTI_"):
+        raise ConfigError(
+            f"accelerate was asked for {kind}, but medgan keeps whole networks in each process. Type torchrun, or "
+            "accelerate launch --multi_gpu."
+        )
+    return accelerator

@@ -82,9 +82,7 @@ def test_untrained_model_is_ready_to_sample(gan: GAN) -> None:
 
 
 def test_fit_asks_for_the_right_batches(plain: type[GAN], data: DataSpec, images: Any) -> None:
-    gan = plain(
-        data, seed=7, batch_size=3, discriminator_steps=2, gradient_accumulation_steps=3, class_sampling="sqrt"
-    )
+    gan = plain(data, seed=7, batch_size=3, discriminator_steps=2, gradient_accumulation_steps=3, class_sampling="sqrt")
     assert gan.fit(images, steps=2, device="cpu") is gan
     gan.fit(images, steps=1)
     assert [asked["start_step"] for asked in images.asked] == [0, 2 * 6]
