@@ -441,6 +441,7 @@ class Run:
                 except BaseException as reason:
                     if isinstance(reason, TrainingStopped):
                         checkpoint.write(trainer)
+                        gather(accelerator, None)  # a launcher ends all processes as soon as one has ended
                         _logger.info("stopped by the user at step %d", trainer.step)
                     # The curves of a run that failed help, but must not take the place of the reason.
                     with contextlib.suppress(CheckpointError):
@@ -610,7 +611,8 @@ def _check_batch(config: GANConfig, dataset: ImageDataset, processes: int) -> No
 
 def _is_left(folder: Path) -> bool:
     """Whether a folder holds what a run makes before its first checkpoint, and nothing else."""
-    made = {"config.json", "data", "log.txt", "metrics.jsonl", "checkpoints", "samples", "tensorboard", "wandb"}
+    made = {"config.json", "data", "log.txt", "metrics.jsonl", "checkpoints", "samples", "plots"}
+    made |= {"tensorboard", "wandb"}
     return not _checkpoint(folder).is_file() and all(
         entry.name in made or re.fullmatch(r"\..*\.tmp", entry.name) for entry in folder.iterdir()
     )

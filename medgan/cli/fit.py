@@ -109,7 +109,7 @@ def fit(context: click.Context, /, **_: Any) -> None:
         leave()
     except TrainingStopped:
         folder = shlex.quote(str(run.folder))
-        _say(f"Stopped; everything is saved. Continue with: medgan fit --resume {folder}")
+        run.say(f"Stopped; everything is saved. Continue with: medgan fit --resume {folder}")
         sys.exit(130)
 
 

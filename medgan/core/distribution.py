@@ -31,8 +31,10 @@ def together() -> Iterator[None]:
     """
     try:
         yield
+    except torch.cuda.OutOfMemoryError:
+        raise
     except RuntimeError as error:  # which all errors of torch.distributed are
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ProcessLostError(
             f"Another process of this training has ended or cannot be reached ({reason}). What it said tells why. What "
             "was saved before is whole: start all processes again, with --resume auto."

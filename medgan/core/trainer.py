@@ -777,8 +777,8 @@ def make_accelerator(device: str = "auto", precision: str = "fp32") -> Accelerat
         The accelerator.
 
     Raises:
-        ConfigError: If the device is absent, the precision unknown or not possible there, or the launcher was asked
-            for what medgan does by itself or not at all.
+        ConfigError: If the device is absent, the precision unknown or not possible there, there are more processes
+            than CUDA devices, or the launcher was asked for what medgan does by itself or not at all.
         ProcessLostError: If the other processes do not come.
     """
     from accelerate import Accelerator
@@ -809,6 +809,12 @@ def make_accelerator(device: str = "auto", precision: str = "fp32") -> Accelerat
         # accelerate keeps the first device and precision for the whole process and refuses others,
         # but a notebook may well train on the CPU first and in bf16 next.
         AcceleratorState._reset_state(reset_partial_state=True)
+    if device == "cuda" and int(os.environ.get("LOCAL_RANK", "0")) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"{os.environ.get('LOCAL_WORLD_SIZE', 'More')} processes were started on this machine, but torch finds "
+            f"{torch.cuda.device_count()} CUDA device(s) here. Type --nproc_per_node {torch.cuda.device_count()} for "
+            "torchrun, --num_processes for accelerate launch, or --device cpu for medgan."
+        )
     if os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1") != "1":
         raise ConfigError(
             "accelerate launch was asked to accumulate gradients, which medgan does by itself: leave the option out "

@@ -29,7 +29,8 @@ def check_tracker(name: str) -> None:
     Raises:
         ConfigError: If so; it says what to install.
     """
-    if not any(find_spec(module) for module in _MODULES[name]):
+    # The folder that a tracker keeps in the current one bears its name, and looks like a package without an origin.
+    if not any((spec := find_spec(module)) and spec.origin for module in _MODULES[name]):
         raise ConfigError(
             f"--tracker {name} needs the package {name}, which is not installed. Type: pip install {name}"
         )
@@ -93,8 +94,11 @@ def tracking(
     try:
         yield send
     finally:
-        for tracker in accelerator.trackers:
-            tracker.finish()
+        try:
+            for tracker in accelerator.trackers:
+                tracker.finish()
+        except Exception as error:
+            say(f"The tracker {name} did not end well ({type(error).__name__}: {_first_line(error)}).")
 
 
 def _first_line(error: Exception) -> str:
