@@ -17,11 +17,9 @@ from torch import Tensor
 
 from medgan.core import Batch, DataSpec, LabelSpec
 from medgan.core.distribution import broadcast_from_main, gather, main_first, mean_of_processes, together
-from medgan.core.gan import GAN
-from medgan.core.saving import write_state
 from medgan.core.trainer import Callback, Metrics, Trainer, make_accelerator
 from medgan.data import open_dataset
-from medgan.errors import CheckpointError, ConfigError, DataError, ProcessLostError
+from medgan.errors import ConfigError, DataError, ProcessLostError
 from medgan.models import ACGAN
 
 SPEC = DataSpec(1, (32, 32), LabelSpec(("a", "b")))

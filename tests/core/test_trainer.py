@@ -271,7 +271,13 @@ def descending(plain: type[GAN]) -> type[GAN]:
     "options",
     [
         {"gradient_penalty": "r1", "penalty_every": 2, "clip_norm": 0.05, "discriminator_steps": 2},
-        {"gradient_penalty": "wgan-gp", "ada_target": 0.2, "ada_kimg": 0.1, "augment": "translation,cutout"},
+        {
+            "gradient_penalty": "wgan-gp",
+            "ada_target": 0.2,
+            "ada_kimg": 0.1,
+            "augment": "translation,cutout",
+            "augment_probability": 0.5,
+        },
     ],
     ids=["r1", "wgan-gp"],
 )
@@ -332,7 +338,7 @@ def test_a_step_of_its_own_refuses_to_accumulate(plain: type[GAN], data: DataSpe
     trainer = type("T", (plain.Trainer,), {"train_step": lambda self, batch: {}})
     own = type("Own", (plain,), {"Trainer": trainer})
     own(data)
-    with pytest.raises(ConfigError, match="gradient.accumulation.steps.*takes a batch at once"):
+    with pytest.raises(ConfigError, match=r"gradient.accumulation.steps.*takes a batch at once"):
         own(data, gradient_accumulation_steps=2)
 
 
