@@ -584,29 +584,45 @@ def _check_batch(config: GANConfig, dataset: ImageDataset, processes: int) -> No
     """
     batches = config.gradient_accumulation_steps * processes
     batch = config.batch_size * batches
-    parts = {
+    largest, lack = float(len(dataset)), f"there are {len(dataset):,} to train on"
+    shares = _class_shares(config, dataset)
+    counts = dataset.class_counts() if shares else {}
+    for name, share in shares.items():
+        if counts[name] / share < min(largest, batch):
+            largest = counts[name] / share
+            lack = (
+                f"--class-sampling {config.class_sampling} makes {share * batch:.3g} of them images of {name}, and "
+                f"there are {counts[name]:,} to train on"
+            )
+    if batch <= largest:
+        return
+    divisions = {
         f"{config.gradient_accumulation_steps} accumulated batches": config.gradient_accumulation_steps > 1,
         f"{processes} processes": processes > 1,
     }
-    times = "".join(f" in {name}" for name, there in parts.items() if there)
-    taken = f"A step takes {batch:,} images (--batch-size {config.batch_size}{times})"
-    if batch > len(dataset):
-        raise ConfigError(
-            f"{taken}, but there are {len(dataset):,} to train on, so that it would see some of them twice. Type "
-            f"--batch-size {max(1, len(dataset) // batches)}, or less."
-        )
+    times = "".join(f" in {name}" for name, there in divisions.items() if there)
+    ways = (
+        [f"--batch-size {int(largest / batches)} or less"]
+        if largest >= batches
+        else ["fewer processes and accumulated batches"]
+    )
+    ways += ["--class-sampling natural"] if shares and batch <= len(dataset) else []
+    raise ConfigError(
+        f"A step takes {batch:,} images (--batch-size {config.batch_size}{times}), but {lack}, so that it would see "
+        f"some of them twice. Type {', or '.join(ways)}."
+    )
+
+
+def _class_shares(config: GANConfig, dataset: ImageDataset) -> dict[str, float]:
+    """Return what part of a batch each class makes up, if that is not left to chance."""
     if dataset.labels is None or dataset.labels.ndim != 1 or config.class_sampling == "natural":
-        return
-    counts = {name: count for name, count in dataset.class_counts().items() if count}
-    weights = {name: math.sqrt(count) if config.class_sampling == "sqrt" else 1.0 for name, count in counts.items()}
-    for name, count in counts.items():
-        share = weights[name] / sum(weights.values())
-        if share * batch > count:
-            raise ConfigError(
-                f"{taken}, of which --class-sampling {config.class_sampling} makes {share * batch:.3g} images of "
-                f"{name}, but there are {count:,} to train on, so that it would see some of them twice. Type "
-                f"--class-sampling natural, or --batch-size {max(1, int(count / share / batches))}, or less."
-            )
+        return {}
+    weights = {
+        name: math.sqrt(count) if config.class_sampling == "sqrt" else 1.0
+        for name, count in dataset.class_counts().items()
+        if count
+    }
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 
 def _is_left(folder: Path) -> bool:

@@ -79,7 +79,7 @@ def run_processes(start_processes: Callable[..., Processes]) -> Callable[..., li
 
     def run(arguments: Sequence[object], *, count: int = 2, folder: Path | None = None) -> list[str]:
         processes = start_processes(arguments, count=count, folder=folder)
-        written = [process.communicate(timeout=240) for process in processes]
+        written = [process.communicate(timeout=600) for process in processes]
         assert [process.returncode for process in processes] == [0] * count, written
         return [out for out, _ in written]
 

@@ -264,13 +264,21 @@ def test_name_of_a_run_without_a_checkpoint(medgan, here, resume):
 
 # ------------------------------------------------------------------------------ batches and trackers
 
-# The phantom's 36 training images are 18 of each class.
+# The phantom's training images are 12 NORMAL and 23 PNEUMONIA.
 BATCHES = {
-    "all": (("--batch-size", 37), ["A step takes 37 images (--batch-size 37)", "there are 36", "--batch-size 36"]),
-    "accumulated": (
-        ("--batch-size", 13, "--gradient-accumulation-steps", 3),
-        ["A step takes 39 images (--batch-size 13 in 3 accumulated batches)", "--batch-size 12"],
+    "all": (
+        ("--batch-size", 36, "--class-sampling", "natural"),
+        ["A step takes 36 images (--batch-size 36), but there are 35", "--batch-size 35 or less."],
     ),
+    "accumulated": (
+        ("--batch-size", 13, "--gradient-accumulation-steps", 3, "--class-sampling", "natural"),
+        ["A step takes 39 images (--batch-size 13 in 3 accumulated batches)", "--batch-size 11 or less."],
+    ),
+    "sqrt": (
+        ("--batch-size", 32, "--class-sampling", "sqrt"),
+        ["sqrt makes 13.4 of them images of NORMAL, and there are 12", "28 or less, or --class-sampling natural."],
+    ),
+    "both": (("--batch-size", 40, "--class-sampling", "sqrt"), ["images of NORMAL", "--batch-size 28 or less."]),
 }
 
 
@@ -294,8 +302,8 @@ def test_class_with_fewer_images_than_its_share(medgan, here, tmp_path):
     command = ("fit", "--data", tmp_path / "scans", "--size", 32, "--preset", "tiny", "--device", "cpu", "--steps", 1)
     command = (*command, "--validation", 0, "--batch-size", 8)
     message = medgan.fails(*command, "--class-sampling", "uniform")
-    assert "--class-sampling uniform makes 4 images of RARE, but there are 3" in message
-    assert "--class-sampling natural, or --batch-size 6, or less" in message
+    assert "--class-sampling uniform makes 4 of them images of RARE, and there are 3 to train on" in message
+    assert "--batch-size 6 or less, or --class-sampling natural" in message
     assert list(here.iterdir()) == []
     for way in (("--class-sampling", "natural"), ("--class-sampling", "uniform", "--batch-size", 6)):
         medgan.works(*command, *way, "--dry-run")

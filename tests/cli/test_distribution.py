@@ -53,7 +53,7 @@ def test_reason_of_the_main_process(tmp_path, start_processes):
     (tmp_path / "scans").mkdir()
     command = ("-m", "medgan", "fit", "--data", tmp_path / "scans", "--device", "cpu", "--outdir", tmp_path / "runs")
     processes = start_processes(command, folder=tmp_path)
-    errors = [process.communicate(timeout=240)[1] for process in processes]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [2, 2], errors
     assert [error.count("Error: ") for error in errors] == [1, 1], errors
     assert str(tmp_path / "scans") in errors[0]
@@ -73,13 +73,13 @@ def test_lost_process(medgan, tmp_path, start_processes):
     done = 0
     for lost in (1, 0):
         processes = start_processes(command, folder=tmp_path)
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while not (run / "metrics.jsonl").is_file() or (run / "metrics.jsonl").read_bytes().count(b"\n") < done + 6:
             assert all(process.poll() is None for process in processes), [p.communicate() for p in processes]
             assert time.monotonic() < deadline
             time.sleep(0.1)
         processes[lost].kill()
-        errors = processes[1 - lost].communicate(timeout=240)[1]
+        errors = processes[1 - lost].communicate(timeout=600)[1]
         assert processes[1 - lost].returncode == 2, errors
         assert errors.count("Error: ") == 1
         assert "Another process of this training has ended" in errors

@@ -506,7 +506,7 @@ def test_killed_at_random_moments(medgan, tmp_path):
                         time.sleep(0.005)
                     time.sleep(moments.uniform(0, 0.1))
                 process.kill()
-            out, err = process.communicate(timeout=240)
+            out, err = process.communicate(timeout=600)
         finally:
             process.kill()
             process.communicate()
