@@ -104,7 +104,8 @@ def test_the_state_holds_what_could_differ(fitted):
     ]
     assert any(different)
     moments = state["optimizers"]["discriminator"]["state"]
-    assert all(moment["exp_avg_sq"].any() for moment in moments.values())
+    # But for the bias of the realness: until one is beyond the hinge, real and generated images cancel each other there.
+    assert all(moment["exp_avg_sq"].any() for moment in moments.values() if moment["exp_avg_sq"].numel() > 1)
     assert state["random"][0]["cpu"].dtype == torch.uint8
 
 
