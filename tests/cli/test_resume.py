@@ -104,7 +104,7 @@ def test_the_state_holds_what_could_differ(fitted):
     ]
     assert any(different)
     moments = state["optimizers"]["discriminator"]["state"]
-    # But for the bias of the realness: until one is beyond the hinge, real and generated images cancel each other there.
+    # But for the bias of the realness, where real and generated images cancel each other within the hinge.
     assert all(moment["exp_avg_sq"].any() for moment in moments.values() if moment["exp_avg_sq"].numel() > 1)
     assert state["random"][0]["cpu"].dtype == torch.uint8
 
