@@ -52,6 +52,7 @@ RESERVED = frozenset(
             "splits",
             "steps",
             "test",
+            "tracker",
         ),
         *("transforms", "validation"),
     }

@@ -3,6 +3,7 @@
 from medgan.training.callbacks import Checkpoint, MetricsLog, SampleGrid, StopOnSignal, TrainingStopped
 from medgan.training.curves import plot_losses
 from medgan.training.progress import counting, make_progress, reading_progress
+from medgan.training.trackers import check_tracker, tracking
 
 __all__ = [
     "Checkpoint",
@@ -10,8 +11,10 @@ __all__ = [
     "SampleGrid",
     "StopOnSignal",
     "TrainingStopped",
+    "check_tracker",
     "counting",
     "make_progress",
     "plot_losses",
     "reading_progress",
+    "tracking",
 ]
