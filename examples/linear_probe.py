@@ -24,7 +24,7 @@ def without_labels(dataset: ImageDataset) -> ImageDataset:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=150, help="training steps of the GAN")
+    parser.add_argument("--steps", type=int, default=100, help="training steps of the GAN")
     parser.add_argument("--images", type=int, default=400, help="chest phantoms of two classes")
     arguments = parser.parse_args()
 
