@@ -1,4 +1,6 @@
-"""What a discriminator has learnt: a linear probe on its features, tested on other patients. Less than a minute.
+"""What has a discriminator learnt? A linear probe on its features, tested on other patients. Less than a minute.
+
+Compare it with the untrained one: a few steps teach nothing that random filters do not show as well.
 
 The same for your own run, on the command line: medgan features --model runs/00000-acgan-images --out features.npz
 """
