@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,11 +110,8 @@ def check_output(out: Path) -> str:
         raise ConfigError(f"{out} does not say which form to write. Name a file that ends in {', '.join(_FORMS)}.")
     if out.exists():
         raise ConfigError(f"{out} exists already. Name another file.")
-    if form == ".parquet":
-        try:
-            import pyarrow  # noqa: F401 - only whether it is there
-        except ImportError:
-            raise ConfigError("Parquet files need pyarrow. Install medgan[parquet], or name a .csv.") from None
+    if form == ".parquet" and find_spec("pyarrow") is None:
+        raise ConfigError("Parquet files need pyarrow. Install medgan[parquet], or name a .csv.")
     return form
 
 
@@ -200,7 +198,8 @@ def _features(
         raise ConfigError(
             "This architecture's discriminator gives no features. Return them in DiscriminatorOutput.features."
         )
-    return features.float().cpu().numpy()
+    values: NDArray[np.float32] = features.float().cpu().numpy()
+    return values
 
 
 def _by(size: tuple[int, ...]) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput
 from medgan.data import ImageDataset, open_dataset
-from medgan.discriminator_features import extract_discriminator_features
+from medgan.discriminator_features import check_output, extract_discriminator_features
 from medgan.errors import ConfigError, DataError
 from medgan.models import ACGAN
 
@@ -132,3 +133,10 @@ def test_what_cannot_be(dataset: ImageDataset, tmp_path: Path) -> None:
         extract_discriminator_features(Mute(), dataset, data=dataset.spec, device="cpu")
     with pytest.raises(DataError, match="has no image"):
         extract_discriminator_features(Mute(), dataset.subset([]), data=dataset.spec, device="cpu")
+
+
+def test_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match="need pyarrow"):
+        check_output(tmp_path / "features.parquet")
+    assert check_output(tmp_path / "features.csv") == ".csv"

@@ -45,9 +45,7 @@ def check_linear_probe(folder: Path, output: str) -> None:
     scores = dict(re.findall(r"^AUROC of .*?(untrained|trained|guess).*: (\d\.\d+)$", output, re.MULTILINE))
     assert set(scores) == {"untrained", "trained", "guess"}
     assert float(scores["guess"]) == 0.5
-    assert all(
-        0.5 < float(scores[name]) <= 1 for name in ("untrained", "trained")
-    )
+    assert all(0.5 < float(scores[name]) <= 1 for name in ("untrained", "trained"))
 
 
 # What an example leaves behind; those that are not here have to print something at least.
