@@ -18,6 +18,7 @@ _COMMANDS = {
     "archs": "medgan.cli.archs:archs",
     "augment": "medgan.cli.augment:augment",
     "evaluate": "medgan.cli.evaluate:evaluate",
+    "features": "medgan.cli.features:features",
     "fit": "medgan.cli.fit:fit",
     "inspect": "medgan.cli.inspect:inspect",
     "metrics": "medgan.cli.metrics:metrics",

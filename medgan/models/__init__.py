@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medgan.errors import CheckpointError
 from medgan.models.acgan import ACGAN, ACGANConfig
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
+    from medgan.core.networks import Discriminator
 
-__all__ = ["ACGAN", "ACGANConfig", "load_model"]
+__all__ = ["ACGAN", "ACGANConfig", "load_discriminator", "load_model"]
 
 
 def load_model(folder: str | Path) -> GAN:
@@ -35,3 +37,43 @@ def load_model(folder: str | Path) -> GAN:
         path = path / "model"
     _, facts = read_model(path)
     return registry.get(facts["architecture"]).load(path)
+
+
+def load_discriminator(run: str | Path) -> Discriminator:
+    """Read the discriminator of a run, which its checkpoint holds; a saved model has none.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        The discriminator as of the last checkpoint, on the CPU, in evaluation mode, its weights without gradients.
+
+    Raises:
+        CheckpointError: If there is no checkpoint, or it is damaged or not of the model beside it.
+        UnknownArchitectureError: If its architecture is not installed.
+        PluginError: If its architecture is broken.
+    """
+    from medgan.core.randomness import seeded
+    from medgan.core.saving import read_state
+    from medgan.core.trainer import memory_format
+
+    folder = Path(run)
+    file = folder / "checkpoints" / "latest" / "trainer.pt"
+    if not file.is_file():
+        raise CheckpointError(
+            f"{folder} holds no discriminator: only a run's checkpoints/latest/trainer.pt does, a saved model is a "
+            "generator alone. Pass the run folder, such as runs/00000-acgan-chest_xray."
+        )
+    gan = load_model(folder)
+    state = read_state(file)
+    for key, value in {"architecture": gan.name, "data": gan.data.to_dict()}.items():
+        if state.get(key) != value:
+            raise CheckpointError(f"{file} is of {key} {state.get(key)!r}, but the model beside it is of {value!r}.")
+    with seeded(gan.config.seed):
+        discriminator = gan.make_discriminator(gan.config, gan.data)
+    try:
+        discriminator.load_state_dict(state["trainer"]["discriminator"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"The discriminator in {file} does not fit {gan.name}: {reason}") from error
+    return discriminator.to(memory_format=memory_format(gan.data)).requires_grad_(False).eval()
