@@ -573,7 +573,7 @@ class Run:
         ]
         self.say(
             f"Model: {gan.name}, generator {sizes[0]:,} and discriminator {sizes[1]:,} parameters, "
-            f"on {gan.trainer.accelerator.num_processes} × {gan.trainer.device} in {self.config.precision}"
+            f"on {gan.trainer.accelerator.num_processes} × {gan.trainer.device.type} in {self.config.precision}"
         )
 
 
