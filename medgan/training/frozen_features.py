@@ -115,7 +115,7 @@ class RandomFeatures:
         ConfigError: If the images have neither 1 nor 3 channels, or fewer than 16 pixels on a side of a slice.
     """
 
-    thresholds = None
+    thresholds: NDArray[np.float64] | None = None
 
     def __init__(self, spec: DataSpec, *, device: str | torch.device = "cpu") -> None:
         """Draw the weights."""
@@ -153,8 +153,13 @@ def can_classify(training: ImageDataset) -> bool:
 
 
 def train_features(
-    training: ImageDataset, *, seconds: float, seed: int = 0, device: str | torch.device = "cpu"
-) -> tuple[ClassifierFeatures, int]:
+    training: ImageDataset,
+    *,
+    seconds: float,
+    required: bool = False,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> tuple[ClassifierFeatures, int] | None:
     """Train a small classifier on real images, for about as long as one is ready to wait.
 
     Classes come equally often. The last weights are kept: so short a training does not learn images by heart, and
@@ -162,12 +167,13 @@ def train_features(
 
     Args:
         training: Images of the training patients; see `can_classify`.
-        seconds: How long; 30 steps are done in any case, 1,000 at most.
+        seconds: How long; no more than 1,000 steps are done.
+        required: Whether to do 30 steps in any case; else nothing is trained where the time allows for fewer.
         seed: Of weights and order.
         device: Where to train, and then to compute.
 
     Returns:
-        The features, and the number of steps done.
+        The features, and the number of steps done; None if there is not enough time.
 
     Raises:
         TrainingDivergedError: If a loss becomes NaN or infinite.
@@ -203,7 +209,10 @@ def train_features(
 
     _, times = train(_TRIED_STEPS)
     a_step = statistics.median(np.diff(times))
-    steps = int(min(_MOST_STEPS, max(_LEAST_STEPS, seconds / max(a_step, 1e-9) - _TRIED_STEPS)))
+    affordable = int(seconds / max(a_step, 1e-9)) - _TRIED_STEPS
+    if affordable < _LEAST_STEPS and not required:
+        return None
+    steps = min(_MOST_STEPS, max(_LEAST_STEPS, affordable))
     classifier, _ = train(steps)
     thresholds = None
     if findings:
@@ -277,4 +286,6 @@ def _facts(training: ImageDataset) -> dict[str, Any]:
 def _blocks(images: Tensor) -> Iterator[Tensor]:
     """Cut images into pieces that fit into memory; of volumes fewer at a time."""
     voxels = math.prod(images.shape[2:])
-    yield from images.split(max(1, min(_IMAGES_AT_A_TIME, _IMAGES_AT_A_TIME * 128**2 // voxels)))
+    count = max(1, min(_IMAGES_AT_A_TIME, _IMAGES_AT_A_TIME * 128**2 // voxels))
+    for start in range(0, len(images), count):
+        yield images[start : start + count]

@@ -205,8 +205,8 @@ def _recognised(
     """Return whether each label is recognised, ``(N,)`` or of findings ``(N, K)``: 1, 0, or NaN where not known."""
     if probabilities is None or labels is None:
         return None
-    if labels.ndim == 1:
-        return (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    if thresholds is None:
+        return np.asarray(probabilities.argmax(axis=1) == labels, dtype=np.float64)
     right = (probabilities >= thresholds) == (labels == 1)
     return np.where(np.isnan(labels), np.nan, right.astype(np.float64))
 

@@ -40,7 +40,8 @@ class KeepBest(Callback):
 
     See `HeldOutScores.score` for what is better. The features are those of a small classifier that is trained once, on
     the training images, in about 1 % of the training's time, and kept beside the run; of images without classes or
-    findings those of random convolutions. Nothing that is trained is touched: the weights are the same without it.
+    findings, and where that time is too short, those of random convolutions. Nothing that is trained is touched: the
+    weights are the same without it.
 
     If nobody says how often, there are up to 20 evaluations, the last after the last step, as many as 3 % of the time
     allow, all in all. The first comes after a twentieth of the steps, when it is known how long the training takes; if
@@ -133,7 +134,7 @@ class KeepBest(Callback):
         """
         begun = time.perf_counter()
         trainer.check_finite()
-        scorer = self._scorer or self._make_scorer(trainer, seconds=0.0)
+        scorer = self._scorer or self._make_scorer(trainer)
         scores = scorer.score(self.gan)
         self.evaluations += 1
         figures = scores.to_dict()
@@ -194,7 +195,7 @@ class KeepBest(Callback):
             self.say(f"{short}. To choose one all the same, type --evaluate-every with a number of steps.")
             return False
         try:
-            scorer = self._make_scorer(trainer, seconds=self._left(trainer, _SHARE_OF_CLASSIFIER))
+            scorer = self._make_scorer(trainer)
         except ConfigError as error:
             self.say(f"{error} The latest model is kept.")
             return False
@@ -209,10 +210,10 @@ class KeepBest(Callback):
             return False
         return True
 
-    def _make_scorer(self, trainer: Trainer[Any], *, seconds: float) -> HeldOutScorer:
+    def _make_scorer(self, trainer: Trainer[Any]) -> HeldOutScorer:
         """Return what scores, with a classifier that is trained now unless the run has one."""
         assert self.validation is not None
-        features = self._features(trainer, seconds)
+        features = self._features(trainer, self._left(trainer, _SHARE_OF_CLASSIFIER))
         self._scorer = HeldOutScorer(self.validation, features)
         if self.record is not None and self.record["features"] != features.sha256:
             self.say(f"The scores of {self.model} are of other features, and cannot be compared; it begins anew.")
@@ -228,10 +229,14 @@ class KeepBest(Callback):
                 return found
             begun = time.perf_counter()
             try:
-                made, steps = train_features(self.training, seconds=seconds, device=device)
+                trained = train_features(self.training, seconds=seconds, required=self.every is not None, device=device)
+                reason = "there is no time for"
             except TrainingDivergedError:
-                self.say("The classifier that was to compare images diverged; random convolutions take its place.")
+                trained, reason = None, "there was a loss that was not finite in the training of"
+            if trained is None:
+                self.say(f"Random convolutions choose the best model: {reason} a classifier.")
             else:
+                made, steps = trained
                 write_classifier(self.classifier, made, self.training)
                 self.say(
                     f"Trained {made.name} on {len(self.training):,} training images, {steps:,} steps in "
