@@ -119,7 +119,7 @@ def sample(
         device=device,
     )
     click.echo(f"{len(chosen):,} images: {written}")
-    if place != model:
+    if place != model and place.name == "best":
         click.echo(f"Model: {place}")
     spec = gan.data.labels
     if form != "npz" and spec is not None and spec.kind in ("multilabel", "continuous"):

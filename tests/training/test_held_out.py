@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -126,7 +128,7 @@ def test_findings(images):
             rows, _ = super().describe(images)
             return Described(rows, np.full((len(rows), 2), 0.3))
 
-    validation = dataset(images, labels, names=["X", "Y"])
+    validation = dataclasses.replace(dataset(images, np.nan_to_num(labels), names=["X", "Y"]), labels=labels)
     assert validation.spec.labels == LabelSpec(("X", "Y"), "multilabel")
     scores = HeldOutScorer(validation, Findings()).score(Sampler(validation.images_at(np.arange(40))))
     assert set(scores.classes) == {"X"}  # nobody shows Y
