@@ -266,13 +266,13 @@ def test_findings_are_recognised_from_their_prevalence_on(tmp_path):
     labels[:6, 0] = 1
     labels[::2, 1] = np.nan
     labels[1:7:2, 1] = 1
-    train = arrays((16, 16), labels)
+    train = arrays((32, 32), labels)
     made, _ = train_features(train, seconds=0.0, required=True)
     assert made.thresholds == pytest.approx([6 / 24, 3 / 12])
     write_classifier(tmp_path / "classifier.safetensors", made, train)
     assert read_classifier(tmp_path / "classifier.safetensors", train).thresholds == pytest.approx(made.thresholds)
     scores = HeldOutScorer(train, made).score(ACGAN(train.spec, preset="tiny"))
-    assert set(scores.classes) == {"class 0"}  # three images of the other finding are too few
+    assert set(scores.classes) == {"finding 0"}  # three images of the other finding are too few
     assert 0 <= scores.score <= 1
 
 
