@@ -21,7 +21,7 @@ from medgan.data.splits import Splits, image_identities, make_folds
 from medgan.errors import CheckpointError, ConfigError, DataError
 from medgan.evaluation import DownstreamEvaluator, StudyConfig
 from medgan.evaluation.intervals import holm
-from medgan.models import load_model
+from medgan.models import Which, load_model
 from medgan.pages import Note, Page, Section, Table, Text
 from medgan.runs import Run, read_config, read_parts, reopen
 
@@ -87,6 +87,7 @@ def cross_validate(
     jobs: int | None = None,
     device: str = "auto",
     truncation: float = 1.0,
+    which: Which = "best",
     say: Callable[[str], None] = print,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
@@ -105,6 +106,7 @@ def cross_validate(
         jobs: Classifiers trained at a time.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         truncation: As in `GAN.sample`.
+        which: Which generator of a fold's run is tested, as in `medgan.models.find_model`.
         say: Takes lines for the user.
         progress: As of `DownstreamEvaluator`.
 
@@ -128,7 +130,7 @@ def cross_validate(
         splits = _fold(whole, divided, number)
         parts = whole.apply_splits(splits)
         say(f"Fold {number + 1} of {folds}: {len(parts['train']):,} images train, {len(parts['test']):,} test.")
-        gan = _train_generator(run, folder, splits, data, transforms, device, say)
+        gan = _train_generator(run, folder, splits, data, transforms, device, say, which)
         evaluator = DownstreamEvaluator(
             parts["train"],
             parts["validation"],
@@ -194,6 +196,7 @@ def _train_generator(
     transforms: str | None,
     device: str,
     say: Callable[[str], None],
+    which: Which,
 ) -> GAN:
     """Train a generator with the options of a run, or go on with one, or take a finished one."""
     place = folder / "generator"
@@ -209,14 +212,14 @@ def _train_generator(
         training = Run({"device": device}, resume=place, transforms=transforms, say=say)
         steps = read_model(place / "model")[1]["training"]["steps"]
         if steps >= training.config.total_steps(training.model_config.images_per_step):
-            return load_model(place)
+            return load_model(place, which=which)
     else:
         if place.exists():  # ended before its first checkpoint
             number = next(n for n in range(1, 10_000) if not place.with_name(f"generator-incomplete-{n}").exists())
             place.replace(place.with_name(f"generator-incomplete-{number}"))
         training = Run(flags, read_config(run / "config.json"), transforms=transforms, say=say)
     training.fit()
-    return load_model(place)
+    return load_model(place, which=which)
 
 
 def _join(summaries: Sequence[dict[str, Any]], folds: int, whole: ImageDataset, run: Path) -> dict[str, Any]:

@@ -31,6 +31,7 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "find_run",
+    "find_run_of",
     "is_run",
     "read_config",
     "read_parts",
@@ -58,6 +59,7 @@ _FREE = frozenset(
         "precision",
         "sample_every",
         "checkpoint_every",
+        "evaluate_every",
         "log_every",
         "tracker",
         "workers",
@@ -94,6 +96,12 @@ class RunConfig(DataConfig):
     )
     sample_every: int = option(500, "Steps between grids of samples.", ge=1)
     checkpoint_every: int = option(500, "Steps between checkpoints.", ge=1)
+    evaluate_every: int | None = option(
+        None,
+        "Steps between evaluations on held-out patients, of which the best model is kept; 0 for none. As often as 3 "
+        "percent of the time allow if not given.",
+        ge=0,
+    )
     outdir: str = option("runs", "Folder that holds the run folders.")
     name: str | None = option(None, "Name of the run folder; a number, the architecture and the data if not given.")
 
@@ -377,6 +385,7 @@ class Run:
         from medgan.pages import make_grid, save_image
         from medgan.training import (
             Checkpoint,
+            KeepBest,
             MetricsLog,
             SampleGrid,
             StopOnSignal,
@@ -418,6 +427,7 @@ class Run:
             grid = SampleGrid(gan, folder / "samples", every=self.config.sample_every)
             with contextlib.ExitStack() as stack:
                 stack.enter_context(stop.listening())
+                best: KeepBest | None = None
                 log = MetricsLog(folder / "metrics.jsonl", every=self.config.log_every)
                 callbacks: list[Any] = [log, checkpoint, stop]
                 if main:
@@ -436,6 +446,18 @@ class Run:
                         reports.append(stack.enter_context(tracker))
                     log.report = lambda row: _tell(reports, row)
                     callbacks = [log, grid, checkpoint, stop]
+                    if self.config.evaluate_every != 0:
+                        best = KeepBest(
+                            gan,
+                            dataset,
+                            validation=data.parts.get("validation"),
+                            folder=folder,
+                            steps=steps,
+                            every=self.config.evaluate_every,
+                            log=log,
+                            say=self.say,
+                        )
+                        callbacks.insert(2, best)
                 try:
                     gan.fit(dataset, steps=steps - trainer.step, total_steps=steps, callbacks=callbacks)
                 except BaseException as reason:
@@ -451,6 +473,8 @@ class Run:
             gather(accelerator, None)  # the others wait until all is written
             self.say(f"Images: {grid.latest} (real ones: {folder / 'samples' / 'real.png'})")
             self.say(f"Model:  {folder / 'model'}")
+            if best is not None and (kept := best.summary()) is not None:
+                self.say(f"Best:   {kept}")
             form = " --format npz" if len(dataset.spec.size) == 3 else ""
             self.say(f"More:   medgan sample --model {folder} -n 64 --out samples --grid{form}")
         return RunResult(folder, grid.latest or folder / "samples", folder / "model", gan)
@@ -661,6 +685,14 @@ def _read_provenance(folder: Path) -> dict[str, Any]:
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run's, and not a saved model's alone."""
     return (folder / "config.json").is_file() and (folder / "data" / "splits.json").is_file()
+
+
+def find_run_of(folder: Path) -> Path:
+    """Return the run folder that one of its models belongs to; any other folder as it is."""
+    runs = {"model": folder.parent, "best": folder.parent.parent}
+    run = runs.get(folder.name)
+    is_model = folder.name == "model" or folder.parent.name == "checkpoints"
+    return run if run is not None and is_model and is_run(run) else folder
 
 
 def reopen(run: Path, *, data: str | None = None, transforms: str | None = None) -> OpenedData:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from medgan.cli.options import data_options, device_option, given, make_options, truncation_option
+from medgan.cli.options import data_options, device_option, given, make_options, truncation_option, which_option
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
 from medgan.evaluation.options import ReportConfig, StudyConfig
@@ -19,6 +19,7 @@ from medgan.evaluation.options import ReportConfig, StudyConfig
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
     from medgan.data import ImageDataset
+    from medgan.models import Which
 
 __all__ = ["evaluate"]
 
@@ -60,6 +61,7 @@ class _Parts(NamedTuple):
     multiple=True,
     help="Run folder, or a saved model's folder; several, such as other seeds of one training, take turns.",
 )
+@which_option
 @click.option("--synthetic", help="Synthetic images in the place of a model: a folder that `medgan sample` wrote.")
 @click.option("--test-set", help="Other real images to test on, such as another hospital's.")
 @click.option(
@@ -93,6 +95,7 @@ def evaluate(
     /,
     real: str | None,
     models: tuple[Path, ...],
+    which: Which,
     synthetic: str | None,
     test_set: str | None,
     protocol: str,
@@ -113,9 +116,9 @@ def evaluate(
     folder of synthetic images does not; then --real is divided anew, and must not have trained the generator.
     """
     from medgan.models import load_model
-    from medgan.runs import is_run
+    from medgan.runs import find_run_of, is_run
 
-    models = tuple(folder.parent if folder.name == "model" and is_run(folder.parent) else folder for folder in models)
+    places, models = models, tuple(find_run_of(folder) for folder in models)
     options = given(context, _PROTOCOLS)
     wanted = StudyConfig if protocol == "study" else ReportConfig
     known = {item.name for item in wanted.options()}
@@ -151,9 +154,10 @@ def evaluate(
             jobs=jobs,
             device=device,
             truncation=truncation,
+            which=which,
         )
         return
-    generators = [load_model(folder) for folder in models]
+    generators = [load_model(folder, which=which) for folder in places]
     parts = _open(models, generators, real, data, splits, transforms)
     if test_set is not None:
         parts = _with_test_set(parts, test_set, data, transforms)

@@ -406,13 +406,14 @@ class GAN(ABC):
         encoded = torch.tensor([spec.encode(name) for name in names])
         return encoded[torch.arange(n) % len(names)]
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, evaluation: Mapping[str, Any] | None = None) -> Path:
         """Write the model: ``model.safetensors``, ``model.json`` and a model card ``README.md``.
 
         The folder is written aside and renamed, so that an earlier model survives a failure.
 
         Args:
             folder: Folder to create or to replace; one that holds something else is refused.
+            evaluation: What is known of how good it is, plain JSON values; ``model.json`` has it.
 
         Returns:
             The folder.
@@ -430,6 +431,7 @@ class GAN(ABC):
             },
             "training_data": self.provenance,
             "reference": self.reference,
+            **({} if evaluation is None else {"evaluation": dict(evaluation)}),
         }
         return write_model(Path(folder), self.generator.state_dict(), facts)
 

@@ -3,28 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
-from medgan.errors import CheckpointError
+from medgan.errors import CheckpointError, ConfigError
 from medgan.models.acgan import ACGAN, ACGANConfig
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
     from medgan.core.networks import Discriminator
 
-__all__ = ["ACGAN", "ACGANConfig", "load_discriminator", "load_model"]
+__all__ = ["ACGAN", "ACGANConfig", "Which", "find_model", "load_discriminator", "load_model"]
+
+Which = Literal["best", "latest"]
+"""Which model of a run; see `find_model`."""
 
 
-def load_model(folder: str | Path) -> GAN:
+def find_model(folder: str | Path, *, which: Which = "best") -> Path:
+    """Return the folder of the model that a run folder stands for.
+
+    Args:
+        folder: A run folder, or a saved model's own folder, which is returned as it is.
+        which: ``best``: the one with the best scores on held-out patients, ``checkpoints/best``, or the latest where
+            the run kept none; ``latest``: the one at the end of the training so far, ``model``.
+
+    Raises:
+        ConfigError: If `which` is something else.
+    """
+    if which not in get_args(Which):
+        raise ConfigError(f"which is {which!r}, expected 'best' or 'latest'.")
+    path = Path(folder)
+    if not ((path / "config.json").is_file() or (path / "model").is_dir()):
+        return path
+    best = path / "checkpoints" / "best"
+    # The second is what a process leaves that was killed while it replaced the first; reading brings it back.
+    if which == "best" and (best.is_dir() or best.with_name(f".{best.name}.previous").is_dir()):
+        return best
+    return path / "model"
+
+
+def load_model(folder: str | Path, *, which: Which = "best") -> GAN:
     """Read a saved model of any installed architecture.
 
     Args:
-        folder: The model's folder, or a run folder that holds one in ``model``.
+        folder: The model's folder, or a run folder.
+        which: Which model of a run, as in `find_model`.
 
     Returns:
         The model, on the CPU, ready to sample.
 
     Raises:
+        ConfigError: If `which` is neither ``best`` nor ``latest``.
         CheckpointError: If there is none, or it is damaged.
         UnknownArchitectureError: If its architecture is not installed.
         PluginError: If its architecture is broken.
@@ -32,9 +60,7 @@ def load_model(folder: str | Path) -> GAN:
     from medgan import registry
     from medgan.core.saving import read_model
 
-    path = Path(folder)
-    if (path / "config.json").is_file() or (path / "model").is_dir():
-        path = path / "model"
+    path = find_model(folder, which=which)
     _, facts = read_model(path)
     return registry.get(facts["architecture"]).load(path)
 
@@ -64,7 +90,7 @@ def load_discriminator(run: str | Path) -> Discriminator:
             f"{folder} holds no discriminator: only a run's checkpoints/latest/trainer.pt does, a saved model is a "
             "generator alone. Pass the run folder, such as runs/00000-acgan-chest_xray."
         )
-    gan = load_model(folder)
+    gan = load_model(folder, which="latest")
     state = read_state(file)
     for key, value in {"architecture": gan.name, "data": gan.data.to_dict()}.items():
         if state.get(key) != value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -76,6 +76,18 @@ class MetricsLog(Callback):
         if self._counts:
             self._write(trainer)
 
+    def write(self, trainer: Trainer[Any], figures: Mapping[str, float]) -> None:
+        """Append a line of its own for figures that another callback computed.
+
+        Args:
+            trainer: The training.
+            figures: By name, such as ``evaluation/score``.
+
+        Raises:
+            CheckpointError: If it cannot be written.
+        """
+        self._append({"step": trainer.step, "images": trainer.images_seen, **figures})
+
     def _write(self, trainer: Trainer[Any]) -> None:
         """Append a line; the only place where an accelerator has to be waited for.
 
@@ -99,6 +111,13 @@ class MetricsLog(Callback):
             "images_per_second": round((trainer.images_seen - self._images) / max(seconds, 1e-9), 2),
             **{name: round(value, 6) for name, value in means.items()},
         }
+        self._append(row)
+        if self.report is not None:
+            self.report(row)
+        self._restart(trainer)
+
+    def _append(self, row: dict[str, Any]) -> None:
+        """Add a line to the file."""
         self.rows.append(row)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,9 +125,6 @@ class MetricsLog(Callback):
                 stream.write(json.dumps(row) + "\n")
         except OSError as error:
             raise CheckpointError(f"{self.path} could not be written ({error}).") from error
-        if self.report is not None:
-            self.report(row)
-        self._restart(trainer)
 
     def _figures(self, trainer: Trainer[Any]) -> dict[str, tuple[float, float]]:
         """Return the sum and the number of each figure in this process; of each class, if it had an image."""
