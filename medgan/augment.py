@@ -9,6 +9,7 @@ right, up and down carry meaning. `flip` has to be asked for by its name.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -64,17 +65,21 @@ class DiffAugment(nn.Module):
         self.probability: float | Tensor = probability
         self._steps = [_POLICIES[name] for name in policy_names(policy)]
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, draw: Callable[[], Tensor] | None = None) -> Tensor:
         """Distort images.
 
         Args:
             images: Shape ``(N, C, *size)``, in [-1, 1].
+            draw: Returns a random number in [0, 1) for each image, ``(N,)`` on its device, anew at each call; None for
+                torch's own random numbers.
 
         Returns:
             Images of the same shape; brightness and contrast may leave [-1, 1].
         """
+        draw = draw or partial(torch.rand, len(images), device=images.device)
         for step in self._steps:
-            images = torch.where(_random(images) < self.probability, step(images), images)
+            chosen = _over(draw(), images) < self.probability
+            images = torch.where(chosen, step(images, draw), images)
         return images
 
     def extra_repr(self) -> str:
@@ -175,37 +180,40 @@ def policy_names(policy: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _random(images: Tensor) -> Tensor:
-    """Return one uniform number in [0, 1) for each image, broadcastable over it."""
-    return torch.rand(len(images), *[1] * (images.ndim - 1), device=images.device, dtype=images.dtype)
+_Draw = Callable[[], Tensor]
 
 
-def _brightness(images: Tensor) -> Tensor:
-    return images + (_random(images) - 0.5) * 0.5
+def _over(numbers: Tensor, images: Tensor) -> Tensor:
+    """Return a number for each image, ``(N,)``, in the images' type and broadcastable over them."""
+    return numbers.to(images.dtype).view(-1, *[1] * (images.ndim - 1))
 
 
-def _contrast(images: Tensor) -> Tensor:
+def _brightness(images: Tensor, draw: _Draw) -> Tensor:
+    return images + (_over(draw(), images) - 0.5) * 0.5
+
+
+def _contrast(images: Tensor, draw: _Draw) -> Tensor:
     mean = images.mean(dim=tuple(range(1, images.ndim)), keepdim=True)
-    return (images - mean) * (_random(images) + 0.5) + mean
+    return (images - mean) * (_over(draw(), images) + 0.5) + mean
 
 
-def _saturation(images: Tensor) -> Tensor:
+def _saturation(images: Tensor, draw: _Draw) -> Tensor:
     grey = images.mean(dim=1, keepdim=True)
-    return (images - grey) * (_random(images) * 2) + grey
+    return (images - grey) * (_over(draw(), images) * 2) + grey
 
 
-def _flip(images: Tensor) -> Tensor:
-    return torch.where(_random(images) < 0.5, images.flip(-1), images)
+def _flip(images: Tensor, draw: _Draw) -> Tensor:
+    return torch.where(_over(draw(), images) < 0.5, images.flip(-1), images)
 
 
-def _translation(images: Tensor) -> Tensor:
+def _translation(images: Tensor, draw: _Draw) -> Tensor:
     """Shift by gathering pixels, -1 where none is left: cheap forward, exact gradient, any dimension."""
     n, channels, *size = images.shape
     source = torch.zeros(n, *size, dtype=torch.int64, device=images.device)
     inside = torch.ones(n, *size, dtype=torch.bool, device=images.device)
     for axis, length in enumerate(size):
         reach = max(1, round(length / 8))
-        shift = torch.randint(-reach, reach + 1, (n, 1), device=images.device)
+        shift = _whole(draw(), 2 * reach + 1) - reach
         position = torch.arange(length, device=images.device) + shift
         view = (n, *[length if other == axis else 1 for other in range(len(size))])
         inside = inside & ((position >= 0) & (position < length)).view(view)
@@ -215,19 +223,24 @@ def _translation(images: Tensor) -> Tensor:
     return torch.where(inside.unsqueeze(1), moved, images.new_tensor(-1.0))
 
 
-def _cutout(images: Tensor) -> Tensor:
+def _cutout(images: Tensor, draw: _Draw) -> Tensor:
     n, _, *size = images.shape
     hidden = torch.ones(n, *size, dtype=torch.bool, device=images.device)
     for axis, length in enumerate(size):
         box = length // 2
-        centre = torch.randint(0, length + 1, (n, 1), device=images.device)
+        centre = _whole(draw(), length + 1)
         position = torch.arange(length, device=images.device)
         view = (n, *[length if other == axis else 1 for other in range(len(size))])
         hidden = hidden & ((position >= centre - box // 2) & (position < centre - box // 2 + box)).view(view)
     return torch.where(hidden.unsqueeze(1), images.new_tensor(-1.0), images)
 
 
-_POLICIES: dict[str, Callable[[Tensor], Tensor]] = {
+def _whole(numbers: Tensor, count: int) -> Tensor:
+    """Turn numbers in [0, 1), ``(N,)``, into whole ones from 0 to count - 1, ``(N, 1)``."""
+    return (numbers.float() * count).long().unsqueeze(1)
+
+
+_POLICIES: dict[str, Callable[[Tensor, _Draw], Tensor]] = {
     "brightness": _brightness,
     "contrast": _contrast,
     "saturation": _saturation,

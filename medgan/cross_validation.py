@@ -18,10 +18,10 @@ from numpy.typing import ArrayLike
 
 from medgan.core.saving import write_aside
 from medgan.data.splits import Splits, image_identities, make_folds
-from medgan.errors import ConfigError, DataError
+from medgan.errors import CheckpointError, ConfigError, DataError
 from medgan.evaluation import DownstreamEvaluator, StudyConfig
 from medgan.evaluation.intervals import holm
-from medgan.models import load_model
+from medgan.models import Which, load_model
 from medgan.pages import Note, Page, Section, Table, Text
 from medgan.runs import Run, read_config, read_parts, reopen
 
@@ -87,6 +87,7 @@ def cross_validate(
     jobs: int | None = None,
     device: str = "auto",
     truncation: float = 1.0,
+    which: Which = "best",
     say: Callable[[str], None] = print,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
@@ -105,6 +106,7 @@ def cross_validate(
         jobs: Classifiers trained at a time.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         truncation: As in `GAN.sample`.
+        which: Which generator of a fold's run is tested, as in `medgan.models.find_model`.
         say: Takes lines for the user.
         progress: As of `DownstreamEvaluator`.
 
@@ -112,13 +114,15 @@ def cross_validate(
         The page, and the numbers.
 
     Raises:
-        ConfigError: If `out` holds something and `resume` is not set, or options do not fit.
+        CheckpointError: If `out` cannot be written, or is damaged.
+        ConfigError: If `out` holds something and `resume` is not set, or is of another plan, or options do not fit.
         DataError: If there are too few patients for so many folds.
         MedganError: As training and study.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not resume:
         raise ConfigError(f"{out} exists and is not an empty folder. Go on with --resume, or name another --out.")
     whole = reopen(run, data=data, transforms=transforms).whole
+    _check_plan(out, {"folds": folds, "seed": config.seed, "options": read_config(run / "config.json")})
     divided = make_folds(whole.index, whole.labels, folds=folds, seed=config.seed)
     summaries = []
     for number in range(folds):
@@ -126,7 +130,7 @@ def cross_validate(
         splits = _fold(whole, divided, number)
         parts = whole.apply_splits(splits)
         say(f"Fold {number + 1} of {folds}: {len(parts['train']):,} images train, {len(parts['test']):,} test.")
-        gan = _train_generator(run, folder, splits, data, transforms, device, say)
+        gan = _train_generator(run, folder, splits, data, transforms, device, say, which)
         evaluator = DownstreamEvaluator(
             parts["train"],
             parts["validation"],
@@ -151,6 +155,27 @@ def cross_validate(
     return page, facts
 
 
+def _check_plan(out: Path, plan: dict[str, Any]) -> None:
+    """Write down what the generators of the folds depend on; refuse to go on with those of another plan."""
+    path = out / "plan.json"
+    wanted = json.loads(json.dumps(plan))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or found.keys() != wanted.keys():
+            raise ValueError("it is no plan")
+    except FileNotFoundError:
+        found = None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}). Name another --out.") from error
+    if found is None:
+        with write_aside(path) as aside:
+            aside.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    elif found != wanted:
+        other = next(key for key in wanted if found[key] != wanted[key])
+        what = {"folds": f"--cv {found['folds']}", "seed": f"--seed {found['seed']}"}.get(other, "another --model")
+        raise ConfigError(f"The generators in {out} are of {what}. Go on with that, or name another --out.")
+
+
 def _fold(whole: ImageDataset, divided: Splits, number: int) -> Splits:
     """Return a split whose test is a fold, with some patients of the others for validation."""
     held = divided.fold(number)
@@ -171,6 +196,7 @@ def _train_generator(
     transforms: str | None,
     device: str,
     say: Callable[[str], None],
+    which: Which,
 ) -> GAN:
     """Train a generator with the options of a run, or go on with one, or take a finished one."""
     place = folder / "generator"
@@ -185,26 +211,26 @@ def _train_generator(
     if (place / "checkpoints" / "latest" / "trainer.pt").is_file():
         training = Run({"device": device}, resume=place, transforms=transforms, say=say)
         if training.is_done():
-            return load_model(place)
+            return load_model(place, which=which)
     else:
         if place.exists():  # ended before its first checkpoint
             number = next(n for n in range(1, 10_000) if not place.with_name(f"generator-incomplete-{n}").exists())
             place.replace(place.with_name(f"generator-incomplete-{number}"))
         training = Run(flags, read_config(run / "config.json"), transforms=transforms, say=say)
     training.fit()
-    return load_model(place)
+    return load_model(place, which=which)
 
 
 def _join(summaries: Sequence[dict[str, Any]], folds: int, whole: ImageDataset, run: Path) -> dict[str, Any]:
     """Put the numbers of the folds together."""
     first = summaries[0]["results"]
-    share = 1 / (folds - 1)
+    share = 1 / ((folds - 1) * (1 - _VALIDATION))  # patients that test, for each that trains
     arms: list[dict[str, Any]] = []
     for place, result in enumerate(first):
         scores: dict[str, Any] = {}
         for name in _SCORES:
             values = [summary["results"][place]["scores"][name]["value"] for summary in summaries]
-            reference = [_real(summary)["scores"][name]["value"] for summary in summaries]
+            reference = [_real(summary, result["fraction"])["scores"][name]["value"] for summary in summaries]
             scores[name] = {"folds": values, **_estimate(values, share)}
             if result["arm"] != "real":
                 differences = [
@@ -216,9 +242,9 @@ def _join(summaries: Sequence[dict[str, Any]], folds: int, whole: ImageDataset, 
     for name in _SCORES:
         compared: list[dict[str, Any]] = [arm["scores"][name] for arm in arms]
         tests: list[dict[str, Any]] = [entry["difference"] for entry in compared if "difference" in entry]
-        known = [test for test in tests if test["p"] is not None]
-        for test, corrected in zip(known, holm([entry["p"] for entry in known]), strict=True):
-            test["p_holm"] = float(corrected)
+        corrected = holm([np.nan if test["p"] is None else test["p"] for test in tests])
+        for test, p_value in zip(tests, corrected, strict=True):
+            test["p_holm"] = None if np.isnan(p_value) else float(p_value)
     return {
         "protocol": "cross-validation",
         "folds": folds,
@@ -230,12 +256,11 @@ def _join(summaries: Sequence[dict[str, Any]], folds: int, whole: ImageDataset, 
     }
 
 
-def _real(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return the result of real images alone, at its largest share of the patients."""
-    found: dict[str, Any] = max(
-        (result for result in summary["results"] if result["arm"] == "real"), key=lambda result: result["fraction"]
-    )
-    return found
+def _real(summary: dict[str, Any], fraction: float) -> dict[str, Any]:
+    """Return the result of real images alone: with as many patients, or, if there is none, with most of them."""
+    found = {result["fraction"]: result for result in summary["results"] if result["arm"] == "real"}
+    of_fraction: dict[str, Any] = found.get(fraction, found[max(found)])
+    return of_fraction
 
 
 def _estimate(values: Sequence[float | None], share: float) -> dict[str, float | None]:

@@ -16,6 +16,7 @@ __all__ = [
     "DataError",
     "MedganError",
     "PluginError",
+    "ProcessLostError",
     "TrainingDivergedError",
     "UnknownArchitectureError",
     "nearest",
@@ -44,6 +45,10 @@ class PluginError(MedganError, RuntimeError):
 
 class CheckpointError(MedganError, RuntimeError):
     """A checkpoint, saved model or run folder that is missing, damaged or of another kind."""
+
+
+class ProcessLostError(MedganError, RuntimeError):
+    """Another process of a distributed training has ended or cannot be reached."""
 
 
 class TrainingDivergedError(MedganError, ArithmeticError):

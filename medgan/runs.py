@@ -35,6 +35,7 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "find_run",
+    "find_run_of",
     "is_run",
     "read_config",
     "read_parts",
@@ -68,7 +69,9 @@ _FREE = frozenset(
         "precision",
         "sample_every",
         "checkpoint_every",
+        "evaluate_every",
         "log_every",
+        "tracker",
         "workers",
         "outdir",
         "name",
@@ -104,8 +107,17 @@ class RunConfig(DataConfig):
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Where to train.")
     precision: Literal["fp32", "bf16", "fp16"] = option("fp32", "Arithmetic of the networks.")
     log_every: int = option(20, "Steps between lines of metrics.jsonl.", ge=1)
+    tracker: Literal["tensorboard", "wandb", "mlflow"] | None = option(
+        None, "Where to send the figures of metrics.jsonl as well; to be installed, and set up, on its own."
+    )
     sample_every: int = option(500, "Steps between grids of samples.", ge=1)
     checkpoint_every: int = option(500, "Steps between checkpoints.", ge=1)
+    evaluate_every: int | None = option(
+        None,
+        "Steps between evaluations on held-out patients, of which the best model is kept; 0 for none. As often as 3 "
+        "percent of the time allow if not given.",
+        ge=0,
+    )
     outdir: str = option("runs", "Folder that holds the run folders.")
     name: str | None = option(None, "Name of the run folder; a number, the architecture and the data if not given.")
 
@@ -276,6 +288,7 @@ class Run:
         flags: Options that were given by name.
         file: Options from a file.
         resume: Run folder to continue; its options take the place of `file`.
+        begin_again: Take a named run folder that was left before its first checkpoint as if it were not there yet.
         transforms: ``module:object`` of the user's own preprocessing; code, so that no file may name it.
         say: Takes each line for the user.
 
@@ -296,11 +309,13 @@ class Run:
         file: Mapping[str, Any] | None = None,
         *,
         resume: Path | None = None,
+        begin_again: bool = False,
         transforms: str | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         """Resolve the options; nothing is written yet."""
         self.resume = resume
+        self.begin_again = begin_again
         self.transforms = transforms
         self.say = say
         if resume is not None:
@@ -401,10 +416,12 @@ class Run:
         Raises:
             MedganError: As `fit` would.
         """
+        self._check_tracker()
         initial = self._open_initial()
         data = self.open_data()
         gan = self.architecture(data.whole.spec, self.model_config)
         trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
+        _check_batch(self.model_config, data.parts["train"], trainer.accelerator.num_processes)
         if initial is not None:
             self._take_weights(gan, initial)
         self.say(json.dumps(self.describe(data), indent=2, ensure_ascii=False))
@@ -424,35 +441,39 @@ class Run:
         Raises:
             TrainingStopped: If Ctrl-C ended it; the state is saved.
             TrainingDivergedError: If a loss became NaN or infinite; the last checkpoint is untouched.
+            ProcessLostError: If another process of a distributed training ended; the last checkpoint is untouched.
             MedganError: If data, options or files do not fit.
         """
         started = time.perf_counter()
 
-        from accelerate.utils import broadcast_object_list
-
+        from medgan.core.distribution import gather, main_first
         from medgan.core.trainer import make_accelerator
         from medgan.pages import make_grid, save_image
         from medgan.training import (
             BudgetNotes,
             Checkpoint,
+            KeepBest,
             MetricsLog,
             SampleGrid,
             StopOnSignal,
             make_progress,
+            tracking,
         )
         from medgan.training.callbacks import TrainingStopped
 
         seconds = self.config.budget and parse_duration(self.config.budget)
         budget = Budget(seconds, started=started) if seconds else None
+        self._check_tracker()
         accelerator = make_accelerator(self.config.device, self.config.precision)
         main = accelerator.is_main_process
         if not main:
             self.say = lambda line: None
         initial = self._open_initial()
         # The main process decodes; the others then find everything in the cache.
-        with accelerator.main_process_first():
+        with main_first(accelerator):
             data = self.open_data()
         dataset = data.parts["train"]
+        _check_batch(self.model_config, dataset, accelerator.num_processes)
         gan = self.architecture(dataset.spec, self.model_config)
         trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
         if self.resume is not None:
@@ -474,10 +495,7 @@ class Run:
         if main:
             self.folder = self.folder or self._make_folder(dataset.name)
             self._write_facts(data)
-        place = [str(self.folder)]
-        if accelerator.num_processes > 1:
-            broadcast_object_list(place)
-        folder = self.folder = Path(place[0])
+        folder = self.folder = Path(gather(accelerator, str(self.folder))[0])
         with _log_file(folder / "log.txt" if main else None):
             self._introduce(gan, data)
             self.say(f"Run folder: {folder}" + (f", continuing at step {trainer.step:,}" if trainer.step else ""))
@@ -486,14 +504,38 @@ class Run:
             grid = SampleGrid(gan, folder / "samples", every=self.config.sample_every)
             with contextlib.ExitStack() as stack:
                 stack.enter_context(stop.listening())
-                callbacks: list[Any] = [checkpoint, stop]
+                best: KeepBest | None = None
                 log = MetricsLog(folder / "metrics.jsonl", every=self.config.log_every)
+                callbacks: list[Any] = [log, checkpoint, stop]
                 if main:
                     if self.resume is None:
                         save_image(make_grid(_real_samples(dataset), dataset.spec), folder / "samples" / "real.png")
                     planned: Any = steps if budget is None else lambda: trainer.total_steps or budget.total_steps
-                    log.report = stack.enter_context(make_progress(planned, trainer.step))
+                    reports = [stack.enter_context(make_progress(planned, trainer.step))]
+                    if self.config.tracker is not None:
+                        tracker = tracking(
+                            self.config.tracker,
+                            accelerator,
+                            folder=folder,
+                            config=self.config.to_dict() | self.model_config.to_dict(),
+                            step=trainer.step,
+                            say=self.say,
+                        )
+                        reports.append(stack.enter_context(tracker))
+                    log.report = lambda row: _tell(reports, row)
                     callbacks = [log, grid, checkpoint, stop]
+                    if self.config.evaluate_every != 0:
+                        best = KeepBest(
+                            gan,
+                            dataset,
+                            validation=data.parts.get("validation"),
+                            folder=folder,
+                            steps=steps,
+                            every=self.config.evaluate_every,
+                            log=log,
+                            say=self.say,
+                        )
+                        callbacks.insert(2, best)
                     if budget is not None:
                         callbacks.append(BudgetNotes(budget, self.say))
                 try:
@@ -502,26 +544,36 @@ class Run:
                 except BaseException as reason:
                     if isinstance(reason, TrainingStopped):
                         checkpoint.write(trainer)
+                        gather(accelerator, None)  # a launcher ends all processes as soon as one has ended
                         _logger.info("stopped by the user at step %d", trainer.step)
                     # The curves of a run that failed help, but must not take the place of the reason.
                     with contextlib.suppress(CheckpointError):
-                        _plot(log.rows if main else [], folder)
+                        _plot(log.rows, folder)
                     raise
-                _plot(log.rows if main else [], folder)
+                _plot(log.rows, folder)
+            gather(accelerator, None)  # the others wait until all is written
             if budget is not None:
                 spent, whole = format_duration(budget.spent), format_duration(budget.seconds)
                 self.say(f"Budget: {trainer.step:,} steps took {spent} of {whole}, all included.")
             self.say(f"Images: {grid.latest} (real ones: {folder / 'samples' / 'real.png'})")
             self.say(f"Model:  {folder / 'model'}")
+            if best is not None and (kept := best.summary()) is not None:
+                self.say(f"Best:   {kept}")
             form = " --format npz" if len(dataset.spec.size) == 3 else ""
             self.say(f"More:   medgan sample --model {folder} -n 64 --out samples --grid{form}")
         return RunResult(folder, grid.latest or folder / "samples", folder / "model", gan)
 
+    def _check_tracker(self) -> None:
+        """Raise if the tracker that is asked for is not installed."""
+        from medgan.training import check_tracker
+
+        if self.config.tracker is not None:
+            check_tracker(self.config.tracker)
+
     def _open_initial(self) -> _Initial | None:
         """Read the model to begin from; None if there is none, or a resumed run has its weights already."""
-        from medgan.core.saving import read_state
         from medgan.data.splits import INITIAL
-        from medgan.models import load_model
+        from medgan.models import load_discriminator, load_model
 
         if self.config.init_from is None or self.resume is not None:
             return None
@@ -532,10 +584,8 @@ class Run:
                 f"--init-from {folder} is a model of {model.name}, and this run is of {self.config.arch}. Type --arch "
                 f"{model.name}, or name another model."
             )
-        run = folder.resolve().parent if folder.resolve().name == "model" else folder
-        discriminator = None
-        if _checkpoint(run).is_file():
-            discriminator = read_state(_checkpoint(run)).get("trainer", {}).get("discriminator")
+        run = find_run_of(folder.resolve())
+        discriminator = load_discriminator(run).state_dict() if _checkpoint(run).is_file() else None
         images = None
         if is_run(run):
             images = sorted(name for name, part in read_parts(run).items() if part in ("train", INITIAL))
@@ -616,7 +666,7 @@ class Run:
             raise CheckpointError(f"{path} lacks {error}; it was not written by this version of medgan.") from error
 
     def _make_folder(self, data_name: str) -> Path:
-        """Create the run folder; an existing one is never touched."""
+        """Create the run folder; an existing one is never touched, unless a run left it before it had saved a state."""
         outdir = Path(self.config.outdir)
         if outdir.exists() and not outdir.is_dir():
             raise ConfigError(f"{outdir} is a file, not a folder for runs. Choose another --outdir.")
@@ -637,6 +687,8 @@ class Run:
                 number += 1
         except FileExistsError:
             folder = outdir / str(self.config.name)
+            if self.begin_again and _is_left(folder):
+                return folder
             advice = f"Continue it with --resume {folder}, or choose"
             if not _checkpoint(folder).is_file():
                 advice = "It holds no checkpoint to continue from: delete it, or choose"
@@ -703,10 +755,67 @@ class Run:
         ]
         self.say(
             f"Model: {gan.name}, generator {sizes[0]:,} and discriminator {sizes[1]:,} parameters, "
-            f"on {gan.trainer.accelerator.num_processes} × {gan.trainer.device} in {self.config.precision}"
+            f"on {gan.trainer.accelerator.num_processes} × {gan.trainer.device.type} in {self.config.precision}"
         )
         for line in self._initial_summary:
             self.say(line)
+
+
+def _check_batch(config: GANConfig, dataset: ImageDataset, processes: int) -> None:
+    """Raise if a step would see an image twice, as there are fewer than it takes, in all or of a class.
+
+    The discriminator compares images within a batch, where copies of real ones look as a collapsed generator's do.
+    """
+    batches = config.gradient_accumulation_steps * processes
+    batch = config.batch_size * batches
+    largest, lack = float(len(dataset)), f"there are {len(dataset):,} to train on"
+    shares = _class_shares(config, dataset)
+    counts = dataset.class_counts() if shares else {}
+    for name, share in shares.items():
+        if counts[name] / share < min(largest, batch):
+            largest = counts[name] / share
+            lack = (
+                f"--class-sampling {config.class_sampling} makes {share * batch:.3g} of them images of {name}, and "
+                f"there are {counts[name]:,} to train on"
+            )
+    if batch <= largest:
+        return
+    divisions = {
+        f"{config.gradient_accumulation_steps} accumulated batches": config.gradient_accumulation_steps > 1,
+        f"{processes} processes": processes > 1,
+    }
+    times = "".join(f" in {name}" for name, there in divisions.items() if there)
+    ways = (
+        [f"--batch-size {int(largest / batches)} or less"]
+        if largest >= batches
+        else ["fewer processes and accumulated batches"]
+    )
+    ways += ["--class-sampling natural"] if shares and batch <= len(dataset) else []
+    raise ConfigError(
+        f"A step takes {batch:,} images (--batch-size {config.batch_size}{times}), but {lack}, so that it would see "
+        f"some of them twice. Type {', or '.join(ways)}."
+    )
+
+
+def _class_shares(config: GANConfig, dataset: ImageDataset) -> dict[str, float]:
+    """Return what part of a batch each class makes up, if that is not left to chance."""
+    if dataset.labels is None or dataset.labels.ndim != 1 or config.class_sampling == "natural":
+        return {}
+    weights = {
+        name: math.sqrt(count) if config.class_sampling == "sqrt" else 1.0
+        for name, count in dataset.class_counts().items()
+        if count
+    }
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether a folder holds what a run makes before its first checkpoint, and nothing else."""
+    made = {"config.json", "data", "log.txt", "metrics.jsonl", "checkpoints", "samples", "plots"}
+    made |= {"tensorboard", "wandb"}
+    return not _checkpoint(folder).is_file() and all(
+        entry.name in made or re.fullmatch(r"\..*\.tmp", entry.name) for entry in folder.iterdir()
+    )
 
 
 def _check_continues(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -736,6 +845,14 @@ def _read_provenance(folder: Path) -> dict[str, Any]:
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run's, and not a saved model's alone."""
     return (folder / "config.json").is_file() and (folder / "data" / "splits.json").is_file()
+
+
+def find_run_of(folder: Path) -> Path:
+    """Return the run folder that one of its models belongs to; any other folder as it is."""
+    runs = {"model": folder.parent, "best": folder.parent.parent}
+    run = runs.get(folder.name)
+    is_model = folder.name == "model" or folder.parent.name == "checkpoints"
+    return run if run is not None and is_model and is_run(run) else folder
 
 
 def reopen(run: Path, *, data: str | None = None, transforms: str | None = None) -> OpenedData:
@@ -839,6 +956,12 @@ def _real_samples(dataset: ImageDataset, per_class: int = 16) -> Any:
     classes = [rng.permutation(np.flatnonzero(labels == index))[:per_class] for index in range(dataset.spec.num_labels)]
     rows = np.concatenate(classes)
     return Batch(dataset.images_at(rows), torch.as_tensor(labels[rows]))
+
+
+def _tell(reports: Sequence[Callable[[dict[str, Any]], None]], row: dict[str, Any]) -> None:
+    """Pass a line of the log on."""
+    for report in reports:
+        report(row)
 
 
 def _plot(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:

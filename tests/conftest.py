@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 # Before anything imports matplotlib: no test needs a screen.
@@ -32,6 +35,55 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("MEDGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("MEDGAN_PLUGINS", raising=False)
         yield
+
+
+Processes = list[subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start_processes() -> Iterator[Callable[..., Processes]]:
+    """A function that starts Python in some processes that know of each other, as torchrun and accelerate launch do."""
+    started: Processes = []
+
+    def start(arguments: Sequence[object], *, count: int = 2, folder: Path | None = None) -> Processes:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, *map(str, arguments)]
+        ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+        processes = [
+            subprocess.Popen(
+                command,
+                env={**os.environ, **shared, **rank},
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in ranks
+        ]
+        started.extend(processes)
+        return processes
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def run_processes(start_processes: Callable[..., Processes]) -> Callable[..., list[str]]:
+    """A function that starts such processes, waits for them, and returns what each has written, if all is well."""
+
+    def run(arguments: Sequence[object], *, count: int = 2, folder: Path | None = None) -> list[str]:
+        processes = start_processes(arguments, count=count, folder=folder)
+        written = [process.communicate(timeout=600) for process in processes]
+        assert [process.returncode for process in processes] == [0] * count, written
+        return [out for out, _ in written]
+
+    return run
 
 
 @pytest.fixture(scope="session")

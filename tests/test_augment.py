@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -242,6 +243,23 @@ def test_randomness_is_torchs_alone() -> None:
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
     assert not augment.state_dict()
+
+
+@pytest.mark.parametrize("probability", [0.5, 1.0])
+def test_numbers_can_be_drawn_elsewhere(probability: float) -> None:
+    """With the numbers of a larger batch a part of it is distorted as it is there."""
+    images = noise(12, 3, 16, 16)
+    augment = DiffAugment(ALL, probability)
+
+    def drawn(rows: slice) -> Callable[[], Tensor]:
+        rng = torch.Generator().manual_seed(4)
+        return lambda: torch.rand(12, generator=rng)[rows]
+
+    before = torch.get_rng_state()
+    whole = augment(images, drawn(slice(None)))
+    for rows in (slice(0, 5), slice(5, 12)):
+        torch.testing.assert_close(augment(images[rows], drawn(rows)), whole[rows])
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_probability_leaves_some_images_alone() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,8 +40,16 @@ def check_quickstart(folder: Path, output: str) -> None:
     assert load_model(folder / "quickstart-model").data.num_labels == 2
 
 
+def check_linear_probe(folder: Path, output: str) -> None:
+    assert "; 0 patients on both sides" in output
+    scores = dict(re.findall(r"^AUROC of .*?(untrained|trained|guess).*: (\d\.\d+)$", output, re.MULTILINE))
+    assert set(scores) == {"untrained", "trained", "guess"}
+    assert float(scores["guess"]) == 0.5
+    assert all(0.5 < float(scores[name]) <= 1 for name in ("untrained", "trained"))
+
+
 # What an example leaves behind; those that are not here have to print something at least.
-CHECKS = {"quickstart": check_quickstart}
+CHECKS = {"linear_probe": check_linear_probe, "quickstart": check_quickstart}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

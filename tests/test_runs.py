@@ -12,7 +12,7 @@ from PIL import Image
 from medgan.core.trainer import Callback
 from medgan.errors import CheckpointError, ConfigError, DataError, UnknownArchitectureError
 from medgan.models import ACGAN
-from medgan.runs import Run, RunConfig, find_run, read_config, reopen, resolve
+from medgan.runs import Run, RunConfig, find_run, find_run_of, read_config, reopen, resolve
 
 FLAGS = {"data": "phantom://chest?n=40&seed=1", "size": 32, "preset": "tiny", "device": "cpu", "steps": 2}
 
@@ -147,6 +147,26 @@ def test_result(result):
     assert made.samples.is_file()
     assert torch.equal(ACGAN.load(made.model).sample(3).images, made.gan.sample(3).images)
     assert any("Run folder" in line for line in said)
+
+
+def test_the_best_is_kept(tmp_path):
+    said: list[str] = []
+    flags = {**FLAGS, "evaluate_every": 1, "validation": 0.4, "outdir": str(tmp_path)}
+    made = Run(flags, say=said.append).fit()
+    best = made.folder / "checkpoints" / "best"
+    kept = json.loads((best / "model.json").read_text())["evaluation"]
+    assert f"Best:   step {kept['step']} in {best}, score {kept['score']:.3f}" in "\n".join(said)
+    assert find_run_of(best) == find_run_of(made.model) == find_run_of(made.folder) == made.folder
+    assert find_run_of(tmp_path / "elsewhere" / "model") == tmp_path / "elsewhere" / "model"
+    again = Run({"steps": 3, "evaluate_every": 0}, resume=made.folder, say=said.append).fit()
+    assert json.loads((best / "model.json").read_text())["evaluation"] == kept
+    assert again.gan.trainer.step == 3
+
+
+def test_without_enough_held_out_images_the_latest_is_kept(result):
+    _, made, said = result
+    assert not (made.folder / "checkpoints" / "best").exists()
+    assert any("the latest is kept" in line for line in said)
 
 
 def test_resume_from_python(result, tmp_path):

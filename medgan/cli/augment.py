@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from medgan.cli.options import data_options, device_option, given, truncation_option
+from medgan.cli.options import data_options, device_option, given, truncation_option, which_option
 from medgan.data.config import DataConfig
+
+if TYPE_CHECKING:
+    from medgan.models import Which
 
 __all__ = ["augment"]
 
@@ -18,6 +21,7 @@ _OPTIONS = data_options()
 @click.command(params=[*_OPTIONS])
 @click.option("--real", required=True, help="Real images: what `medgan fit` takes as --data.")
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="Run folder, or a saved model's folder.")
+@which_option
 @click.option("--balance", is_flag=True, help="Fill every class up to the largest one.")
 @click.option("--ratio", type=float, help="Synthetic images for each real one, class by class.")
 @click.option("--per-class", type=int, help="Synthetic images of every class.")
@@ -31,6 +35,7 @@ def augment(
     /,
     real: str,
     model: Path,
+    which: Which,
     balance: bool,
     ratio: float | None,
     per_class: int | None,
@@ -48,10 +53,10 @@ def augment(
     from medgan.data import open_configured
     from medgan.mixture import write_mixture
     from medgan.models import load_model
-    from medgan.runs import read_parts
+    from medgan.runs import find_run_of, read_parts
     from medgan.training import reading_progress
 
-    gan = load_model(model)
+    gan = load_model(model, which=which)
     config = DataConfig.from_dict({**given(context, _OPTIONS), "data": real, "size": gan.data.size[-1]})
     with reading_progress() as progress:
         dataset = open_configured(config, progress=progress)
@@ -60,7 +65,7 @@ def augment(
         gan,
         out,
         model=model.resolve().name,
-        splits=read_parts(model),
+        splits=read_parts(find_run_of(model)),
         balance=balance,
         ratio=ratio,
         per_class=per_class,

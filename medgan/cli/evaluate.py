@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from medgan.cli.options import data_options, device_option, given, make_options, truncation_option
+from medgan.cli.options import data_options, device_option, given, make_options, truncation_option, which_option
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
 from medgan.evaluation.options import ReportConfig, StudyConfig
@@ -19,6 +19,7 @@ from medgan.evaluation.options import ReportConfig, StudyConfig
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
     from medgan.data import ImageDataset
+    from medgan.models import Which
 
 __all__ = ["evaluate"]
 
@@ -36,6 +37,7 @@ def _protocol_options() -> list[click.Option]:
 
 
 _PROTOCOLS = _protocol_options()
+_OF_STUDY = ("resume", "jobs", "allow_leakage", "truncation", "test_set")
 
 
 class _Parts(NamedTuple):
@@ -49,7 +51,9 @@ class _Parts(NamedTuple):
 
 
 @click.command(params=[*_PROTOCOLS, *_DATA])
-@click.option("--real", help="Real images: what `medgan fit` takes as --data.  [default: those of the run]")
+@click.option(
+    "--real", help="Real images: what `medgan fit` takes as --data, or a run folder.  [default: those of the run]"
+)
 @click.option(
     "--model",
     "models",
@@ -57,6 +61,7 @@ class _Parts(NamedTuple):
     multiple=True,
     help="Run folder, or a saved model's folder; several, such as other seeds of one training, take turns.",
 )
+@which_option
 @click.option("--synthetic", help="Synthetic images in the place of a model: a folder that `medgan sample` wrote.")
 @click.option("--test-set", help="Other real images to test on, such as another hospital's.")
 @click.option(
@@ -90,6 +95,7 @@ def evaluate(
     /,
     real: str | None,
     models: tuple[Path, ...],
+    which: Which,
     synthetic: str | None,
     test_set: str | None,
     protocol: str,
@@ -110,9 +116,9 @@ def evaluate(
     folder of synthetic images does not; then --real is divided anew, and must not have trained the generator.
     """
     from medgan.models import load_model
-    from medgan.runs import is_run
+    from medgan.runs import find_run_of, is_run
 
-    models = tuple(folder.parent if folder.name == "model" and is_run(folder.parent) else folder for folder in models)
+    places, models = models, tuple(find_run_of(folder) for folder in models)
     options = given(context, _PROTOCOLS)
     wanted = StudyConfig if protocol == "study" else ReportConfig
     known = {item.name for item in wanted.options()}
@@ -121,6 +127,11 @@ def evaluate(
         raise click.UsageError(f"--{stray.replace('_', '-')} is not for --protocol {protocol}.")
     if synthetic is not None and models:
         raise click.UsageError("Both --model and --synthetic were given. Pass one of them.")
+    if protocol == "report":
+        params = (option for option in context.command.params if isinstance(option, click.Option))
+        useless = given(context, [option for option in params if option.name in _OF_STUDY])
+        if useless:
+            raise click.UsageError(f"--{next(iter(useless)).replace('_', '-')} is not for --protocol report.")
     if protocol == "report" and len(models) != 1:
         raise click.UsageError("--protocol report needs one --model, whose training images it tests on.")
     data = given(context, _DATA)
@@ -143,9 +154,10 @@ def evaluate(
             jobs=jobs,
             device=device,
             truncation=truncation,
+            which=which,
         )
         return
-    generators = [load_model(folder) for folder in models]
+    generators = [load_model(folder, which=which) for folder in places]
     parts = _open(models, generators, real, data, splits, transforms)
     if test_set is not None:
         parts = _with_test_set(parts, test_set, data, transforms)
@@ -158,7 +170,8 @@ def evaluate(
         _study(
             parts,
             generators,
-            None if synthetic is None else _open_like(synthetic, parts.train, data, transforms),
+            # Generators repeat the preprocessing of their training images; it is not for doing twice.
+            None if synthetic is None else _open_like(synthetic, parts.train, {}, None),
             StudyConfig.from_dict(options),
             command,
             out=out,
@@ -237,6 +250,12 @@ def _report(gan: GAN, parts: _Parts, out: Path, config: Any, device: str, comman
     from medgan.evaluation import run_report_protocol
     from medgan.training import counting
 
+    known = gan.provenance.get("fingerprint")
+    if known is not None and known != parts.train.fingerprint:
+        raise ConfigError(
+            "--protocol report tests on the images that the model was trained on, and these are others: another data "
+            "set, or the same divided in another way. Give the run folder as --model, without options of the data."
+        )
     held_out = ImageDataset.join([parts.validation, parts.test])
     with counting("steps") as progress:
         page = run_report_protocol(
@@ -269,6 +288,11 @@ def _open(
 
     trained_on = [read_parts(folder) for folder in models]
     run = next((folder for folder in models if is_run(folder)), None)
+    if run is None and real is not None and is_run(Path(real).expanduser()):
+        run, real = Path(real).expanduser(), None  # its images, divided as it did
+        if splits is not None or data:
+            given_too = "splits" if splits is not None else next(iter(data)).replace("_", "-")
+            raise click.UsageError(f"--{given_too} is not for a run: its images are read and divided as it did.")
     if run is not None and splits is None and not data:
         opened = reopen(run, data=real, transforms=transforms)
         if "test" in opened.parts and "validation" in opened.parts:

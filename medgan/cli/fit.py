@@ -81,6 +81,7 @@ def fit(context: click.Context, /, **_: Any) -> None:
     are those of the run, then those of the architecture: `medgan fit --arch NAME --help` shows
     another's.
     """
+    from medgan.core.distribution import leave
     from medgan.training import TrainingStopped
 
     resume, file = context.obj
@@ -92,15 +93,23 @@ def fit(context: click.Context, /, **_: Any) -> None:
         # A job that may be stopped types the same command each time: its file has to agree with the run.
         length = {"steps", "kimg", "budget"}
         flags = {name: value for name, value in file.items() if not (name in length and length & set(flags))} | flags
-    run = Run(flags, file, resume=resume, transforms=context.params["transforms"], say=_say)
+    run = Run(
+        flags,
+        file,
+        resume=resume,
+        begin_again=context.params["resume"] == "auto",
+        transforms=context.params["transforms"],
+        say=_say,
+    )
     if context.params["dry_run"]:
         run.dry_run()
         return
     try:
         run.fit()
+        leave()
     except TrainingStopped:
         folder = shlex.quote(str(run.folder))
-        _say(f"Stopped; everything is saved. Continue with: medgan fit --resume {folder}")
+        run.say(f"Stopped; everything is saved. Continue with: medgan fit --resume {folder}")
         sys.exit(130)
 
 

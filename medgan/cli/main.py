@@ -18,6 +18,7 @@ _COMMANDS = {
     "archs": "medgan.cli.archs:archs",
     "augment": "medgan.cli.augment:augment",
     "evaluate": "medgan.cli.evaluate:evaluate",
+    "features": "medgan.cli.features:features",
     "fit": "medgan.cli.fit:fit",
     "inspect": "medgan.cli.inspect:inspect",
     "metrics": "medgan.cli.metrics:metrics",
@@ -55,8 +56,18 @@ class _Group(click.Group):
                 return super().invoke(ctx)
             except MedganError as error:
                 raise _UserError(str(error)) from error
-            except MemoryError as error:
-                raise _UserError("There is not enough memory. Try a smaller --size or --batch-size.") from error
+            except (MemoryError, RuntimeError) as error:
+                if not (isinstance(error, MemoryError) or _is_out_of_memory(error)):
+                    raise
+                raise _UserError(
+                    "There is not enough memory. Try a smaller --size or --batch-size; in a training, "
+                    "--gradient-accumulation-steps 2 with half the batch gives the same gradients."
+                ) from error
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch, which is not imported here, found no memory on an accelerator or on the CPU."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

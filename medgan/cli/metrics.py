@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from medgan.cli.options import data_options, device_option, given, truncation_option
+from medgan.cli.options import data_options, device_option, given, truncation_option, which_option
 from medgan.data.config import DataConfig
 from medgan.errors import CheckpointError, ConfigError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from medgan.data import ImageDataset
     from medgan.evaluation.fidelity import FidelityReport
     from medgan.metrics.extractors import Extractor
+    from medgan.models import Which
     from medgan.runs import OpenedData
 
 __all__ = ["metrics"]
@@ -56,6 +57,7 @@ class SamplingCacheWarning(UserWarning):
     required=True,
     help="Synthetic images: what `medgan sample` wrote, or any data; or a run or model to sample from.",
 )
+@which_option
 @click.option(
     "--reference",
     type=click.Choice(_REFERENCES),
@@ -108,6 +110,7 @@ def metrics(
     /,
     real: str | None,
     synthetic: str,
+    which: Which,
     reference: str | None,
     training: str | None,
     transforms: str | None,
@@ -138,17 +141,20 @@ def metrics(
     from medgan.evaluation.fidelity import measure_fidelity
     from medgan.evaluation.fidelity.metrics import check_metrics
     from medgan.evaluation.fidelity.page import write_report
-    from medgan.models import load_model
+    from medgan.models import find_model, load_model
     from medgan.training import counting
 
     names = None if wanted is None else [name.strip() for name in wanted.split(",") if name.strip()]
     check_metrics(names)  # before anything is read
     files = _split_weights(weights, extractors)
     model = _find_model(synthetic)
-    gan = None if model is None else load_model(model)
+    place = None if model is None else find_model(Path(synthetic).expanduser(), which=which)
+    gan = None if place is None else load_model(place)
+    if gan is None and truncation != 1:
+        raise click.UsageError(f"--truncation is for sampling a run or a model, and {synthetic} is neither.")
     data = given(context, _DATA)
     chosen = _open_real(real, synthetic, model, reference, training, data, transforms, gan)
-    place = str(make_accelerator(device).device)
+    device_name = str(make_accelerator(device).device)
     if not extractors:
         extractors = _OFFLINE if len(chosen.reference.spec.size) == 2 else ()
     cache_dir = default_cache_dir()
@@ -157,18 +163,20 @@ def metrics(
         if gan is not None:
             count = num or len(chosen.reference)
             opened = [
-                replace(images, name=_folder_name(synthetic), source=f"sampled from {model}")
+                replace(images, name=_folder_name(synthetic), source=f"sampled from {place}")
                 for images in _sample(gan, chosen.reference, count, samples, seed, truncation, device, cache_dir, stack)
             ]
             last = seed + samples * count - 1
-            facts |= {"model": str(model), "image_seeds": f"{seed}-{last}", "truncation": truncation}
+            facts |= {"model": str(place), "image_seeds": f"{seed}-{last}", "truncation": truncation}
             trained_on = gan.provenance
         else:
             opened = [_open_like(synthetic, chosen.reference, num, seed)]
             trained_on = _read_provenance(Path(synthetic))
         progress = stack.enter_context(counting("images"))
         made = [
-            _make_extractor(name, files.get(name), place, resizer, chosen.training, seed, progress, download=download)
+            _make_extractor(
+                name, files.get(name), device_name, resizer, chosen.training, seed, progress, download=download
+            )
             for name in dict.fromkeys(extractors)
         ]
         report = measure_fidelity(
@@ -200,11 +208,9 @@ def metrics(
 
 def _find_model(synthetic: str) -> Path | None:
     """Return the run or model folder that was meant; None if it is data."""
-    from medgan.runs import is_run
+    from medgan.runs import find_run_of, is_run
 
-    folder = Path(synthetic).expanduser()
-    if folder.name == "model" and is_run(folder.parent):
-        return folder.parent
+    folder = find_run_of(Path(synthetic).expanduser())
     is_model = is_run(folder) or (folder / "model.json").is_file() or (folder / "model" / "model.json").is_file()
     return folder if is_model else None
 

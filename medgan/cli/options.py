@@ -11,11 +11,18 @@ from click.core import ParameterSource
 from medgan.core.config import Config, Option
 from medgan.data.config import DataConfig
 
-__all__ = ["data_options", "device_option", "given", "make_options", "truncation_option"]
+__all__ = ["data_options", "device_option", "given", "make_options", "truncation_option", "which_option"]
 
 # What every command that makes images takes.
 truncation_option = click.option(
     "--truncation", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Below 1: more typical."
+)
+which_option = click.option(
+    "--which",
+    type=click.Choice(["best", "latest"]),
+    default="best",
+    show_default=True,
+    help="Model of a run: the best on held-out patients, or the latest; the latest also where no best was kept.",
 )
 device_option = click.option(
     "--device",

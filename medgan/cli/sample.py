@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from medgan.cli.options import device_option, truncation_option
+from medgan.cli.options import device_option, truncation_option, which_option
+
+if TYPE_CHECKING:
+    from medgan.models import Which
 
 __all__ = ["parse_seeds", "sample"]
 
@@ -41,6 +45,7 @@ def parse_seeds(text: str) -> list[int]:
 
 @click.command()
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="Run folder, or a saved model's folder.")
+@which_option
 @click.option("-n", "--num", type=click.IntRange(1, _LARGEST), help="Number of images.  [default: 64, or one a seed]")
 @click.option(
     "--label",
@@ -71,6 +76,7 @@ def parse_seeds(text: str) -> list[int]:
 @device_option
 def sample(
     model: Path,
+    which: Which,
     num: int | None,
     labels: tuple[str, ...],
     seed: int | None,
@@ -90,7 +96,7 @@ def sample(
     says where it comes from.
     """
     from medgan.export import write_samples
-    from medgan.models import load_model
+    from medgan.models import find_model, load_model
 
     if seeds is not None and (num is not None or seed is not None):
         raise click.UsageError("--seeds says which and how many; leave out -n and --seed.")
@@ -99,7 +105,8 @@ def sample(
     start = seed or 0
     chosen = range(start, start + (num or 64)) if seeds is None else parse_seeds(seeds)
     names = None if labels in ((), ("balanced",)) else list(labels)
-    gan = load_model(model)
+    place = find_model(model, which=which)
+    gan = load_model(place)
     written = write_samples(
         gan,
         out,
@@ -112,6 +119,8 @@ def sample(
         device=device,
     )
     click.echo(f"{len(chosen):,} images: {written}")
+    if place != model and place.name == "best":
+        click.echo(f"Model: {place}")
     spec = gan.data.labels
     if form != "npz" and spec is not None and spec.kind in ("multilabel", "continuous"):
         kind = " --label-kind continuous" if spec.kind == "continuous" else ""

@@ -243,7 +243,10 @@ class GANConfig(Config):
     seed: int = option(
         0, "Seed of the weights, the latents, the order of the images and the augmentation.", ge=0, le=2**32 - 1
     )
-    batch_size: int = option(32, "Images in a training step (per process).", ge=1)
+    batch_size: int = option(32, "Images that pass through the networks at once, in each process.", ge=1)
+    gradient_accumulation_steps: int = option(
+        1, "Batches in each process whose gradients make one step, as a batch so many times as large would.", ge=1
+    )
     latent_dim: int = option(128, "Length of a latent vector.", ge=1)
     generator_lr: float = option(2e-4, "Learning rate of the generator.", ge=0)
     discriminator_lr: float = option(2e-4, "Learning rate of the discriminator.", ge=0)
@@ -311,4 +314,9 @@ class GANConfig(Config):
     @property
     def images_per_step(self) -> int:
         """Real images that a generator step takes, per process."""
-        return self.batch_size * self.discriminator_steps
+        return self.batch_size * self.batches_per_step
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of real images that a generator step takes, per process."""
+        return self.discriminator_steps * self.gradient_accumulation_steps

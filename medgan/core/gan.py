@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from numbers import Integral
 from operator import index
 from pathlib import Path
@@ -188,6 +189,9 @@ class GAN(ABC):
         if not issubclass(cls.Trainer, AdversarialTrainer):
             because = f"{cls.name} has a training step of its own, without stabilisers. Leave it out."
             config._refuse("gradient_penalty", "lecam_weight", "ada_target", because=because)
+        if getattr(cls.Trainer, "train_step", None) is not AdversarialTrainer.train_step:
+            because = f"{cls.name} has a training step of its own, which takes a batch at once. Leave it out."
+            config._refuse("gradient_accumulation_steps", because=because)
         if data.labels is None and cls.needs_labels:
             raise ConfigError(f"{cls.name} needs labels, but the data has none. Sort the images into class folders.")
         if data.labels is not None and data.labels.kind not in cls.label_kinds:
@@ -278,16 +282,18 @@ class GAN(ABC):
         if self.initial_model is not None:
             self.provenance["initial_model"] = self.initial_model
         has_classes = self.data.labels is not None and self.data.labels.kind in ("categorical", "ordinal")
+        # Batch by batch, so that several processes divide each of them between them, as one with larger ones would.
+        number = self.config.batches_per_step
         batches = dataset.batches(
-            self.config.images_per_step,
+            self.config.batch_size,
             seed=self.config.seed,
-            start_step=trainer.step,
+            start_step=trainer.step * number,
             class_sampling=self.config.class_sampling if has_classes else "natural",
             device=trainer.device,
             rank=trainer.accelerator.process_index,
             world_size=trainer.accelerator.num_processes,
         )
-        trainer.fit(batches, steps, callbacks, total_steps=total_steps)
+        trainer.fit(_joined(batches, number), steps, callbacks, total_steps=total_steps)
         return self
 
     def take_weights(self, model: GAN, *, discriminator: Mapping[str, Tensor] | None = None) -> dict[str, Transfer]:
@@ -473,13 +479,14 @@ class GAN(ABC):
         encoded = torch.tensor([spec.encode(name) for name in names])
         return encoded[torch.arange(n) % len(names)]
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, evaluation: Mapping[str, Any] | None = None) -> Path:
         """Write the model: ``model.safetensors``, ``model.json`` and a model card ``README.md``.
 
         The folder is written aside and renamed, so that an earlier model survives a failure.
 
         Args:
             folder: Folder to create or to replace; one that holds something else is refused.
+            evaluation: What is known of how good it is, plain JSON values; ``model.json`` has it.
 
         Returns:
             The folder.
@@ -497,6 +504,7 @@ class GAN(ABC):
             },
             "training_data": self.provenance,
             "reference": self.reference,
+            **({} if evaluation is None else {"evaluation": dict(evaluation)}),
         }
         return write_model(Path(folder), self.generator.state_dict(), facts)
 
@@ -527,6 +535,12 @@ class GAN(ABC):
             raise CheckpointError(f"The weights in {folder} do not fit {cls.name}: {reason}") from error
         model.provenance = dict(facts["training_data"])
         return model
+
+
+def _joined(batches: Iterator[Batch], number: int) -> Iterator[Batch]:
+    """Join every so many batches into one, until they run out."""
+    while len(some := list(islice(batches, number))) == number:
+        yield some[0] if number == 1 else Batch.join(some)
 
 
 def _blocks(seeds: Sequence[int]) -> Iterator[list[int]]:

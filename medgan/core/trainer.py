@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -16,6 +17,7 @@ from medgan import losses
 from medgan.augment import AdaptiveAugment, DiffAugment
 from medgan.core.budget import Budget, format_duration
 from medgan.core.config import GANConfig
+from medgan.core.distribution import broadcast_from_main, gather, mean_of_processes, together
 from medgan.core.networks import Discriminator, Generator
 from medgan.core.randomness import get_random_state, seeded, set_random_state
 from medgan.core.spec import Batch, DataSpec
@@ -29,6 +31,7 @@ __all__ = ["AdversarialTrainer", "Callback", "Metrics", "Trainer", "make_acceler
 _LECAM_DECAY = 0.99  # of its running means, for each discriminator step
 
 C = TypeVar("C", bound=GANConfig)
+T = TypeVar("T")
 # Named values of one step, 0-d tensors on the training device, detached.
 Metrics = dict[str, Tensor]
 
@@ -113,7 +116,12 @@ class Trainer(ABC, Generic[C]):
         self.budget: Budget | None = None
         self.budget_before: dict[str, Any] | None = None
         self.class_metrics: Metrics = {}
-        # Each process draws its own latents; the stride keeps neighbouring seeds apart.
+        self._class_totals: Metrics = {}
+        # Which of how many batches whose gradients make one step is at hand.
+        self._part, self._parts = 0, 1
+        # What `draw` draws from is the same in all processes. What networks draw by themselves, as dropout does, is
+        # each process's own; the stride keeps neighbouring seeds apart.
+        self._shared_rng = torch.Generator(self.device).manual_seed(config.seed + 2)
         with seeded(config.seed + 1_000_003 * self.accelerator.process_index, self.device):
             self._random_state = get_random_state(self.device)
 
@@ -122,8 +130,7 @@ class Trainer(ABC, Generic[C]):
         """Do one step (level 3 of customisation: replace it whole).
 
         Args:
-            batch: ``batch_size × discriminator_steps`` real images with their labels, on the
-                device.
+            batch: ``GANConfig.images_per_step`` real images with their labels, on the device.
 
         Returns:
             Named values, 0-d and detached; names become log keys such as ``discriminator/real``.
@@ -208,6 +215,8 @@ class Trainer(ABC, Generic[C]):
             final = self.step + steps
             if self.config.lr_decay:
                 self._plan(final, total_steps)
+        states = [getattr(self, name).state_dict() for name in self._modules()]
+        broadcast_from_main(self.accelerator, [tensor for state in states for tensor in state.values()])
         watching = (lambda number: nullcontext()) if budget is None else budget.watching
         for number, callback in enumerate(callbacks):
             with watching(number):
@@ -221,6 +230,7 @@ class Trainer(ABC, Generic[C]):
                     f"The batches ran out at step {self.step}; {wanted} were asked for. Pass an endless stream."
                 )
             self.class_metrics = {}
+            self._class_totals = {}
             if self.total_steps is not None:
                 self._set_learning_rates(self.total_steps)
             with self._own_randomness():
@@ -245,7 +255,7 @@ class Trainer(ABC, Generic[C]):
         """Move one network down the gradient of the sum of some loss terms.
 
         The one seam for precision and distribution: scaling and unscaling, averaging of gradients
-        over processes and clipping all happen here.
+        over processes and accumulated batches and clipping all happen here.
 
         Args:
             network: ``"generator"`` or ``"discriminator"``.
@@ -256,14 +266,35 @@ class Trainer(ABC, Generic[C]):
         """
         optimizer = self.optimizers[network]
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(torch.stack([term.float() for term in terms.values()]).sum())
-        self._average_gradients(parameters)
-        if self.config.clip_norm is not None:
-            self.accelerator.unscale_gradients(optimizer)
-            nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
-        optimizer.step()
+        if self._part == 0:
+            optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(torch.stack([term.float() for term in terms.values()]).sum() / self._parts)
+        if self._part == self._parts - 1:
+            self._average_gradients(parameters)
+            if self.config.clip_norm is not None:
+                self.accelerator.unscale_gradients(optimizer)
+                nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+            optimizer.step()
         return {f"{network}/{name}": term.detach() for name, term in terms.items()}
+
+    def draw(self, n: int, make: Callable[[int, torch.Generator], Tensor]) -> Tensor:
+        """Draw something for each image of a step, and return what belongs to the images at hand.
+
+        Every process draws for all images of the step, those of other processes and of other accumulated batches
+        included, from the same state. So the numbers do not depend on how the images are divided: two processes with
+        batches of 16 draw what one with a batch of 32 does.
+
+        Args:
+            n: Number of images at hand; the same in every process and accumulated batch.
+            make: Draws for a number of images, from a generator on the training device; the first axis of its result
+                has that length. `Generator.make_latents` is one.
+
+        Returns:
+            `n` rows of what was made.
+        """
+        processes = self.accelerator.num_processes
+        first = n * (self._part * processes + self.accelerator.process_index)
+        return make(n * self._parts * processes, self._shared_rng)[first : first + n]
 
     def log_by_class(self, name: str, values: Tensor, labels: Tensor | None) -> None:
         """Log the mean of a figure in each class; the one thing that a loss hook may do beside its losses.
@@ -276,7 +307,11 @@ class Trainer(ABC, Generic[C]):
         if self.data.labels is None or labels is None or labels.ndim != 1:
             return
         members = F.one_hot(labels, len(self.data.labels)).float()
-        self.class_metrics[name] = (values.detach().float() @ members) / members.sum(dim=0)
+        totals = torch.stack([values.detach().float() @ members, members.sum(dim=0)])
+        if self._part and name in self._class_totals:
+            totals = totals + self._class_totals[name]
+        self._class_totals[name] = totals
+        self.class_metrics[name] = totals[0] / totals[1]
 
     def check_finite(self, metrics: Metrics | None = None) -> None:
         """Raise if something is NaN or infinite.
@@ -307,11 +342,6 @@ class Trainer(ABC, Generic[C]):
 
         With several processes all of them have to call this.
         """
-        random_states = [self._random_state]
-        if self.accelerator.num_processes > 1:
-            from accelerate.utils import gather_object
-
-            random_states = gather_object(random_states)
         scaler = self.accelerator.scaler
         return {
             "step": self.step,
@@ -321,7 +351,8 @@ class Trainer(ABC, Generic[C]):
             **{name: getattr(self, name).state_dict() for name in self._modules()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "scaler": None if scaler is None else scaler.state_dict(),
-            "random": random_states,
+            "random": gather(self.accelerator, self._random_state),
+            "shared_random": {self.device.type: self._shared_rng.get_state()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -333,7 +364,7 @@ class Trainer(ABC, Generic[C]):
         Raises:
             CheckpointError: If the state is of other networks, or of another number of processes.
         """
-        missing = sorted({"step", "images_seen", "optimizers", "scaler", "random"} - state.keys())
+        missing = sorted({"step", "images_seen", "optimizers", "scaler", "random", "shared_random"} - state.keys())
         if missing:
             raise CheckpointError(f"This is not a checkpoint of a training: it lacks {', '.join(missing)}.")
         if len(state["random"]) != self.accelerator.num_processes:
@@ -357,6 +388,9 @@ class Trainer(ABC, Generic[C]):
         self.total_steps = state.get("total_steps")
         self.budget_before = state.get("budget")
         self._random_state = dict(state["random"][self.accelerator.process_index])
+        # Of another kind of device it is left out, as in `set_random_state`.
+        if self.device.type in state["shared_random"]:
+            self._shared_rng.set_state(state["shared_random"][self.device.type].cpu())
 
     def _modules(self) -> tuple[str, ...]:
         """Return the attributes whose state is part of the training's."""
@@ -399,8 +433,9 @@ class Trainer(ABC, Generic[C]):
         """Return what the main process says, in all processes."""
         if self.accelerator.num_processes == 1:
             return numbers
-        own = torch.tensor(numbers, device=self.device) * int(self.accelerator.is_main_process)
-        return tuple(self.accelerator.reduce(own, reduction="sum").tolist())
+        told = torch.tensor(numbers, device=self.device)
+        broadcast_from_main(self.accelerator, [told])
+        return tuple(told.tolist())
 
     def _set_learning_rates(self, total: int) -> None:
         """Lower the learning rates, at the end, in a straight line that reaches 0 with the last step done."""
@@ -449,13 +484,19 @@ class Trainer(ABC, Generic[C]):
         """
         if self.accelerator.num_processes == 1:
             return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        flat = self.accelerator.reduce(flat, reduction="mean")
-        start = 0
-        for gradient in gradients:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-            start += gradient.numel()
+        # A weight may have a gradient in one process and none in another, such as the embedding of a class: there it
+        # counts as zero. How many have one travels along, as a weight without any has to stay without.
+        parameters = [weight for weight in parameters if weight.requires_grad]
+        gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in parameters]
+        present = torch.tensor([float(weight.grad is not None) for weight in parameters], device=self.device)
+        flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), present])
+        flat = mean_of_processes(self.accelerator, flat)
+        sizes = [*(gradient.numel() for gradient in gradients), len(parameters)]
+        *means, present = torch.split(flat, sizes)
+        for number, (weight, gradient, mean) in enumerate(zip(parameters, gradients, means, strict=True)):
+            if weight.grad is None and not present[number]:
+                continue
+            weight.grad = gradient.copy_(mean.view_as(gradient))
 
 
 class AdversarialTrainer(Trainer[C]):
@@ -540,7 +581,7 @@ class AdversarialTrainer(Trainer[C]):
         if kind == "wgan-gp":
             weight = 10.0 if weight is None else weight
             on_real, on_fake = self._augmented(real).images, self._augmented(fake).images
-            share = torch.rand(len(on_real), *[1] * (on_real.ndim - 1), device=on_real.device)
+            share = self.draw(len(on_real), _uniform).view(-1, *[1] * (on_real.ndim - 1))
             between = torch.lerp(on_fake, on_real, share).detach().requires_grad_()
             realness = self.discriminator(between, real.labels).realness
             return weight * losses.one_centred_gradient_penalty(realness, between)
@@ -549,17 +590,33 @@ class AdversarialTrainer(Trainer[C]):
         squares = []
         for half in halves:
             images = half.images.detach().float().requires_grad_()
-            realness = self.discriminator(self.augment(images), half.labels).realness
+            realness = self.discriminator(self._distorted(images), half.labels).realness
             squares.append(losses.zero_centred_gradient_penalty(realness, images))
         return weight / 2 * torch.stack(squares).sum()
 
     def train_step(self, batch: Batch) -> Metrics:
-        """Do `GANConfig.discriminator_steps` discriminator steps, then one generator step."""
+        """Do `GANConfig.discriminator_steps` discriminator steps, then one generator step.
+
+        Each step is down the mean gradient of `GANConfig.gradient_accumulation_steps` batches.
+        """
         metrics: Metrics = {}
+        for number, images in enumerate(batch.chunk(self.config.discriminator_steps)):
+            some = [(real, self.make_labels(real)) for real in self._parts_of(images)]
+            due = (self.step * self.config.discriminator_steps + number) % self.config.penalty_every == 0
+            metrics |= self._discriminator_step(some, penalise=due and self.config.gradient_penalty != "none")
+        # `some` are those of the last discriminator step; the latents are fresh.
+        metrics |= self._generator_step(some)
+        if isinstance(self.augment, AdaptiveAugment):
+            metrics["augment/probability"] = self.augment.probability.clone()
+        return metrics
+
+    def _discriminator_step(self, some: Sequence[tuple[Batch, Tensor | None]], *, penalise: bool) -> Metrics:
+        """Move the discriminator, by batches of real images and the labels of their fakes."""
         config = self.config
-        for number, real in enumerate(batch.chunk(config.discriminator_steps)):
-            labels = self.make_labels(real)
-            latents = self.generator.make_latents(len(real.images))
+        logged: list[Metrics] = []
+        said: list[Tensor] = []
+        for real, labels in self._accumulating(some):
+            latents = self.draw(len(real.images), self.generator.make_latents)
             with self.accelerator.autocast():
                 with torch.no_grad():
                     images = self.generator(latents, labels)
@@ -568,27 +625,48 @@ class AdversarialTrainer(Trainer[C]):
                 if config.lecam_weight or config.ada_target is not None:
                     with self._realness_of(*seen) as realness:
                         terms = self.discriminator_loss(*seen)
-                    terms = _joined(terms, self._follow(realness))
+                    said.append(self._means(realness))
+                    terms = _joined(terms, self._lecam(realness, said))
                 else:
                     terms = self.discriminator_loss(*seen)
-            due = (self.step * config.discriminator_steps + number) % config.penalty_every == 0
-            if config.gradient_penalty != "none" and due:
+            if penalise:
                 penalty = self.gradient_penalty(real, fake)
                 terms = _joined(terms, {"gradient_penalty": config.penalty_every * penalty})
-                metrics |= self.update("discriminator", terms)
+                metrics = self.update("discriminator", terms)
                 metrics["discriminator/gradient_penalty"] = penalty.detach()
             else:
-                metrics |= self.update("discriminator", terms)
-        # `labels` stay those of the last discriminator step; the latents are fresh.
-        latents = self.generator.make_latents(len(real.images))
+                metrics = self.update("discriminator", terms)
+            logged.append(metrics)
+        if said:
+            self._follow(torch.stack(said).mean(dim=0), images=sum(len(real.images) for real, _ in some))
+        return _mean(logged)
+
+    def _generator_step(self, some: Sequence[tuple[Batch, Tensor | None]]) -> Metrics:
+        """Move the generator, beside batches of real images and by the labels of their fakes."""
+        logged: list[Metrics] = []
         with _frozen(self.discriminator):
-            with self.accelerator.autocast():
-                fake = Batch(self.generator(latents, labels), labels)
-                terms = self.generator_loss(self._augmented(real), self._augmented(fake))
-            metrics |= self.update("generator", terms)
-        if isinstance(self.augment, AdaptiveAugment):
-            metrics["augment/probability"] = self.augment.probability.clone()
-        return metrics
+            for real, labels in self._accumulating(some):
+                latents = self.draw(len(real.images), self.generator.make_latents)
+                with self.accelerator.autocast():
+                    fake = Batch(self.generator(latents, labels), labels)
+                    terms = self.generator_loss(self._augmented(real), self._augmented(fake))
+                logged.append(self.update("generator", terms))
+        return _mean(logged)
+
+    def _parts_of(self, images: Batch) -> Iterator[Batch]:
+        """Yield the batches that are passed through the networks one by one, as `_accumulating` does."""
+        return self._accumulating(images.chunk(self.config.gradient_accumulation_steps))
+
+    def _accumulating(self, batches: Sequence[T]) -> Iterator[T]:
+        """Yield batches whose gradients `update` is to add up; all `draw` from the same state, each its own rows."""
+        start = self._shared_rng.get_state()
+        self._parts = len(batches)
+        try:
+            for self._part, batch in enumerate(batches):
+                self._shared_rng.set_state(start)
+                yield batch
+        finally:
+            self._part, self._parts = 0, 1
 
     def _modules(self) -> tuple[str, ...]:
         """Return the attributes whose state is part of the training's."""
@@ -619,21 +697,26 @@ class AdversarialTrainer(Trainer[C]):
             if name not in said:
                 said[name] = self.discriminator(*half).realness
 
-    def _follow(self, realness: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Tell LeCam's anchors and the augmentation of the realness of a step, and return LeCam's term."""
+    def _means(self, realness: Mapping[str, Tensor]) -> Tensor:
+        """Return the mean realness of real and of generated images, and the mean sign of the former, ``(3,)``."""
         real, fake = realness["real"].float(), realness["fake"].float()
         means = torch.stack([real.mean(), fake.mean(), real.sign().mean()]).detach()
-        processes = self.accelerator.num_processes
-        if processes > 1:
-            means = self.accelerator.reduce(means, reduction="mean")
-        if isinstance(self.augment, AdaptiveAugment):
-            self.augment.observe(means[2], len(real) * processes)
+        return mean_of_processes(self.accelerator, means)
+
+    def _lecam(self, realness: Mapping[str, Tensor], said: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return LeCam's term; `said` are the `_means` of the batches so far of those that make the step."""
         if self.anchors is None:
             return {}
-        self.anchors.follow(means[:2])
-        real_anchor, fake_anchor = self.anchors.means.clone().unbind()
-        penalty = losses.lecam(real, fake, real_anchor=real_anchor, fake_anchor=fake_anchor)
+        real_anchor, fake_anchor = self.anchors.after(torch.stack(list(said)).mean(dim=0)[:2]).unbind()
+        penalty = losses.lecam(realness["real"], realness["fake"], real_anchor=real_anchor, fake_anchor=fake_anchor)
         return {"lecam": self.config.lecam_weight * penalty}
+
+    def _follow(self, means: Tensor, *, images: int) -> None:
+        """Tell the augmentation and LeCam's anchors of the `_means` of a step of so many images in this process."""
+        if isinstance(self.augment, AdaptiveAugment):
+            self.augment.observe(means[2], images * self.accelerator.num_processes)
+        if self.anchors is not None:
+            self.anchors.follow(means[:2])
 
     def _check_gradient_penalty(self) -> None:
         """Raise if the discriminator cannot take the gradient penalty, by trying one on a copy."""
@@ -669,7 +752,15 @@ class AdversarialTrainer(Trainer[C]):
 
     def _augmented(self, batch: Batch) -> Batch:
         """Distort the images, in float32."""
-        return Batch(self.augment(batch.images.float()), batch.labels)
+        return Batch(self._distorted(batch.images.float()), batch.labels)
+
+    def _distorted(self, images: Tensor) -> Tensor:
+        """Distort images; by medgan's own augmentation as if they were a slice of the whole batch."""
+        if isinstance(self.augment, DiffAugment):
+            distorted: Tensor = self.augment(images, lambda: self.draw(len(images), _uniform))
+        else:
+            distorted = self.augment(images)
+        return distorted
 
 
 class _Anchors(nn.Module):
@@ -686,11 +777,15 @@ class _Anchors(nn.Module):
         self.register_buffer("means", torch.zeros(2))
         self.register_buffer("steps", torch.zeros(()))
 
+    def after(self, means: Tensor) -> Tensor:
+        """Return the anchors as they would be after a step with such means, shape ``(2,)``."""
+        return self.means.lerp(means, (1 / (self.steps + 1)).clamp(min=1 - _LECAM_DECAY))
+
     @torch.no_grad()
     def follow(self, means: Tensor) -> None:
         """Move towards the means of a step, shape ``(2,)``."""
+        self.means.copy_(self.after(means))
         self.steps += 1
-        self.means.lerp_(means, (1 / self.steps).clamp(min=1 - _LECAM_DECAY))
 
 
 def _joined(terms: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -718,6 +813,19 @@ def _freeze_stages(discriminator: Discriminator, count: int) -> None:
         )
     for stage in stages[:count]:
         stage.requires_grad_(False).eval()
+
+
+def _mean(logged: Sequence[Metrics]) -> Metrics:
+    """Return the mean of what was logged of several batches, each name's over those that have it."""
+    if len(logged) == 1:
+        return logged[0]
+    names = dict.fromkeys(name for metrics in logged for name in metrics)
+    return {name: torch.stack([metrics[name] for metrics in logged if name in metrics]).mean() for name in names}
+
+
+def _uniform(n: int, rng: torch.Generator) -> Tensor:
+    """Return n numbers in [0, 1), on the generator's device."""
+    return torch.rand(n, generator=rng, device=rng.device)
 
 
 @contextmanager
@@ -773,7 +881,9 @@ def make_accelerator(device: str = "auto", precision: str = "fp32") -> Accelerat
         The accelerator.
 
     Raises:
-        ConfigError: If the device is absent, or the precision unknown or not possible there.
+        ConfigError: If the device is absent, the precision unknown or not possible there, there are more processes
+            than CUDA devices, or the launcher was asked for what medgan does by itself or not at all.
+        ProcessLostError: If the other processes do not come.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -803,4 +913,23 @@ def make_accelerator(device: str = "auto", precision: str = "fp32") -> Accelerat
         # accelerate keeps the first device and precision for the whole process and refuses others,
         # but a notebook may well train on the CPU first and in bf16 next.
         AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device == "cpu", mixed_precision=modes[precision])
+    if device == "cuda" and int(os.environ.get("LOCAL_RANK", "0")) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"{os.environ.get('LOCAL_WORLD_SIZE', 'More')} processes were started on this machine, but torch finds "
+            f"{torch.cuda.device_count()} CUDA device(s) here. Type --nproc_per_node {torch.cuda.device_count()} for "
+            "torchrun, --num_processes for accelerate launch, or --device cpu for medgan."
+        )
+    if os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1") != "1":
+        raise ConfigError(
+            "accelerate launch was asked to accumulate gradients, which medgan does by itself: leave the option out "
+            "there (and in accelerate's configuration), and give it to medgan, as --gradient-accumulation-steps 4."
+        )
+    with together() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else nullcontext():
+        accelerator = Accelerator(cpu=device == "cpu", mixed_precision=modes[precision])
+    kind = str(getattr(accelerator.distributed_type, "value", accelerator.distributed_type))
+    if kind != "NO" and not kind.startswith("MULTI_"):
+        raise ConfigError(
+            f"accelerate was asked for {kind}, but medgan keeps whole networks in each process. Type torchrun, or "
+            "accelerate launch --multi_gpu."
+        )
+    return accelerator

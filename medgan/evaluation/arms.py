@@ -113,5 +113,7 @@ def _parse(name: str) -> Arm:
             "real+synthetic-2x."
         )
     if treatment == "duplicated":
+        if float(number) <= 1:
+            raise ConfigError(f"The arm {name!r} repeats nothing. Give a ratio above 1, such as real-duplicated-2x.")
         return Arm(name, real, ratio, treatment, float(number))
     return Arm(name, real, float(number), treatment)

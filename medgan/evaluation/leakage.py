@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from medgan.data.splits import INITIAL, image_identities
 from medgan.errors import DataError
 
 if TYPE_CHECKING:
     from medgan.data import ImageDataset
 
-__all__ = ["check_leakage"]
+__all__ = ["check_leakage", "check_shared_images", "pixel_hashes"]
+
+_BLOCK = 256
+_FEW = 0.01  # of a part: public data sets hold that many images twice
 
 
 def check_leakage(
@@ -55,6 +60,52 @@ def check_leakage(
             "--test 0.2, then evaluate with --model RUN), or accept a void result with --allow-leakage."
         )
     return list(dict.fromkeys(banners)), list(dict.fromkeys(notes))
+
+
+def check_shared_images(
+    known: Mapping[str, ImageDataset], held_out: Mapping[str, ImageDataset], *, allow: bool = False
+) -> tuple[list[str], list[str]]:
+    """Look for images in one part that are, pixel by pixel, those of another.
+
+    It finds what names and fingerprints do not tell: copies of files, and test images of a source of their own whose
+    patients are not known.
+
+    Args:
+        known: Images that something is trained on, by part; synthetic ones too.
+        held_out: Real images that must be new, by part; none may be in an earlier one of these either.
+        allow: Whether shared images are accepted.
+
+    Returns:
+        Sentences that make the study void, and sentences that limit it: up to 1 % of a part is a limit.
+
+    Raises:
+        DataError: If more are shared and that is not accepted.
+    """
+    banners, notes = [], []
+    before = {name: set(pixel_hashes(images)) for name, images in known.items()}
+    for name, images in held_out.items():
+        hashes = list(pixel_hashes(images))
+        for other, there in before.items():
+            shared = sum(each in there for each in hashes)
+            found = f"{shared:,} of the {len(hashes):,} {name} images are, pixel by pixel, {other} images too."
+            if shared > _FEW * len(hashes):
+                banners.append(f"Void: {found}")
+            elif shared:
+                notes.append(found)
+        before[name] = set(hashes)
+    if banners and not allow:
+        raise DataError(
+            f"{banners[0].removeprefix('Void: ')} Give images that are in one part only, or accept a void result with "
+            "--allow-leakage."
+        )
+    return banners, notes
+
+
+def pixel_hashes(images: ImageDataset) -> Iterator[int]:
+    """Yield a number for each image, in order, that is equal for equal pixels; it holds for this process only."""
+    for start in range(0, len(images), _BLOCK):
+        block = images.images_at(np.arange(start, min(start + _BLOCK, len(images))))
+        yield from (hash(image.contiguous().numpy().tobytes()) for image in block)
 
 
 def _initial_models(provenance: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], bool]]:

@@ -29,7 +29,9 @@ class StudyConfig(Config):
     seeds: int = option(3, "Trainings of each arm; 5 or more for a publication.", ge=1, le=200)
     fractions: str = option("1", "Shares of the real training patients, such as 0.05,0.1,0.25,1.")
     steps: int = option(1000, "Optimizer steps of every training, whatever its arm.", ge=1)
-    margin: float = option(0.02, "Loss of AUROC that still counts as no worse, fixed before the study.", ge=0, le=0.5)
+    margin: float = option(
+        0.02, "Loss of AUROC that still counts as no worse, fixed before the study.", ge=0.001, le=0.5
+    )
     replicates: int = option(2000, "Bootstrap samples of the intervals.", ge=100)
     subgroups: str = option(
         ",".join(SUBGROUPS),

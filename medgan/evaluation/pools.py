@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from medgan.core.trainer import make_accelerator
 from medgan.data import ImageDataset
 from medgan.data.pixels import to_uint8
 from medgan.errors import CheckpointError
-from medgan.evaluation.run_store import fingerprint
+from medgan.evaluation.run_store import StudyWarning, fingerprint
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
@@ -54,7 +55,7 @@ class PoolStore:
     def open(self, gan: GAN, real: ImageDataset, counts: NDArray[np.int64], *, first_seed: int) -> ImageDataset:
         """Return synthetic images, sampled at the first call and mapped from the disk later.
 
-        They are rounded to 8 bits, as a PNG file would.
+        They are rounded to 8 bits, as a PNG file would. Files that are damaged are set aside, with a `StudyWarning`.
 
         Args:
             gan: The model.
@@ -74,17 +75,11 @@ class PoolStore:
             "truncation": self.truncation,
         }
         place = self.folder / fingerprint(facts)[:20]
-        if not (place / "pool.json").is_file():
+        found = _load(place, gan)
+        if found is None:
             self._sample(gan, _labels(gan, real, counts, first_seed), first_seed, int(counts.sum()), facts, place)
-        spec = gan.data.labels
-        # A data set of arrays holds classes and findings only.
-        known = None if spec is None or spec.kind == "continuous" else spec
-        return ImageDataset.from_arrays(
-            np.load(place / "images.npy", mmap_mode="r"),
-            None if known is None else np.load(place / "labels.npy"),
-            names=None if known is None else known.names,
-            name="synthetic",
-        )
+            found = _open(place, gan)
+        return found
 
     def _sample(
         self, gan: GAN, labels: torch.Tensor | None, first_seed: int, count: int, facts: dict[str, Any], place: Path
@@ -106,7 +101,8 @@ class PoolStore:
                 del images
                 if labels is not None:
                     np.save(aside / "labels.npy", labels.numpy())
-                (aside / "pool.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+                whole = facts | {"fingerprint": _open(aside, gan).fingerprint}
+                (aside / "pool.json").write_text(json.dumps(whole, indent=2), encoding="utf-8")
                 if place.exists():  # begun by a process that was killed, so without pool.json
                     shutil.rmtree(place)
                 aside.replace(place)
@@ -117,6 +113,41 @@ class PoolStore:
                 f"Synthetic images could not be written to {self.folder} ({error.strerror or error}). Name another "
                 "--out."
             ) from error
+
+
+def _open(place: Path, gan: GAN) -> ImageDataset:
+    """Return the images of a folder, mapped from the disk."""
+    spec = gan.data.labels
+    # A data set of arrays holds classes and findings only.
+    known = None if spec is None or spec.kind == "continuous" else spec
+    return ImageDataset.from_arrays(
+        np.load(place / "images.npy", mmap_mode="r"),
+        None if known is None else np.load(place / "labels.npy"),
+        names=None if known is None else known.names,
+        name="synthetic",
+    )
+
+
+def _load(place: Path, gan: GAN) -> ImageDataset | None:
+    """Return a finished pool; None if there is none. A damaged one is renamed, with a warning, and counts as none."""
+    if not (place / "pool.json").is_file():
+        return None
+    try:
+        facts = json.loads((place / "pool.json").read_text(encoding="utf-8"))
+        found = _open(place, gan)
+        if facts.get("fingerprint", found.fingerprint) != found.fingerprint:
+            raise ValueError("its content has changed")
+    except (OSError, ValueError, EOFError, AttributeError) as error:
+        damaged = Path(tempfile.mkdtemp(prefix=f"{place.name}.damaged-", dir=place.parent))
+        place.replace(damaged)
+        warnings.warn(
+            f"The synthetic images in {place} are damaged ({error}); they are now in {damaged.name}, and are sampled "
+            "again.",
+            StudyWarning,
+            stacklevel=3,
+        )
+        return None
+    return found
 
 
 def _labels(gan: GAN, real: ImageDataset, counts: NDArray[np.int64], seed: int) -> torch.Tensor | None:

@@ -23,7 +23,7 @@ from medgan.core.saving import pack_weights, versions
 from medgan.core.spec import LabelSpec
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import Arm, parse_arms
-from medgan.evaluation.leakage import check_leakage
+from medgan.evaluation.leakage import check_leakage, check_shared_images
 from medgan.evaluation.mixing import (
     class_counts,
     joined_batches,
@@ -102,8 +102,8 @@ class DownstreamEvaluator:
 
     Raises:
         ConfigError: If options do not fit each other or the images.
-        DataError: If the images do not fit each other, a class is missing in a part, patients are in two parts, or a
-            generator has seen held-out patients.
+        DataError: If the images do not fit each other, a class is missing in a part, patients or images are in
+            two parts, or a generator has seen held-out patients.
     """
 
     def __init__(
@@ -137,6 +137,10 @@ class DownstreamEvaluator:
             raise ConfigError(f"--jobs must be at least 1, got {jobs}.")
         if synthetic is not None and self.generators:
             raise ConfigError("Both --model and --synthetic were given. Pass one of them.")
+        if truncation != 1 and not self.generators:
+            raise ConfigError(
+                f"--truncation {truncation:g} is for sampling a --model, and there is none. Leave it out."
+            )
         self.labels, shared = _check_parts(train, validation, test)
         _check_synthetic(self.arms, train, self.generators, synthetic)
         sources = [gan.provenance for gan in self.generators] if synthetic is None else [_origin(synthetic)]
@@ -147,7 +151,11 @@ class DownstreamEvaluator:
             trained_on=trained_on,
             allow=allow_leakage,
         )
-        self.notes += shared
+        used = {} if synthetic is None or not any(arm.ratio for arm in self.arms) else {"synthetic": synthetic}
+        copies = check_shared_images(
+            {"training": train, **used}, {"validation": validation, "test": test}, allow=allow_leakage
+        )
+        self.banners, self.notes = self.banners + copies[0], self.notes + copies[1] + shared
         self._subgroup_columns()
         # Whatever the classifier cannot do is said before anything is trained.
         self.classifier = _make_classifier(self.config.classifier, train, seed=0)
@@ -477,6 +485,7 @@ def _train(context: _Context, task: _Task) -> ClassifierRun:
     synthetic = None
     if arm.ratio:
         counts = np.round(arm.ratio * class_counts(context.train if real is None else real)).astype(np.int64)
+        counts = np.maximum(counts, 1)  # a share of few images rounds to none
         synthetic = take_by_class(context.pools[seed], counts, seed=seed)[0]
     shown = real if real is None else repeat(real, arm.copies)
     parts = [part for part in (shown, synthetic) if part is not None]

@@ -232,6 +232,11 @@ def summarise(
         results.append(_result(arm, block))
     pairs = _comparison_pairs(arms, baseline, comparisons)
     compared = _compare(pairs, primary=primary, margin=margin, patients=len(np.unique(study.test.patients)))
+    if len(compared) > 1:
+        notes.append(
+            "Non-inferiority is judged for each comparison by itself, without a correction for their number: claim it "
+            "of the one that was named beforehand."
+        )
     summary = {
         "format": 1,
         "kind": kind,

@@ -466,7 +466,10 @@ class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
         """Return the real batch's labels, or uniform ones."""
         if real.labels is None or self.config.fake_labels == "real":
             return real.labels
-        return torch.randint_like(real.labels, self.data.num_labels)
+        classes = self.data.num_labels
+        return self.draw(
+            len(real.labels), lambda n, rng: torch.randint(classes, (n,), generator=rng, device=rng.device)
+        )
 
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Realness of both kinds of images, label of the real ones (and of the fakes, if asked or part of the head)."""

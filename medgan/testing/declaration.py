@@ -39,7 +39,8 @@ __all__ = [
 RESERVED = frozenset(
     {
         *(item.name for item in DataConfig.options()),
-        *("allow_patient_overlap", "arch", "checkpoint_every", "config", "device", "dry_run", "help", "kimg"),
+        *("allow_patient_overlap", "arch", "budget", "checkpoint_every", "config", "device", "dry_run"),
+        *("evaluate_every", "help", "init_from", "kimg"),
         *(
             "log_every",
             "name",
@@ -52,6 +53,7 @@ RESERVED = frozenset(
             "splits",
             "steps",
             "test",
+            "tracker",
         ),
         *("transforms", "validation"),
     }

@@ -52,6 +52,7 @@ def checks() -> Iterator[Check]:
     yield training.check_every_kind_of_data
     yield training.check_stabilisers_act
     yield training.check_frozen_stages
+    yield training.check_accumulation
     yield training.check_mixed_precision
     yield training.check_tiny_speed
     yield training.check_sample_repeats

@@ -185,7 +185,7 @@ def stream(gan: GAN, *, start: int = 0) -> Iterator[Batch]:
     """
     number = start
     while True:
-        yield make_batch(gan.data, gan.config.batch_size * gan.config.discriminator_steps, seed=number)
+        yield make_batch(gan.data, gan.config.images_per_step, seed=number)
         number += 1
 
 

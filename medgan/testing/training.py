@@ -33,6 +33,7 @@ from medgan.testing.probe import (
 
 __all__ = [
     "SECONDS",
+    "check_accumulation",
     "check_batch_untouched",
     "check_every_kind_of_data",
     "check_frozen_stages",
@@ -351,6 +352,41 @@ def check_frozen_stages(architecture: type[GAN]) -> None:
             f"With freeze_discriminator={frozen} the discriminator's blocks {changed} change in training",
             "its weights and statistics to stay. train_step must not turn gradients on, nor call train()",
         )
+
+
+def check_accumulation(architecture: type[GAN]) -> None:
+    """Accumulated batches pass through the networks one by one and make one update, or are refused at once."""
+    gan = make_if_possible(architecture, gradient_accumulation_steps=2)
+    if gan is None or gan.trainer is None:
+        return
+    trainer, config = gan.trainer, gan.config
+    passed: list[int] = []
+    moved = {"generator": 0, "discriminator": 0}
+
+    def count(network: str) -> None:
+        moved[network] += 1
+
+    handles = [trainer.generator.register_forward_pre_hook(lambda _, inputs: passed.append(len(inputs[0])))]
+    handles += [
+        getattr(optimizer, "optimizer", optimizer).register_step_post_hook(lambda *_, network=network: count(network))
+        for network, optimizer in trainer.optimizers.items()
+    ]
+    train(gan, 1)
+    for handle in handles:
+        handle.remove()
+    require(
+        max(passed) <= config.batch_size,
+        f"With batches of {config.batch_size} and gradient_accumulation_steps=2 the generator makes {max(passed)} "
+        "images at once",
+        "one batch; that more would not fit into memory is what the option is for",
+    )
+    expected = {"generator": 1, "discriminator": config.discriminator_steps}
+    require(
+        moved == expected,
+        f"With gradient_accumulation_steps=2 a step moves the generator {moved['generator']} times and the "
+        f"discriminator {moved['discriminator']} times",
+        f"{expected['generator']} and {expected['discriminator']}: gradients are to be added up, in Trainer.update",
+    )
 
 
 def check_stabilisers_resume(architecture: type[GAN]) -> None:

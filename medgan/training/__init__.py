@@ -9,17 +9,26 @@ from medgan.training.callbacks import (
     TrainingStopped,
 )
 from medgan.training.curves import plot_losses
+from medgan.training.held_out import GroupScores, HeldOutScorer, HeldOutScores
+from medgan.training.keep_best import KeepBest
 from medgan.training.progress import counting, make_progress, reading_progress
+from medgan.training.trackers import check_tracker, tracking
 
 __all__ = [
     "BudgetNotes",
     "Checkpoint",
+    "GroupScores",
+    "HeldOutScorer",
+    "HeldOutScores",
+    "KeepBest",
     "MetricsLog",
     "SampleGrid",
     "StopOnSignal",
     "TrainingStopped",
+    "check_tracker",
     "counting",
     "make_progress",
     "plot_losses",
     "reading_progress",
+    "tracking",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from medgan.core.budget import Budget, format_duration
+from medgan.core.distribution import gather, mean_of_processes
 from medgan.core.gan import GAN
 from medgan.core.saving import write_aside, write_state
 from medgan.core.trainer import Callback, Metrics, Trainer
@@ -33,6 +34,8 @@ class MetricsLog(Callback):
     A mean is over the steps that have the figure: not all have one of a lazy penalty, or an image of each class. The
     figures of `Trainer.class_metrics` are named ``discriminator/label/NORMAL``.
 
+    With several processes each of them needs this callback: means are over all, and the main one writes.
+
     Args:
         path: The file; lines from beyond the step that a resume starts at are dropped.
         every: Steps in a mean.
@@ -51,7 +54,7 @@ class MetricsLog(Callback):
 
     def on_start(self, trainer: Trainer[Any]) -> None:
         """Read what is there already, and start the clock."""
-        if self.path.is_file():
+        if trainer.accelerator.is_main_process and self.path.is_file():
             self.rows = [row for row in _read_rows(self.path) if row["step"] <= trainer.step]
             with write_aside(self.path) as temporary:
                 temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
@@ -74,15 +77,34 @@ class MetricsLog(Callback):
         if self._counts:
             self._write(trainer)
 
+    def write(self, trainer: Trainer[Any], figures: Mapping[str, float]) -> None:
+        """Append a line of its own for figures that another callback computed.
+
+        Args:
+            trainer: The training.
+            figures: By name, such as ``evaluation/score``.
+
+        Raises:
+            CheckpointError: If it cannot be written.
+        """
+        self._append({"step": trainer.step, "images": trainer.images_seen, **figures})
+
     def _write(self, trainer: Trainer[Any]) -> None:
         """Append a line; the only place where an accelerator has to be waited for.
 
         Raises:
             CheckpointError: If it cannot be written.
         """
-        sums = torch.stack(list(self._sums.values())).tolist()
-        means = {name: value / self._counts[name] for name, value in zip(self._sums, sums, strict=True)}
-        means |= self._class_means(trainer)
+        totals: dict[str, float] = {}
+        counts: dict[str, float] = {}
+        for figures in gather(trainer.accelerator, self._figures(trainer)):
+            for name, (total, count) in figures.items():
+                totals[name] = totals.get(name, 0) + total
+                counts[name] = counts.get(name, 0) + count
+        if not trainer.accelerator.is_main_process:
+            self._restart(trainer)
+            return
+        means = {name: total / counts[name] for name, total in totals.items()}
         seconds = time.perf_counter() - self._time
         row: dict[str, Any] = {
             "step": trainer.step,
@@ -90,6 +112,13 @@ class MetricsLog(Callback):
             "images_per_second": round((trainer.images_seen - self._images) / max(seconds, 1e-9), 2),
             **{name: round(value, 6) for name, value in means.items()},
         }
+        self._append(row)
+        if self.report is not None:
+            self.report(row)
+        self._restart(trainer)
+
+    def _append(self, row: dict[str, Any]) -> None:
+        """Add a line to the file."""
         self.rows.append(row)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,21 +126,21 @@ class MetricsLog(Callback):
                 stream.write(json.dumps(row) + "\n")
         except OSError as error:
             raise CheckpointError(f"{self.path} could not be written ({error}).") from error
-        if self.report is not None:
-            self.report(row)
-        self._restart(trainer)
 
-    def _class_means(self, trainer: Trainer[Any]) -> dict[str, float]:
-        """Return the mean of each figure in each class that had an image."""
-        if not self._classes or trainer.data.labels is None:
-            return {}
-        sums, counts = torch.stack(list(self._classes.values()), dim=1).tolist()
-        return {
-            f"{figure}/{name}": total / count
-            for figure, totals, numbers in zip(self._classes, sums, counts, strict=True)
-            for name, total, count in zip(trainer.data.labels.names, totals, numbers, strict=True)
-            if count
+    def _figures(self, trainer: Trainer[Any]) -> dict[str, tuple[float, float]]:
+        """Return the sum and the number of each figure in this process; of each class, if it had an image."""
+        sums = torch.stack(list(self._sums.values())).tolist()
+        figures: dict[str, tuple[float, float]] = {
+            name: (value, self._counts[name]) for name, value in zip(self._sums, sums, strict=True)
         }
+        if not self._classes or trainer.data.labels is None:
+            return figures
+        sums, counts = torch.stack(list(self._classes.values()), dim=1).tolist()
+        for figure, totals, numbers in zip(self._classes, sums, counts, strict=True):
+            for name, total, count in zip(trainer.data.labels.names, totals, numbers, strict=True):
+                if count:
+                    figures[f"{figure}/{name}"] = (total, count)
+        return figures
 
     def _restart(self, trainer: Trainer[Any]) -> None:
         """Begin a new mean."""
@@ -294,7 +323,7 @@ class StopOnSignal(Callback):
         asked = self.asked
         if trainer.accelerator.num_processes > 1:
             flag = torch.tensor([float(asked)], device=trainer.device)
-            asked = bool(trainer.accelerator.reduce(flag, reduction="sum").item())
+            asked = bool(mean_of_processes(trainer.accelerator, flag).item())
         if asked:
             raise TrainingStopped
 

@@ -24,7 +24,8 @@ def plot_losses(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     Raises:
         CheckpointError: If it cannot be written.
     """
-    terms = sorted({key for row in rows for key in row if key.count("/") == 1}, key=lambda key: key.split("/")[::-1])
+    names = {key for row in rows for key in row if key.count("/") == 1 and not key.startswith("evaluation/")}
+    terms = sorted(names, key=lambda key: key.split("/")[::-1])
     kinds = list(dict.fromkeys(key.split("/", 1)[1] for key in terms))
     figure, panels = make_figure(max(1, len(kinds)), height=2.6)
     for panel, kind in zip(panels[:, 0], kinds, strict=False):

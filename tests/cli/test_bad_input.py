@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from medgan.models import ACGAN
 
 pytestmark = pytest.mark.filterwarnings("default:.*is split file by file")
 
@@ -248,13 +252,103 @@ def test_cache_that_is_a_file(medgan, here, tmp_path, monkeypatch):
     assert list(here.iterdir()) == []
 
 
-def test_name_of_a_run_without_a_checkpoint(medgan, here):
-    """A process killed before the first checkpoint leaves a folder that cannot be continued."""
+@pytest.mark.parametrize("resume", [(), ("--resume", "auto")])
+def test_name_of_a_run_without_a_checkpoint(medgan, here, resume):
+    """A folder that no run left is not touched, nor one that a run left unless --resume auto says that it may be."""
     (here / "runs" / "job").mkdir(parents=True)
-    message = medgan.fails("fit", *medgan.small, "--steps", 1, "--name", "job", "--resume", "auto")
+    (here / "runs" / "job" / ("mine.txt" if resume else "config.json")).touch()
+    message = medgan.fails("fit", *medgan.small, "--steps", 1, "--name", "job", *resume)
     assert "runs/job exists already" in message
     assert "--name" in message
     assert "--resume runs/job" not in message  # which could not work
+
+
+# ------------------------------------------------------------------------------ batches and trackers
+
+# The phantom's training images are 12 NORMAL and 23 PNEUMONIA.
+BATCHES = {
+    "all": (
+        ("--batch-size", 36, "--class-sampling", "natural"),
+        ["A step takes 36 images (--batch-size 36), but there are 35", "--batch-size 35 or less."],
+    ),
+    "accumulated": (
+        ("--batch-size", 13, "--gradient-accumulation-steps", 3, "--class-sampling", "natural"),
+        ["A step takes 39 images (--batch-size 13 in 3 accumulated batches)", "--batch-size 11 or less."],
+    ),
+    "sqrt": (
+        ("--batch-size", 32, "--class-sampling", "sqrt"),
+        ["sqrt makes 13.4 of them images of NORMAL, and there are 12", "28 or less, or --class-sampling natural."],
+    ),
+    "both": (("--batch-size", 40, "--class-sampling", "sqrt"), ["images of NORMAL", "--batch-size 28 or less."]),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_batches_beyond_the_data(medgan, here, name, dry):
+    arguments, parts = BATCHES[name]
+    message = medgan.fails("fit", *medgan.small, "--steps", 1, *arguments, *dry)
+    assert all(part in message for part in parts), message
+    assert list(here.iterdir()) == []
+    advice = re.findall(r"--batch-size \d+", message)[-1].split()
+    medgan.works("fit", *medgan.small, "--steps", 1, *arguments, *advice, "--dry-run")
+
+
+def test_class_with_fewer_images_than_its_share(medgan, here, tmp_path):
+    for label, count in (("COMMON", 30), ("RARE", 3)):
+        (tmp_path / "scans" / label).mkdir(parents=True)
+        for number in range(count):
+            image = np.random.default_rng([number, count]).integers(0, 255, (32, 32), dtype=np.uint8)
+            Image.fromarray(image).save(tmp_path / "scans" / label / f"{label}{number}.png")
+    command = ("fit", "--data", tmp_path / "scans", "--size", 32, "--preset", "tiny", "--device", "cpu", "--steps", 1)
+    command = (*command, "--validation", 0, "--batch-size", 8, "--minibatch-std", 0)
+    message = medgan.fails(*command, "--class-sampling", "uniform")
+    assert "--class-sampling uniform makes 4 of them images of RARE, and there are 3 to train on" in message
+    assert "--batch-size 6 or less, or --class-sampling natural" in message
+    assert list(here.iterdir()) == []
+    for way in (("--class-sampling", "natural"), ("--class-sampling", "uniform", "--batch-size", 6)):
+        medgan.works(*command, *way, "--dry-run")
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_tracker_that_is_not_installed(medgan, here, monkeypatch, dry):
+    monkeypatch.setattr("medgan.training.trackers.find_spec", lambda name: None)
+    message = medgan.fails("fit", *medgan.small, "--steps", 1, "--tracker", "mlflow", *dry)
+    assert "--tracker mlflow needs the package mlflow, which is not installed. Type: pip install mlflow" in message
+    assert list(here.iterdir()) == []
+
+
+def test_tracker_that_is_unknown(medgan, here):
+    message = medgan.fails("fit", *medgan.small, "--steps", 1, "--tracker", "tensorbord")
+    assert "tensorboard" in message
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.cuda.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+)
+def test_out_of_memory(medgan, here, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(ACGAN.Trainer, "train_step", fail)
+    message = medgan.fails("fit", *medgan.small, "--steps", 1)
+    assert "There is not enough memory" in message
+    assert "--gradient-accumulation-steps 2" in message
+
+
+def test_other_errors_of_torch_are_no_mistake_of_the_user(medgan, here, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("expected scalar type Half")
+
+    monkeypatch.setattr(ACGAN.Trainer, "train_step", fail)
+    with pytest.raises(RuntimeError, match="expected scalar type Half"):
+        medgan("fit", *medgan.small, "--steps", 1)
 
 
 # ------------------------------------------------------------------------------ sample

@@ -81,8 +81,12 @@ def test_a_budget_that_is_over_before_the_first_step(medgan, tmp_path, budget):
 
 
 def test_a_budget_that_is_too_short(medgan, tmp_path):
-    message = medgan.fails("fit", *medgan.small, "--budget", "12s", *EVERY, "--outdir", tmp_path)
+    arguments = ("fit", *medgan.small, "--budget", "12s", *EVERY, "--outdir", tmp_path, "--name", "job")
+    message = medgan.fails(*arguments)
     assert "budget of 12s is too short: reading the data, preparing and 10 steps took 10.0 s" in message
+    # What it left is in nobody's way.
+    assert (tmp_path / "job" / "config.json").is_file()
+    assert medgan.fails(*arguments, "--resume", "auto") == message
 
 
 def test_a_run_of_steps_takes_no_budget(medgan, fitted):
@@ -100,6 +104,16 @@ def test_a_run_of_steps_takes_no_budget(medgan, fitted):
 )
 def test_refused_options(medgan, here, options, message):
     assert message in medgan.fails("fit", *medgan.small, *options)
+
+
+def test_the_best_model_of_a_run_within_a_budget(medgan, tmp_path):
+    options = ("--evaluate-every", 25, *EVERY, "--outdir", tmp_path, "--name", "run")
+    output = medgan.works("fit", *medgan.small, "--validation", 0.4, "--budget", "30s", *options).stdout
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [row["step"] for row in rows if "evaluation/score" in row]
+    assert steps == [25, 46]
+    assert "Best:   step" in output
+    assert (tmp_path / "run" / "checkpoints" / "best" / "model.json").is_file()
 
 
 def test_dry_run(medgan):

@@ -88,6 +88,7 @@ def test_volumes_and_their_slices(medgan, here: Path) -> None:
             image.set_sform(image.affine, code=1)
             nibabel.save(image, Path("niftis", label, f"sub-{label}{number}.nii.gz"))
     common = ("fit", "--data", "niftis", "--preset", "tiny", "--steps", 1, "--pipeline", "mri")
+    common = (*common, "--batch-size", 4, "--minibatch-std", 4)  # no more than there are volumes
     ids = ("--patient-regex", r"sub-(\w+)")
     result = medgan.works(*common, *ids, "--size", 16, "--depth", 16, "--name", "whole")
     assert "6 images (A 3, B 3), 2 held out for validation; 1×16×16×16" in result.stdout

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,44 @@ def test_images_that_were_sampled_before(medgan, run: Path, tmp_path: Path) -> N
     assert "Void:" in (tmp_path / "leak" / "index.html").read_text(encoding="utf-8")
 
 
+def test_samples_beside_the_patients_of_their_run(medgan, run: Path, tmp_path: Path) -> None:
+    medgan.works("sample", "--model", run, "-n", 60, "--out", tmp_path / "made", "--device", "cpu")
+    result = medgan.works(
+        "evaluate", "--real", run, "--synthetic", tmp_path / "made", "--arms", "real,synthetic-0.2x", "--out",
+        tmp_path / "study", *QUICK,
+    )  # fmt: skip
+    assert "not known" not in result.stdout
+    parts = json.loads((run / "data" / "splits.json").read_text())["parts"]
+    summary = json.loads((tmp_path / "study" / "summary.json").read_text())
+    assert summary["cohorts"]["test"]["images"] == len(parts["test"])
+
+
+@pytest.mark.filterwarnings("ignore:The data.*is split file by file")
+def test_images_of_the_training_as_another_test_set(medgan, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        file = tmp_path / "images" / "AB"[number % 2] / f"{number}.png"
+        file.parent.mkdir(exist_ok=True, parents=True)
+        Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8)).save(file)
+    shutil.copytree(tmp_path / "images", tmp_path / "copy")
+    common = (
+        "evaluate",
+        "--real",
+        tmp_path / "images",
+        "--size",
+        16,
+        "--arms",
+        "real",
+        "--test-set",
+        tmp_path / "copy",
+    )
+    message = medgan.fails(*common, "--out", tmp_path / "study")
+    assert "of the 40 test images are, pixel by pixel, training images too" in message
+    assert not (tmp_path / "study").exists()
+    result = medgan.works(*common, "--out", tmp_path / "study", "--allow-leakage", *QUICK)
+    assert "Void:" in result.stdout
+
+
 def test_another_test_set(medgan, run: Path, tmp_path: Path) -> None:
     result = medgan.works(
         "evaluate", "--model", run, "--arms", "real", "--test-set", "phantom://chest?n=30&seed=5", "--out",
@@ -131,6 +170,14 @@ def test_mistakes(medgan, here: Path, run: Path) -> None:
     assert "--epochs is not for --protocol study" in fails("--model", run, "--epochs", 3)
     assert "--arms is not for --protocol report" in fails("--model", run, "--protocol", "report", "--arms", "real")
     assert "needs one --model" in fails("--protocol", "report", "--real", "phantom://chest")
+    for option in ("--resume", "--allow-leakage", ("--jobs", 2), ("--truncation", 0.5), ("--test-set", "other")):
+        flag, *value = (option,) if isinstance(option, str) else option
+        message = fails("--model", run, "--protocol", "report", flag, *value)
+        assert f"{flag} is not for --protocol report" in message
+    other = ("--real", "phantom://chest?n=40&seed=9", "--size", 32)
+    assert "these are others" in fails("--model", run, *other, "--protocol", "report")
+    assert "expected at least 0.001" in fails("--model", run, "--margin", 0)
+    assert "--size is not for a run" in fails("--real", run, "--arms", "real", "--size", 32)
     assert "Did you mean 'small-cnn'" in fails("--model", run, "--classifier", "smallcnn")
     assert "need synthetic images" in fails("--real", "phantom://chest?n=40", "--size", 32)
     assert "--cv repeats the training of one run" in fails("--real", "phantom://chest", "--cv", 3)

@@ -223,7 +223,7 @@ def test_existing_run_is_not_touched(medgan, fitted, contents):
 
 
 def test_precedence(medgan, tmp_path):
-    default = medgan.options("--data", "phantom://chest?n=40&seed=1", "--size", 32)
+    default = medgan.options("--data", "phantom://chest?n=80&seed=1", "--size", 32)
     assert default["batch_size"] == ACGAN.get_preset().batch_size
     assert default["log_every"] == RunConfig().log_every
 
@@ -232,11 +232,11 @@ def test_precedence(medgan, tmp_path):
 
     file = tmp_path / "options.json"
     file.write_text(json.dumps({"batch_size": 9, "latent_dim": 5, "preset": "tiny", "size": 32}))
-    from_file = medgan.options("--data", "phantom://chest?n=40&seed=1", "--config", file)
+    from_file = medgan.options("--data", "phantom://chest?n=80&seed=1", "--config", file)
     assert (from_file["batch_size"], from_file["latent_dim"], from_file["size"]) == (9, 5, 32)
     assert from_file["generator_width"] == preset["generator_width"]
 
-    flags = medgan.options("--data", "phantom://chest?n=40&seed=1", "--config", file, "--batch-size", 10)
+    flags = medgan.options("--data", "phantom://chest?n=80&seed=1", "--config", file, "--batch-size", 10)
     assert (flags["batch_size"], flags["latent_dim"]) == (10, 5)
 
 
@@ -302,13 +302,13 @@ def test_unlabelled_folder(medgan, tmp_path):
     images = tmp_path / "scans"
     images.mkdir()
     rng = np.random.default_rng(0)
-    for number in range(8):
+    for number in range(10):
         Image.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)).save(images / f"{number}.png")
     result = medgan.works(
         "fit", *medgan.small, "--data", images, "--steps", 1, "--outdir", tmp_path, "--name", "run"
     )  # fmt: skip
-    assert "7 images (no labels), 1 held out" in result.stdout
-    assert "Warning: The data (8 images) is split file by file" in result.stderr
+    assert "9 images (no labels), 1 held out" in result.stdout
+    assert "Warning: The data (10 images) is split file by file" in result.stderr
     assert load_model(tmp_path / "run").data.labels is None
     message = medgan.fails("sample", "--model", tmp_path / "run", "--label", "NORMAL", "--out", tmp_path / "out")
     assert "trained without labels" in message

@@ -233,6 +233,7 @@ def test_mistakes(medgan: Any, here: Path, run: Path, tmp_path: Path) -> None:
         (("--synthetic", run, "--training", run), "--training is known from the run"),
         (("--synthetic", run, "--extractor", "inception", "--weights", "a", "--weights", "b"), "given twice"),
         (("--synthetic", run, "--real", run.parents[1] / "scans", "--extractor", "classifier"), "are not known"),
+        (("--synthetic", run.parents[1] / "scans", "--real", run, "--truncation", 0.5), "--truncation is for sampling"),
         (("--synthetic", run, "--metrics", "nearest-real", "--reference", "train"), "nothing to compute"),
         (("--synthetic", run.parents[1] / "scans", "--real", run, "--metrics", "paired"), "no real image of the same"),
     ):

@@ -3,12 +3,14 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import click
 import numpy as np
 import pydicom
 import pytest
+import torch
 from PIL import Image
 
 from medgan.cli.sample import parse_seeds
@@ -29,6 +31,20 @@ def images(folder: Path) -> dict[tuple[str, int], bytes]:
     found = {(row["label"], int(row["seed"])): (folder / row["path"]).read_bytes() for row in rows}
     assert len(found) == len(rows)
     return found
+
+
+def test_which_model_of_a_run(medgan, fitted, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(fitted, run)
+    gan = ACGAN.load(run / "model")
+    with torch.no_grad():
+        next(gan.generator.parameters()).add_(0.5)
+    best = gan.save(run / "checkpoints" / "best")
+    result = medgan.works("sample", "--model", run, "-n", 2, "--out", tmp_path / "best")
+    assert result.stdout.splitlines()[1] == f"Model: {best}"
+    medgan.works("sample", "--model", run, "--which", "latest", "-n", 2, "--out", tmp_path / "latest")
+    medgan.works("sample", "--model", run / "model", "-n", 2, "--out", tmp_path / "model")
+    assert images(tmp_path / "latest") == images(tmp_path / "model") != images(tmp_path / "best")
 
 
 def test_class_folders(medgan, fitted, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medgan.core.saving import read_state
-from medgan.models import load_model
+from medgan.models import ACGAN, load_model
 
 
 def facts(folder, name="config.json"):
@@ -77,6 +77,26 @@ def test_a_model_alone_has_no_discriminator(medgan, fitted, tmp_path):
 def test_the_folder_of_a_runs_model_is_as_good_as_the_run(medgan, fitted):
     output = medgan.works("fit", *medgan.small, "--init-from", fitted / "model", "--steps", 1, "--dry-run").stdout
     assert output.count("begins from") == 2
+
+
+def test_so_is_that_of_its_best_model(medgan, fitted, tmp_path):
+    """The generator is the best one; the discriminator and the list of images are the run's."""
+    run = shutil.copytree(fitted, tmp_path / "run")
+    best = ACGAN.load(run / "model")
+    with torch.no_grad():
+        next(best.generator.parameters()).add_(1)
+    best.save(run / "checkpoints" / "best")
+    sha256 = facts(run / "checkpoints" / "best", "model.json")["sha256"]
+    assert sha256 != facts(run / "model", "model.json")["sha256"]
+    for number, source in enumerate((run, run / "checkpoints" / "best")):
+        place = ("--outdir", tmp_path, "--name", f"from{number}")
+        output = medgan.works("fit", *medgan.small, "--init-from", source, "--steps", 1, *place).stdout
+        assert output.count("begins from") == 2
+        assert (initial(tmp_path / f"from{number}")["sha256"], facts(tmp_path / f"from{number}")["init_from"]) == (
+            sha256,
+            str(source),
+        )
+        assert (tmp_path / f"from{number}" / "data" / "initial_images.json").is_file()
 
 
 # ------------------------------------------------------------------------------ leakage

@@ -82,15 +82,16 @@ def test_untrained_model_is_ready_to_sample(gan: GAN) -> None:
 
 
 def test_fit_asks_for_the_right_batches(plain: type[GAN], data: DataSpec, images: Any) -> None:
-    gan = plain(data, seed=7, batch_size=3, discriminator_steps=2, class_sampling="sqrt")
+    gan = plain(data, seed=7, batch_size=3, discriminator_steps=2, gradient_accumulation_steps=3, class_sampling="sqrt")
     assert gan.fit(images, steps=2, device="cpu") is gan
     gan.fit(images, steps=1)
-    assert [asked["start_step"] for asked in images.asked] == [0, 2]
+    assert [asked["start_step"] for asked in images.asked] == [0, 2 * 6]
     first = images.asked[0]
-    assert (first["batch_size"], first["seed"], first["class_sampling"]) == (6, 7, "sqrt")
+    assert (first["batch_size"], first["seed"], first["class_sampling"]) == (3, 7, "sqrt")
     assert (first["rank"], first["world_size"], torch.device(first["device"])) == (0, 1, torch.device("cpu"))
     assert gan.trainer is not None
     assert gan.trainer.step == 3
+    assert gan.trainer.images_seen == 3 * 6 * 3
     assert gan.provenance == {"source": "noise", "licence": "CC0"}
 
 

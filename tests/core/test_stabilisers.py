@@ -29,6 +29,13 @@ def variant(plain: type[GAN], discriminator: Callable[[DataSpec], Discriminator]
     return type("Variant", (plain,), attributes)
 
 
+def shared_rng(trainer: Trainer[Any]) -> torch.Generator:
+    """A copy of what the trainer draws from for all processes."""
+    rng = torch.Generator()
+    rng.set_state(trainer.state_dict()["shared_random"]["cpu"])
+    return rng
+
+
 def descend(trainer: Trainer[Any], rate: float) -> None:
     """Replace the discriminator's optimizer by plain gradient descent."""
     optimizer = torch.optim.SGD(trainer.discriminator.parameters(), rate)
@@ -123,9 +130,7 @@ def test_wgan_gp_between_the_images(
     trainer = variant(plain, Square)(data, gradient_penalty="wgan-gp", penalty_weight=weight).make_trainer(device="cpu")
     rng = torch.Generator().manual_seed(3)
     real, fake = (Batch(torch.rand(4, 1, 8, 6, generator=rng), torch.arange(4) % 3) for _ in range(2))
-    torch.manual_seed(5)
-    shares = torch.rand(4).double().numpy()
-    torch.manual_seed(5)
+    shares = torch.rand(4, generator=shared_rng(trainer)).double().numpy()
     found = trainer.gradient_penalty(real, fake)
     x, y = real.images.double().numpy().reshape(4, -1), fake.images.double().numpy().reshape(4, -1)
     between = shares[:, None] * x + (1 - shares[:, None]) * y
@@ -170,11 +175,9 @@ def test_penalty_of_a_network_against_single_images(
         parameter.data *= 3
     network = copy.deepcopy(trainer.discriminator).double()
     real, fake = next(stream()), next(stream(7))
-    torch.manual_seed(0)
+    shares = torch.rand(4, generator=shared_rng(trainer)).double().view(4, 1, 1, 1)
     found = trainer.gradient_penalty(real, fake)
     (gradient,) = torch.autograd.grad(found, trainer.discriminator.realness.weight)
-    torch.manual_seed(0)
-    shares = torch.rand(4, 1, 1, 1).double()
 
     def slopes(images: Tensor) -> np.ndarray:
         norms = []

@@ -251,6 +251,97 @@ def test_discriminator_steps_split_the_batch(plain: type[GAN], data: DataSpec, s
         trainer.fit(stream(n=4), 1)
 
 
+def descending(plain: type[GAN]) -> type[GAN]:
+    """The architecture without what looks at a whole batch, and with plain gradient descent."""
+
+    def make_generator(self: GAN, config: GANConfig, data: DataSpec) -> Any:
+        generator: Any = plain.make_generator(self, config, data)
+        generator.norm, generator.dropout = nn.Identity(), nn.Identity()
+        return generator
+
+    def make_optimizers(self: Trainer[Any]) -> dict[str, torch.optim.Optimizer]:
+        return {name: torch.optim.SGD(getattr(self, name).parameters(), 0.5) for name in ("generator", "discriminator")}
+
+    trainer = type("DescendingTrainer", (plain.Trainer,), {"make_optimizers": make_optimizers})
+    return type("Descending", (plain,), {"make_generator": make_generator, "Trainer": trainer})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gradient_penalty": "r1", "penalty_every": 2, "clip_norm": 0.05, "discriminator_steps": 2},
+        {
+            "gradient_penalty": "wgan-gp",
+            "ada_target": 0.2,
+            "ada_kimg": 0.1,
+            "augment": "translation,cutout",
+            "augment_probability": 0.5,
+        },
+    ],
+    ids=["r1", "wgan-gp"],
+)
+def test_accumulated_batches_are_one_large_batch(
+    plain: type[GAN], data: DataSpec, stream: Stream, options: dict[str, Any], precision: str
+) -> None:
+    states, rows, passed = [], [], []
+    for batch_size, number in ((8, 1), (4, 2), (2, 4)):
+        trainer: Any = descending(plain)(
+            data, batch_size=batch_size, gradient_accumulation_steps=number, **options
+        ).make_trainer(device="cpu", precision=precision)
+        seen: list[int] = []
+        trainer.generator.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(len(inputs[0])))
+        watch = Watch()
+        trainer.fit(stream(n=trainer.config.images_per_step), 3, [watch])
+        assert trainer.images_seen == 3 * 8 * trainer.config.discriminator_steps
+        states.append(trainer.state_dict())
+        rows.append(watch.rows)
+        passed.append(set(seen))
+    assert passed == [{8}, {4}, {2}]
+    close = {"fp32": {"rtol": 1e-4, "atol": 1e-6}, "bf16": {"rtol": 5e-2, "atol": 5e-3}}[precision]
+    for state, row in zip(states[1:], rows[1:], strict=True):
+        for part in ("generator", "discriminator", "augment"):
+            for name, value in states[0][part].items():
+                torch.testing.assert_close(state[part][name], value, **close)
+        assert torch.equal(state["shared_random"]["cpu"], states[0]["shared_random"]["cpu"])
+        for one, whole in zip(row, rows[0], strict=True):
+            assert one == pytest.approx(whole, rel=close["rtol"], abs=close["atol"])
+
+
+class Watch(Callback):
+    """Keeps what each step logged, of classes too."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_step(self, trainer: Trainer[Any], metrics: dict[str, Tensor]) -> None:
+        self.rows.append({name: float(value) for name, value in metrics.items()})
+
+
+def test_accumulated_figures_of_classes(plain: type[GAN], data: DataSpec) -> None:
+    """A class's mean is over its images in all batches of a step, however they are divided."""
+
+    def discriminator_loss(self: Any, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        self.log_by_class("discriminator/mean", real.images.mean((1, 2, 3)), real.labels)
+        return {"sum": self.discriminator(real.images).realness.sum() * 0}
+
+    trainer = type("T", (plain.Trainer,), {"discriminator_loss": discriminator_loss})
+    gan = type("G", (plain,), {"Trainer": trainer})(data, batch_size=2, gradient_accumulation_steps=2)
+    images = torch.tensor([0.1, 0.2, 0.4, 0.9]).view(4, 1, 1, 1).expand(4, 1, 8, 6)
+    gan.make_trainer(device="cpu").fit([Batch(images, torch.tensor([0, 1, 0, 0]))], 1)
+    figures = gan.trainer.class_metrics["discriminator/mean"]
+    torch.testing.assert_close(figures[:2], torch.tensor([1.4 / 3, 0.2]))
+    assert figures[2].isnan()
+
+
+def test_a_step_of_its_own_refuses_to_accumulate(plain: type[GAN], data: DataSpec) -> None:
+    trainer = type("T", (plain.Trainer,), {"train_step": lambda self, batch: {}})
+    own = type("Own", (plain,), {"Trainer": trainer})
+    own(data)
+    with pytest.raises(ConfigError, match=r"gradient.accumulation.steps.*takes a batch at once"):
+        own(data, gradient_accumulation_steps=2)
+
+
 def test_discriminator_is_frozen_while_the_generator_learns(plain: type[GAN], data: DataSpec, stream: Stream) -> None:
     class Watching(plain.Trainer):  # type: ignore[name-defined, misc]
         def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
@@ -289,15 +380,17 @@ def test_one_step_against_plain_torch(plain: type[GAN], data: DataSpec, stream: 
         for network in (generator, discriminator)
     }
     batch = next(stream())
+    rng = torch.Generator()
+    rng.set_state(trainer.state_dict()["shared_random"]["cpu"])
     trainer.fit([batch], 1)
 
-    torch.manual_seed(gan.config.seed)
-    fake = generator(torch.randn(4, 4), batch.labels).detach()
+    torch.manual_seed(gan.config.seed)  # of the generator's dropout
+    fake = generator(torch.randn(4, 4, generator=rng), batch.labels).detach()
     loss = torch.relu(1 - discriminator(batch.images).realness).mean()
     loss = loss + torch.relu(1 + discriminator(fake).realness).mean()
     loss.backward()
     adam[discriminator].step()
-    loss = -discriminator(generator(torch.randn(4, 4), batch.labels)).realness.mean()
+    loss = -discriminator(generator(torch.randn(4, 4, generator=rng), batch.labels)).realness.mean()
     loss.backward()
     adam[generator].step()
     for mine, theirs in ((generator, trainer.generator), (discriminator, trainer.discriminator)):

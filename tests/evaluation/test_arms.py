@@ -38,6 +38,8 @@ def test_ratios() -> None:
         ("real,real", "listed twice"),
         ("real,real-augmented-2x", "takes no ratio 2"),
         ("real,synthetic-0x", "take one above 0"),
+        ("real,real-duplicated-0.5x", "repeats nothing. Give a ratio above 1"),
+        ("real,real-duplicated-1x", "repeats nothing"),
         ("", "unknown"),
         ("real,", "unknown"),
     ],

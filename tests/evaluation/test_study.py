@@ -193,11 +193,18 @@ def test_too_few_synthetic_images(parts: Parts, make_images, tmp_path: Path) -> 
         made.run()
 
 
+def test_a_small_share_of_few_images_is_one_a_class(parts: Parts, tmp_path: Path) -> None:
+    arms = "real,synthetic-0.01x,real+synthetic-0.01x"
+    study = evaluator(parts, tmp_path / "study", arms, fractions="0.1", seeds=1).run()
+    assert [run.facts["synthetic_images"] for run in study.runs] == [0, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
         ({"config": {"arms": "real,synthetic"}}, ConfigError, "need synthetic images"),
         ({"config": {"classifier": "smal-cnn"}}, ConfigError, "small-cnn"),
+        ({"truncation": 0.5}, ConfigError, "--truncation 0.5 is for sampling a --model"),
         ({"jobs": 0}, ConfigError, "--jobs must be at least 1"),
         ({"config": {"subgroups": "hospital"}}, ConfigError, "no column 'hospital'"),
     ],

@@ -419,7 +419,10 @@ def test_notes_tell_what_a_reader_must_know() -> None:
     notes = " ".join(summarise(study, replicates=20)["verdict"]["notes"])
     assert "There is one seed" in notes
     assert "not both kinds of images of nodule" in notes
-    assert "There is one seed" not in " ".join(summarise(_study(BINARY, ARMS), replicates=20)["verdict"]["notes"])
+    assert "Non-inferiority" not in notes
+    several = " ".join(summarise(_study(BINARY, ARMS), replicates=20)["verdict"]["notes"])
+    assert "There is one seed" not in several
+    assert "Non-inferiority is judged for each comparison by itself" in several
 
 
 def test_runs_on_another_cohort() -> None:

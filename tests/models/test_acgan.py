@@ -273,7 +273,7 @@ def test_original_step_is_the_reports(data: DataSpec, monkeypatch: pytest.Monkey
     fake_labels = torch.randint(data.num_labels, (5,), generator=rng)
 
     drawn = iter(latents)
-    monkeypatch.setattr(generator, "make_latents", lambda n: next(drawn))
+    monkeypatch.setattr(generator, "make_latents", lambda n, rng: next(drawn))
     monkeypatch.setattr(trainer, "make_labels", lambda real: fake_labels)
     monkeypatch.setattr(trainer, "_augmented", lambda batch: batch)  # it makes float32
     monkeypatch.setattr(discriminator, "dropout", FixedDropout(mask))
@@ -702,7 +702,7 @@ def test_step_on_findings_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = torch.Generator().manual_seed(1)
     latents = [torch.randn(5, 8, generator=rng).double() for _ in range(2)]
     drawn = iter(latents)
-    monkeypatch.setattr(generator, "make_latents", lambda n: next(drawn))
+    monkeypatch.setattr(generator, "make_latents", lambda n, rng: next(drawn))
     monkeypatch.setattr(trainer, "_augmented", lambda batch: batch)  # it makes float32
     known = torch.where(labels == labels, labels, torch.full_like(labels, 0.5))
     names = {

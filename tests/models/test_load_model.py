@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from medgan.core import DataSpec, LabelSpec
-from medgan.errors import CheckpointError, PluginError, UnknownArchitectureError
-from medgan.models import ACGAN, load_model
+from medgan.errors import CheckpointError, ConfigError, PluginError, UnknownArchitectureError
+from medgan.models import ACGAN, find_model, load_model
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +42,22 @@ def test_architecture_that_is_not_installed(saved: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("MEDGAN_PLUGINS", "acgam=nowhere_to_be_found:ACGAM")
     with pytest.raises(PluginError, match=r"'acgam' .*cannot be imported"):
         load_model(folder)
+
+
+def test_which_model_of_a_run(tmp_path):
+    """The best, unless there is none or the latest is asked for; a model's own folder is itself."""
+    gan = ACGAN(DataSpec(1, (32, 32), LabelSpec(("A", "B"))), preset="tiny")
+    latest = gan.save(tmp_path / "model")
+    assert find_model(tmp_path) == latest
+    with torch.no_grad():
+        next(gan.generator.parameters()).add_(0.5)
+    best = gan.save(tmp_path / "checkpoints" / "best", evaluation={"step": 3, "score": 0.5})
+    assert find_model(tmp_path) == best
+    assert find_model(tmp_path, which="latest") == latest
+    assert find_model(latest) == latest
+    assert torch.equal(load_model(tmp_path).sample(2).images, gan.sample(2).images)
+    assert not torch.equal(load_model(tmp_path, which="latest").sample(2).images, gan.sample(2).images)
+    best.rename(best.with_name(".best.previous"))  # as a process leaves it that is killed between two renames
+    assert torch.equal(load_model(tmp_path).sample(2).images, gan.sample(2).images)
+    with pytest.raises(ConfigError, match="expected 'best' or 'latest'"):
+        find_model(tmp_path, which="last")

@@ -777,12 +777,31 @@ def penalties_and_nothing_else(*_: object) -> type[GAN]:
     return with_trainer(train_step=train_step)
 
 
+@caught_by("check_accumulation", "moves the generator 2 times and the discriminator 2 times")
+def update_that_moves_at_every_batch(*_: object) -> type[GAN]:
+    def update(self: Trainer[Any], network: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        self.optimizers[network].zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        self.optimizers[network].step()
+        return {f"{network}/{name}": term.detach() for name, term in terms.items()}
+
+    return with_trainer(update=update)
+
+
+@caught_by("check_accumulation", "the generator makes 8 images at once")
+def accumulation_that_is_neither_done_nor_refused(*_: object) -> type[GAN]:
+    def check(cls: type[GAN], config: GANConfig, data: DataSpec) -> None:
+        """As if super().check() had been forgotten."""
+
+    return variant(Trainer=WholeStepTrainer, check=classmethod(check))
+
+
 @caught_by("check_stabilisers_act", "ada_target 0.1, .*changes nothing")
 def chance_that_follows_nothing(*_: object) -> type[GAN]:
-    def _follow(self: Any, realness: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _follow(self: Any, means: Tensor, *, images: int) -> None:
         augment, self.augment = self.augment, None
         try:
-            return AdversarialTrainer._follow(self, realness)
+            AdversarialTrainer._follow(self, means, images=images)
         finally:
             self.augment = augment
 

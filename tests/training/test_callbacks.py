@@ -24,7 +24,8 @@ SPEC = DataSpec(1, (32, 32), LabelSpec(("A", "B")))
 def trainer_at(step, **class_metrics):
     """Return what a log looks at."""
     figures = {name.replace("_", "/"): torch.tensor(values) for name, values in class_metrics.items()}
-    return SimpleNamespace(step=step, images_seen=8 * step, data=SPEC, class_metrics=figures)
+    alone = SimpleNamespace(num_processes=1, is_main_process=True)
+    return SimpleNamespace(step=step, images_seen=8 * step, data=SPEC, class_metrics=figures, accelerator=alone)
 
 
 def train(log, start, values):
@@ -102,6 +103,27 @@ def test_log_has_the_mean_of_each_class_over_the_steps_that_had_it(tmp_path):
     assert (first["generator/label/A"], first["generator/label/B"], first["generator/label"]) == (2.5, 2.0, 1.0)
     assert second["generator/label/B"] == 5.0
     assert "generator/label/A" not in second
+
+
+def test_log_has_the_mean_over_all_processes(tmp_path, monkeypatch):
+    other = {"generator/loss": (9.0, 3), "generator/label/A": (8.0, 1), "generator/label/B": (5.0, 2)}
+    monkeypatch.setattr("medgan.training.callbacks.gather", lambda accelerator, figures: [figures, other])
+    log = MetricsLog(tmp_path / "metrics.jsonl", every=1)
+    log.on_start(trainer_at(0))
+    log.on_step(trainer_at(1, generator_label=[2.0, float("nan")]), {"generator/loss": torch.tensor(3.0)})
+    (row,) = lines(tmp_path / "metrics.jsonl")
+    assert (row["generator/loss"], row["generator/label/A"], row["generator/label/B"]) == (3.0, 5.0, 2.5)
+
+
+def test_log_of_another_process_is_not_written(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl", every=1)
+    trainer = trainer_at(0)
+    trainer.accelerator.is_main_process = False
+    log.on_start(trainer)
+    log.on_step(trainer, {"generator/loss": torch.tensor(1.0)})
+    log.on_end(trainer)
+    assert log.rows == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_log_of_terms_that_not_every_step_has(tmp_path):

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from medgan.data.dataset import ImageDataset
+from medgan.evaluation.leakage import pixel_hashes
 from medgan.metrics.features import Features
 
 __all__ = ["find_warnings"]
 
 _FEWEST_IMAGES, _FEWEST_PATIENTS = 500, 50
 _SHARES_DIFFER = 0.05
-_BLOCK = 256
 
 
 def find_warnings(
@@ -72,8 +70,8 @@ def _overlap(real: ImageDataset, training: ImageDataset | None, trained_on: Mapp
     """Has the generator seen the reference?"""
     consequence = "A generator that copies its training images looks perfect then. Take patients whom it has not seen."
     if training is not None:
-        there = _keys(training)
-        same = sum(key in there for key in _keys_in_order(real))
+        there = set(pixel_hashes(training))
+        same = sum(key in there for key in pixel_hashes(real))
         if same:
             yield (
                 f"{same:,} of the {len(real):,} reference images are among the {len(training):,} training images of "
@@ -118,25 +116,14 @@ def _initial_overlap(real: ImageDataset, training: ImageDataset | None, trained_
 
 def _copies(real: ImageDataset, samples: Sequence[ImageDataset], training: ImageDataset | None) -> Iterator[str]:
     """Are synthetic images real ones?"""
-    there = _keys(real) | (set() if training is None else _keys(training))
-    keys = [key for images in samples for key in _keys_in_order(images)]
+    there = {key for images in (real, training) if images is not None for key in pixel_hashes(images)}
+    keys = [key for images in samples for key in pixel_hashes(images)]
     same = sum(key in there for key in keys)
     if same:
         yield f"{same:,} of {len(keys):,} synthetic images are, pixel by pixel, real ones."
     repeated = len(keys) - len(set(keys))
     if repeated:
         yield f"{repeated:,} of {len(keys):,} synthetic images are, pixel by pixel, copies of other synthetic ones."
-
-
-def _keys(images: ImageDataset) -> set[int]:
-    return set(_keys_in_order(images))
-
-
-def _keys_in_order(images: ImageDataset) -> Iterator[int]:
-    """Yield what tells the pixels of each image from others."""
-    for start in range(0, len(images), _BLOCK):
-        block = images.images_at(np.arange(start, min(start + _BLOCK, len(images))))
-        yield from (hash(image.contiguous().numpy().tobytes()) for image in block)
 
 
 def _counts(real: ImageDataset, samples: Sequence[ImageDataset]) -> Iterator[str]:
