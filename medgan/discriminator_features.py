@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -36,20 +36,20 @@ class DiscriminatorFeatures:
 
     Attributes:
         values: Shape ``(N, F)``, float32.
-        names: Shape ``(N,)``, the file of each image, as in a run's ``splits.json``.
-        patients: Shape ``(N,)``, "" where unknown.
+        names: Shape ``(N,)``, str, the file of each image, as in a run's ``splits.json``.
+        patients: Shape ``(N,)``, str, "" where unknown.
         labels: Class indices ``(N,)``, int64, or values ``(N, K)``, float32; None without labels.
         label_spec: What the labels mean; None without.
-        parts: Shape ``(N,)``, what each image was for in the discriminator's training: ``train``, ``validation``,
+        parts: Shape ``(N,)``, str, what each image was for in the discriminator's training: ``train``, ``validation``,
             ``test``, or "" if that is not known.
     """
 
     values: NDArray[np.float32]
-    names: NDArray[np.str_]
-    patients: NDArray[np.str_]
+    names: NDArray[Any]
+    patients: NDArray[Any]
     labels: NDArray[np.int64] | NDArray[np.float32] | None
     label_spec: LabelSpec | None
-    parts: NDArray[np.str_]
+    parts: NDArray[Any]
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row an image: image, patient, part, label (or ``label:NAME`` for each), feature_000, ..."""

@@ -76,7 +76,7 @@ def check_shared_images(
         allow: Whether shared images are accepted.
 
     Returns:
-        Sentences that make the study void, and sentences that limit it: up to 1 % of a part is a limit.
+        Sentences that make the study void, and sentences that limit it; up to 1 % of a part is a limit.
 
     Raises:
         DataError: If more are shared and that is not accepted.

@@ -72,7 +72,7 @@ class HeldOutScores:
 
     @property
     def score(self) -> float:
-        """The one number that decides which generator is better: between 0 and 1, higher is better.
+        """The one number that decides which generator is better, between 0 and 1; higher is better.
 
         A group's quality is the weighted geometric mean
 
