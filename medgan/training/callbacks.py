@@ -260,7 +260,7 @@ class Checkpoint(Callback):
         self.path = path
         self.model = model
         self.every = every
-        self._written = -1
+        self._written: tuple[int, int | None] | None = None
 
     def on_step(self, trainer: Trainer[Any], metrics: Metrics) -> None:
         """Write when it is time."""
@@ -278,7 +278,9 @@ class Checkpoint(Callback):
             TrainingDivergedError: If a weight is NaN or infinite; nothing is written then.
             CheckpointError: If they cannot be written.
         """
-        if self._written == trainer.step:
+        # With a budget it may be known only after a step that it was the last one.
+        current = (trainer.step, trainer.total_steps)
+        if self._written == current:
             return
         trainer.check_finite()
         state = trainer.state_dict()
@@ -290,7 +292,7 @@ class Checkpoint(Callback):
             }
             write_state(self.path, facts | {"trainer": state})
             self.gan.save(self.model)
-        self._written = trainer.step
+        self._written = current
 
 
 class StopOnSignal(Callback):

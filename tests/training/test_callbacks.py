@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from medgan.core import DataSpec, LabelSpec
+from medgan.core import Budget, DataSpec, LabelSpec
 from medgan.core.saving import read_state
 from medgan.core.trainer import Callback
 from medgan.errors import CheckpointError, TrainingDivergedError
@@ -222,6 +222,21 @@ def test_checkpoint_writes_a_step_once(tmp_path, gan, monkeypatch):
     )
     gan.fit(Images(), steps=4, device="cpu", callbacks=[Checkpoint(gan, tmp_path / "t", tmp_path / "m", every=2)])
     assert written == [2, 4]
+
+
+def test_checkpoint_of_a_step_that_a_budget_makes_the_last(tmp_path, gan):
+    """It takes the rest of the time, so that what it was told of the length is no longer true."""
+    now = [0.0]
+
+    class Pass(Callback):
+        def on_step(self, trainer, metrics):
+            now[0] += 100.0 if trainer.step == 30 else 1.0
+
+    path = tmp_path / "trainer.pt"
+    callbacks = [Checkpoint(gan, path, tmp_path / "model", every=30), Pass()]
+    gan.fit(Images(), budget=Budget(100.0, clock=lambda: now[0]), device="cpu", callbacks=callbacks)
+    state = read_state(path)["trainer"]
+    assert state["step"] == state["total_steps"] == gan.trainer.step == 30
 
 
 def test_checkpoint_is_never_broken(tmp_path, gan):
