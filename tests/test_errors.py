@@ -13,6 +13,7 @@ from medgan.errors import MedganError, nearest
         ("ConfigError", ValueError),
         ("DataError", ValueError),
         ("PluginError", RuntimeError),
+        ("ProcessLostError", RuntimeError),
         ("TrainingDivergedError", ArithmeticError),
         ("UnknownArchitectureError", LookupError),
     ],
@@ -27,7 +28,7 @@ def test_errors_are_medgans_and_the_builtin_that_fits(name: str, builtin: type[E
 
 def test_all_errors_are_tested() -> None:
     kinds = {name for name in errors.__all__ if name.endswith("Error")} - {"MedganError"}
-    assert len(kinds) == 6
+    assert len(kinds) == 7
 
 
 def test_nearest() -> None:
