@@ -113,7 +113,8 @@ class KeepBest(Callback):
         """
         if self._by_budget and trainer.budget is None:
             raise ConfigError("Say how long the training is: KeepBest(..., steps=1000), or Trainer.use_budget before.")
-        self.record = _read_record(self.model)
+        # What lies there at the start is of a training that was killed before its first checkpoint.
+        self.record = _read_record(self.model) if trainer.step else None
         self._begun, self._first_step = time.perf_counter(), trainer.step
         if self.validation is None or len(self.validation) < _LEAST_IMAGES:
             found = 0 if self.validation is None else len(self.validation)

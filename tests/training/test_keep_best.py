@@ -115,6 +115,15 @@ def test_resume_keeps_the_record(parts, tmp_path, monkeypatch, later, kept):
     assert said == []  # the classifier is read, not trained again
 
 
+def test_a_record_of_an_earlier_training_counts_for_nothing(parts, tmp_path, monkeypatch):
+    plan_scores(monkeypatch, 0.8, 0.9, 0.8, 0.3, 0.4, 0.2)
+    for kept in (4, 4):
+        gan, best, callbacks = make(parts, tmp_path)
+        gan.fit(parts[0], steps=6, device="cpu", callbacks=callbacks)
+        assert best.record["step"] == kept
+    assert best.record["score"] == pytest.approx(HeldOutScores(GroupScores(0.0, 0.4), {}).score)
+
+
 def test_a_record_of_other_features_counts_for_nothing(parts, tmp_path, monkeypatch):
     plan_scores(monkeypatch, 0.8, 0.4)
     said = []
