@@ -173,6 +173,7 @@ def _torch_fidelity_network(name: str, layers: list[str], weights: dict[str, Ten
     try:
         network: nn.Module = FEATURE_EXTRACTORS_REGISTRY[name](name, layers, feature_extractor_weights_path=source)
     except (RuntimeError, OSError, NotImplementedError) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ConfigError(f"torch-fidelity's {name} cannot take these weights ({reason}).") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        hint = _hint() if name == "inception-v3-compat" else "Give the file that torch-fidelity names for it."
+        raise ConfigError(f"torch-fidelity's {name} cannot take these weights ({reason}). {hint}") from error
     return network.requires_grad_(False).eval()
