@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medgan.augment import DiffAugment
+from medgan.augment import AdaptiveAugment
 from medgan.data import ImageDataset
 from medgan.models import ACGAN
 
@@ -33,43 +33,66 @@ def make_engine(dataset: ImageDataset) -> Callable[[int], None]:
     gan.make_trainer(device="cpu")
 
     def train(steps: int) -> None:
-        gan.fit(dataset, steps=steps)
+        gan.fit(dataset, steps=steps, total_steps=1_000_000)  # so long that the learning rates do not fall yet
 
     return train
 
 
 def make_bare_loop(dataset: ImageDataset) -> Callable[[int], None]:
-    """Return a function that trains some steps with torch alone."""
+    """Return a function that trains some steps with torch alone; networks, losses and augmentation are the same."""
     gan = ACGAN(dataset.spec)
     config = gan.config
+    recipe = (config.adversarial, config.head, config.gradient_penalty, config.penalty_weight, config.lecam_weight)
+    if recipe != ("relativistic", "projection", "r1r2", None, 0):
+        raise SystemExit(f"The preset modern has changed to {recipe}: change the bare loop as well.")
     generator = copy.deepcopy(gan.generator).requires_grad_(True).train().to(memory_format=torch.channels_last)
     discriminator = gan.make_discriminator(config, gan.data).to(memory_format=torch.channels_last)
     average = copy.deepcopy(generator).requires_grad_(False)
-    augment = DiffAugment(config.augment, config.augment_probability)
+    augment = AdaptiveAugment(
+        config.augment,
+        config.augment_probability,
+        target=config.ada_target,
+        kimg=config.ada_kimg,
+        limit=config.ada_limit,
+    )
     betas = (config.beta1, config.beta2)
-    optimizer_g = torch.optim.Adam(generator.parameters(), config.generator_lr, betas, foreach=True)
-    optimizer_d = torch.optim.Adam(discriminator.parameters(), config.discriminator_lr, betas, foreach=True)
+    optimizer_g = torch.optim.AdamW(generator.parameters(), config.generator_lr, betas, weight_decay=0, foreach=True)
+    optimizer_d = torch.optim.AdamW(
+        discriminator.parameters(), config.discriminator_lr, betas, weight_decay=0, foreach=True
+    )
     images, labels = dataset.images_at(range(len(dataset))), torch.as_tensor(dataset.labels)
+    done = 0
 
     def latents() -> Tensor:
         return torch.randn(config.batch_size, config.latent_dim)
 
+    def realness(some: Tensor, label: Tensor) -> Tensor:
+        return discriminator(augment(some), label).realness
+
     def step() -> None:
+        nonlocal done
         rows = torch.randint(len(images), (config.batch_size,))
         real, label = images[rows], labels[rows]
 
         with torch.no_grad():
             fake = generator(latents(), label)
-        on_real, on_fake = discriminator(augment(real)), discriminator(augment(fake))
-        loss = F.relu(1 - on_real.realness).mean() + F.relu(1 + on_fake.realness).mean()
-        loss = loss + config.label_weight * F.cross_entropy(on_real.label_logits, label)
+        on_real, on_fake = realness(real, label), realness(fake, label)
+        augment.observe(on_real.detach().sign().mean(), len(real))
+        loss = F.softplus(on_fake - on_real).mean()
+        if done % config.penalty_every == 0:
+            for half in (real, fake):
+                leaf = half.clone().requires_grad_()
+                (slope,) = torch.autograd.grad(realness(leaf, label).sum(), leaf, create_graph=True)
+                loss = loss + config.penalty_every / 2 * slope.square().sum(dim=(1, 2, 3)).mean()
         optimizer_d.zero_grad(set_to_none=True)
         loss.backward()
         optimizer_d.step()
 
         discriminator.requires_grad_(False)
-        output = discriminator(augment(generator(latents(), label)))
-        loss = config.label_weight * F.cross_entropy(output.label_logits, label) - output.realness.mean()
+        on_fake = realness(generator(latents(), label), label)
+        with torch.no_grad():
+            on_real = realness(real, label)
+        loss = F.softplus(on_real - on_fake).mean()
         optimizer_g.zero_grad(set_to_none=True)
         loss.backward()
         optimizer_g.step()
@@ -77,6 +100,7 @@ def make_bare_loop(dataset: ImageDataset) -> Callable[[int], None]:
 
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 0.002)
+        done += 1
 
     def train(steps: int) -> None:
         for _ in range(steps):
