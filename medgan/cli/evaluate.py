@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from medgan.cli.options import data_options, device_option, given, make_options, truncation_option, which_option
+from medgan.cli.options import (
+    data_options,
+    device_option,
+    given,
+    make_options,
+    open_as,
+    truncation_option,
+    which_option,
+)
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
 from medgan.evaluation.options import ReportConfig, StudyConfig
@@ -171,7 +179,7 @@ def evaluate(
             parts,
             generators,
             # Generators repeat the preprocessing of their training images; it is not for doing twice.
-            None if synthetic is None else _open_like(synthetic, parts.train, {}, None),
+            None if synthetic is None else open_as(synthetic, parts.train.spec, {}),
             StudyConfig.from_dict(options),
             command,
             out=out,
@@ -328,19 +336,6 @@ def _with_test_set(parts: _Parts, source: str, data: dict[str, Any], transforms:
     """Test on other images; all patients that were held out then choose weights and thresholds."""
     from medgan.data import ImageDataset
 
-    test = _open_like(source, parts.train, data, transforms)
+    test = open_as(source, parts.train.spec, data, transforms)
     validation = ImageDataset.join([parts.validation, parts.test])
     return _Parts(parts.train, validation, test, parts.trained_on, f"Tested on {source}; all held-out patients choose.")
-
-
-def _open_like(source: str, like: ImageDataset, data: dict[str, Any], transforms: str | None) -> ImageDataset:
-    """Open images at the size and with the channels of others."""
-    from medgan.data import open_configured
-    from medgan.training import reading_progress
-
-    size = like.spec.size
-    shape = {"size": size[-1], "channels": str(like.spec.channels), **({"depth": size[0]} if len(size) == 3 else {})}
-    with reading_progress() as progress:
-        return open_configured(
-            DataConfig.from_dict({**data, **shape, "data": source}), transforms=transforms, progress=progress
-        )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from medgan.cli.options import device_option, given, make_options
+from medgan.cli.options import device_option, given, make_options, open_as
 from medgan.data.config import DataConfig
 
 __all__ = ["features"]
@@ -39,7 +39,7 @@ def features(
     from medgan.discriminator_features import check_output, extract_discriminator_features
     from medgan.models import load_discriminator, load_model
     from medgan.runs import read_parts, reopen
-    from medgan.training import counting, reading_progress
+    from medgan.training import counting
 
     options = given(context, _OPTIONS)
     if source is None and options:
@@ -52,14 +52,7 @@ def features(
     if source is None:
         dataset = reopen(model, transforms=transforms).whole
     else:
-        from medgan.data import open_configured
-
-        shape = {"size": spec.size[-1], "channels": str(spec.channels)}
-        if len(spec.size) == 3:
-            shape["depth"] = spec.size[0]
-        config = DataConfig.from_dict({**options, **shape, "data": source})
-        with reading_progress() as progress:
-            dataset = open_configured(config, transforms=transforms, progress=progress)
+        dataset = open_as(source, spec, options, transforms)
     # Names say nothing about another data set, where they may stand for other images.
     own = gan.provenance.get("whole_fingerprint") == dataset.whole_fingerprint
     parts = read_parts(model) if own else None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from medgan.cli.options import data_options, device_option, given, truncation_option, which_option
+from medgan.cli.options import data_options, device_option, given, open_as, truncation_option, which_option
 from medgan.data.config import DataConfig
 from medgan.errors import CheckpointError, ConfigError
 
@@ -256,7 +256,7 @@ def _open_real(
             data["depth"] = gan.data.size[0]
     with reading_progress() as progress:
         found = open_configured(DataConfig.from_dict({**data, "data": real}), transforms=transforms, progress=progress)
-    seen = None if training is None else _open_as(training, found, data, transforms)
+    seen = None if training is None else open_as(training, found.spec, data, transforms)
     return _Real(found, f"all images of {real}", seen)
 
 
@@ -279,19 +279,6 @@ def _choose(opened: OpenedData, run: Path, reference: str) -> _Real:
     return _Real(held_out, f"held-out patients of {run} ({' and '.join(names)})", training)
 
 
-def _open_as(source: str, like: ImageDataset, data: dict[str, Any], transforms: str | None = None) -> ImageDataset:
-    """Open images at the size and with the channels of others."""
-    from medgan.data import open_configured
-    from medgan.training import reading_progress
-
-    size = like.spec.size
-    shape = {"size": size[-1], "channels": str(like.spec.channels), **({"depth": size[0]} if len(size) == 3 else {})}
-    with reading_progress() as progress:
-        return open_configured(
-            DataConfig.from_dict({**data, **shape, "data": source}), transforms=transforms, progress=progress
-        )
-
-
 # ----------------------------------------------------------------------------- synthetic images
 
 
@@ -299,7 +286,7 @@ def _open_like(source: str, like: ImageDataset, num: int | None, seed: int) -> I
     """Open synthetic images, or a random choice of them."""
     import numpy as np
 
-    found = _open_as(source, like, {})
+    found = open_as(source, like.spec, {})
     if num is None:
         return found
     if num > len(found):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -11,7 +11,11 @@ from click.core import ParameterSource
 from medgan.core.config import Config, Option
 from medgan.data.config import DataConfig
 
-__all__ = ["data_options", "device_option", "given", "make_options", "truncation_option", "which_option"]
+if TYPE_CHECKING:
+    from medgan.core.spec import DataSpec
+    from medgan.data import ImageDataset
+
+__all__ = ["data_options", "device_option", "given", "make_options", "open_as", "truncation_option", "which_option"]
 
 # What every command that makes images takes.
 truncation_option = click.option(
@@ -68,6 +72,25 @@ def given(context: click.Context, options: Sequence[click.Option]) -> dict[str, 
     typed = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
     names = [option.name for option in options if option.name]
     return {name: context.params[name] for name in names if context.get_parameter_source(name) in typed}
+
+
+def open_as(source: str, spec: DataSpec, data: Mapping[str, Any], transforms: str | None = None) -> ImageDataset:
+    """Open images at the size and with the channels of others, or of a model.
+
+    Args:
+        source: The images, as for `medgan fit`.
+        spec: Facts of the others.
+        data: Further options of `DataConfig`, such as those that were `given`.
+        transforms: ``module:object`` of the user's own preprocessing.
+    """
+    from medgan.data import open_configured
+    from medgan.training import reading_progress
+
+    size = spec.size
+    shape = {"size": size[-1], "channels": str(spec.channels), **({"depth": size[0]} if len(size) == 3 else {})}
+    config = DataConfig.from_dict({**data, **shape, "data": source})
+    with reading_progress() as progress:
+        return open_configured(config, transforms=transforms, progress=progress)
 
 
 class _Optional(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
