@@ -13,7 +13,7 @@ from medgan.errors import DataError
 if TYPE_CHECKING:
     from medgan.data import ImageDataset
 
-__all__ = ["check_leakage", "check_shared_images", "pixel_hashes"]
+__all__ = ["check_leakage", "check_shared_images", "initial_models", "pixel_hashes"]
 
 _BLOCK = 256
 _FEW = 0.01  # of a part: public data sets hold that many images twice
@@ -48,7 +48,7 @@ def check_leakage(
     for number, provenance in enumerate(sources):
         parts = trained_on[number] if number < len(trained_on) else {}
         found = [_judge("the generator", provenance, train, held_out, parts)]
-        for initial, listed in _initial_models(provenance):
+        for initial, listed in initial_models(provenance):
             who = "a model that the generator began from"
             known = {file: "train" if part == INITIAL else part for file, part in parts.items()} if listed else {}
             found.append(_judge(who, initial, train, held_out, known))
@@ -108,8 +108,11 @@ def pixel_hashes(images: ImageDataset) -> Iterator[int]:
         yield from (hash(image.contiguous().numpy().tobytes()) for image in block)
 
 
-def _initial_models(provenance: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], bool]]:
+def initial_models(provenance: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], bool]]:
     """Go back through the models that a generator began from.
+
+    Args:
+        provenance: `GAN.provenance` of the generator.
 
     Yields:
         `GAN.provenance` of each, and whether the run of the generator lists the images.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from medgan.data.dataset import ImageDataset
-from medgan.evaluation.leakage import pixel_hashes
+from medgan.evaluation.leakage import initial_models, pixel_hashes
 from medgan.metrics.features import Features
 
 __all__ = ["find_warnings"]
@@ -101,15 +101,14 @@ def _overlap(real: ImageDataset, training: ImageDataset | None, trained_on: Mapp
 
 def _initial_overlap(real: ImageDataset, training: ImageDataset | None, trained_on: Mapping[str, Any]) -> Iterator[str]:
     """Have the models that the generator began from seen the reference?"""
-    while initial := trained_on.get("initial_model"):
-        trained_on = initial.get("training_data") or {}
-        known = trained_on.get("fingerprint")
+    for provenance, _ in initial_models(trained_on):
+        known = provenance.get("fingerprint")
         if training is not None and known == training.fingerprint:
             continue
         same = known and known in (real.fingerprint, real.whole_fingerprint)
-        if same or (known and trained_on.get("whole_fingerprint") == real.whole_fingerprint):
+        if same or (known and provenance.get("whole_fingerprint") == real.whole_fingerprint):
             yield (
-                f"A model that the generator began from was trained on {trained_on.get('images', 'other')} images of "
+                f"A model that the generator began from was trained on {provenance.get('images', 'other')} images of "
                 "this very data set, and may have seen the reference. Take patients whom it has not seen."
             )
 
