@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from medgan.data.splits import Splits
 
 __all__ = [
+    "LENGTHS",
     "OpenedData",
     "Run",
     "RunConfig",
@@ -47,7 +48,8 @@ _logger = logging.getLogger("medgan")
 
 _KIMG = 150.0
 
-_LENGTHS = ("steps", "kimg", "budget")  # the options that say how long, one of which is given
+LENGTHS = ("steps", "kimg", "budget")
+"""The options of a run that say how long it is, one of which is given."""
 
 # What the phantom is trained with unless told otherwise: chests within three minutes on two cores.
 _PHANTOM_DEFAULTS = {"size": 32, "kimg": 40.0}
@@ -124,7 +126,7 @@ class RunConfig(DataConfig):
     def __post_init__(self) -> None:
         """Check what concerns two options, or their text."""
         super().__post_init__()
-        lengths = [f"--{unit}" for unit in _LENGTHS if getattr(self, unit) is not None]
+        lengths = [f"--{unit}" for unit in LENGTHS if getattr(self, unit) is not None]
         if len(lengths) > 1:
             raise ConfigError(f"Both {lengths[0]} and {lengths[1]} were given. Pass one of them.")
         if self.budget is not None:
@@ -163,10 +165,10 @@ def resolve(flags: Mapping[str, Any], file: Mapping[str, Any] | None = None) -> 
     """
     given = {**(file or {}), **flags}
     # A length given as a flag replaces one from the file, in whichever unit.
-    if any(unit in flags for unit in _LENGTHS):
-        given |= {unit: flags.get(unit) for unit in _LENGTHS}
+    if any(unit in flags for unit in LENGTHS):
+        given |= {unit: flags.get(unit) for unit in LENGTHS}
     defaults = dict(_PHANTOM_DEFAULTS) if str(given.get("data", PHANTOM)).startswith("phantom:") else {"kimg": _KIMG}
-    if any(given.get(unit) is not None for unit in _LENGTHS):
+    if any(given.get(unit) is not None for unit in LENGTHS):
         del defaults["kimg"]
     given = {**defaults, **{name: value for name, value in given.items() if (name, value) != ("kimg", None)}}
     run_names = {item.name for item in RunConfig.options()}
@@ -799,14 +801,15 @@ def _check_batch(config: GANConfig, dataset: ImageDataset, processes: int) -> No
 
 def _class_shares(config: GANConfig, dataset: ImageDataset) -> dict[str, float]:
     """Return what part of a batch each class makes up, if that is not left to chance."""
+    import numpy as np
+
+    from medgan.data.sampling import class_shares
+
     if dataset.labels is None or dataset.labels.ndim != 1 or config.class_sampling == "natural":
         return {}
-    weights = {
-        name: math.sqrt(count) if config.class_sampling == "sqrt" else 1.0
-        for name, count in dataset.class_counts().items()
-        if count
-    }
-    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+    counts = {name: count for name, count in dataset.class_counts().items() if count}
+    shares = class_shares(np.array(list(counts.values())), config.class_sampling)
+    return dict(zip(counts, shares.tolist(), strict=True))
 
 
 def _is_left(folder: Path) -> bool:

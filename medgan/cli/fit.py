@@ -13,7 +13,7 @@ import click
 
 from medgan import registry
 from medgan.cli.options import given, make_options
-from medgan.runs import Run, RunConfig, find_run, read_config
+from medgan.runs import LENGTHS, Run, RunConfig, find_run, read_config
 
 __all__ = ["fit"]
 
@@ -91,8 +91,8 @@ def fit(context: click.Context, /, **_: Any) -> None:
         if context.params["resume"] != "auto":
             raise click.UsageError("--config and --resume exclude each other: a resumed run has its options already.")
         # A job that may be stopped types the same command each time: its file has to agree with the run.
-        length = {"steps", "kimg", "budget"}
-        flags = {name: value for name, value in file.items() if not (name in length and length & set(flags))} | flags
+        replaced = LENGTHS if any(name in flags for name in LENGTHS) else ()
+        flags = {name: value for name, value in file.items() if name not in replaced} | flags
     run = Run(
         flags,
         file,

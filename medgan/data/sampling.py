@@ -100,11 +100,25 @@ class Sampler:
         return self._permutations[label][1]
 
 
+def class_shares(sizes: NDArray[np.int64], class_sampling: ClassSampling) -> NDArray[np.float64]:
+    """Return what part of the images that are drawn each class makes up.
+
+    Args:
+        sizes: Images of each class, at least 1, shape ``(K,)``.
+        class_sampling: ``natural``, ``sqrt`` or ``uniform``.
+
+    Returns:
+        Shape ``(K,)``, with a sum of 1; of ``natural`` on average only.
+    """
+    weights = np.power(sizes, {"natural": 1.0, "sqrt": 0.5, "uniform": 0.0}[class_sampling])
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
+
+
 def _quotas(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Places of each class in the pattern, by the square root of its size; at least one."""
-    roots = np.sqrt(sizes)
     length = max(_PATTERN_LENGTH, 8 * len(sizes))
-    quotas: NDArray[np.int64] = np.maximum(1, np.rint(length * roots / roots.sum())).astype(np.int64)
+    quotas: NDArray[np.int64] = np.maximum(1, np.rint(length * class_shares(sizes, "sqrt"))).astype(np.int64)
     return quotas
 
 
