@@ -324,18 +324,20 @@ class GAN(ABC):
         if discriminator is not None and trainer is None:
             raise ConfigError("There is no discriminator yet. Call make_trainer first.")
         done: dict[str, Transfer] = {}
-        networks: list[tuple[str, nn.Module, Mapping[str, Tensor], Callable[[Any, DataSpec], nn.Module]]]
-        networks = [("generator", self.generator, model.generator.state_dict(), self.make_generator)]
-        if trainer is not None:
-            networks.append(("generator", trainer.generator, model.generator.state_dict(), self.make_generator))
-            if discriminator is not None:
-                networks.append(("discriminator", trainer.discriminator, dict(discriminator), self.make_discriminator))
-        for name, network, weights, make in networks:
-            with seeded(0):
-                axes = label_axes(partial(make, self.config), self.data)
-            done[name] = transfer_weights(
-                network, weights, labels=self.data.labels, source_labels=model.data.labels, axes=axes
-            )
+        labels, source_labels = self.data.labels, model.data.labels
+
+        def take(name: str, make: Callable[[Any, DataSpec], nn.Module], weights: Any, *networks: nn.Module) -> None:
+            axes: dict[str, int | None] = {}
+            if labels != source_labels:
+                with seeded(0):
+                    axes = label_axes(partial(make, self.config), self.data)
+            for network in networks:
+                done[name] = transfer_weights(network, weights, labels=labels, source_labels=source_labels, axes=axes)
+
+        generators = [self.generator] if trainer is None else [self.generator, trainer.generator]
+        take("generator", self.make_generator, model.generator.state_dict(), *generators)
+        if trainer is not None and discriminator is not None:
+            take("discriminator", self.make_discriminator, discriminator, trainer.discriminator)
         if not any(transfer.share for transfer in done.values()):
             raise ConfigError(
                 f"No weight of that model fits this one by name and shape: {done['generator'].describe()} Use the "
