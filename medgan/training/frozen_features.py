@@ -186,14 +186,7 @@ def train_features(
     watched = training.subset(known[np.linspace(0, len(known) - 1, min(_WATCHED, len(known))).astype(np.int64)])
 
     def train(steps: int) -> tuple[Classifier, list[float]]:
-        classifier = make_classifier(
-            _CLASSIFIER,
-            channels=spec.channels,
-            size=spec.size,
-            num_classes=len(spec.labels or ()),
-            multilabel=findings,
-            seed=seed,
-        )
+        classifier = _make_classifier(spec, seed=seed)
         times: list[float] = []
         train_classifier(
             classifier,
@@ -253,9 +246,8 @@ def read_classifier(
     Returns:
         The features; None if there are none, or they were not trained on these images.
     """
-    if not path.is_file() or not can_classify(training) or training.spec.labels is None:
+    if not path.is_file() or not can_classify(training):
         return None
-    spec = training.spec
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -263,18 +255,26 @@ def read_classifier(
         if json.loads(header["facts"]) != _facts(training):
             return None
         thresholds = json.loads(header["thresholds"])
-        classifier = make_classifier(
-            _CLASSIFIER,
-            channels=spec.channels,
-            size=spec.size,
-            num_classes=len(training.spec.labels),
-            multilabel=training.spec.labels.kind == "multilabel",
-        )
+        classifier = _make_classifier(training.spec)
         classifier.load_state_dict(weights)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
         return None  # damaged, or of another version: it can be trained again
     return ClassifierFeatures(
         classifier, None if thresholds is None else np.array(thresholds, dtype=np.float64), device=device
+    )
+
+
+def _make_classifier(spec: DataSpec, *, seed: int = 0) -> Classifier:
+    """Return a fresh classifier of the images' classes or findings."""
+    assert spec.labels is not None
+    multilabel = spec.labels.kind == "multilabel"
+    return make_classifier(
+        _CLASSIFIER,
+        channels=spec.channels,
+        size=spec.size,
+        num_classes=len(spec.labels),
+        multilabel=multilabel,
+        seed=seed,
     )
 
 
