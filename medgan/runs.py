@@ -72,6 +72,7 @@ _FREE = frozenset(
         "sample_every",
         "checkpoint_every",
         "evaluate_every",
+        "health",
         "log_every",
         "tracker",
         "workers",
@@ -119,6 +120,9 @@ class RunConfig(DataConfig):
         "Steps between evaluations on held-out patients, of which the best model is kept; 0 for none. As often as 3 "
         "percent of the time allow if not given.",
         ge=0,
+    )
+    health: Literal["react", "warn", "off"] = option(
+        "react", "What to do about a training that goes wrong: say so and react, only say so, or not look."
     )
     outdir: str = option("runs", "Folder that holds the run folders.")
     name: str | None = option(None, "Name of the run folder; a number, the architecture and the data if not given.")
@@ -454,6 +458,7 @@ class Run:
         from medgan.training import (
             BudgetNotes,
             Checkpoint,
+            HealthMonitor,
             KeepBest,
             MetricsLog,
             SampleGrid,
@@ -509,6 +514,9 @@ class Run:
                 best: KeepBest | None = None
                 log = MetricsLog(folder / "metrics.jsonl", every=self.config.log_every)
                 callbacks: list[Any] = [log, checkpoint, stop]
+                health: HealthMonitor | None = None
+                if self.config.health != "off":
+                    health = HealthMonitor(folder, react=self.config.health == "react", say=self.say)
                 if main:
                     if self.resume is None:
                         save_image(make_grid(_real_samples(dataset), dataset.spec), folder / "samples" / "real.png")
@@ -532,6 +540,7 @@ class Run:
                             dataset,
                             validation=data.parts.get("validation"),
                             folder=folder,
+                            health=health,
                             steps=steps,
                             every=self.config.evaluate_every,
                             log=log,
@@ -540,6 +549,8 @@ class Run:
                         callbacks.insert(2, best)
                     if budget is not None:
                         callbacks.append(BudgetNotes(budget, self.say))
+                if health is not None:
+                    callbacks.insert(callbacks.index(checkpoint), health)
                 try:
                     rest = None if steps is None else steps - trainer.step
                     gan.fit(dataset, steps=rest, total_steps=steps, budget=budget, callbacks=callbacks)

@@ -6,7 +6,7 @@ import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["AdversarialTrainer", "Callback", "Metrics", "Trainer", "make_accelerator"]
 
 _LECAM_DECAY = 0.99  # of its running means, for each discriminator step
+_WATCHED_EVERY = 10  # steps from one look at the discriminator's accuracy to the next
 
 C = TypeVar("C", bound=GANConfig)
 T = TypeVar("T")
@@ -39,8 +40,8 @@ Metrics = dict[str, Tensor]
 class Callback:
     """Something that watches a training; override what is needed.
 
-    A callback may be left out without changing a single weight: what must survive a resume belongs
-    into `Trainer.state_dict`.
+    A callback may be left out without changing a single weight of a training in which nothing goes wrong. What must
+    survive a resume belongs into `Trainer.state_dict`; `Trainer.memory` is part of it.
     """
 
     def on_start(self, trainer: Trainer[Any]) -> None:
@@ -51,6 +52,18 @@ class Callback:
 
     def on_end(self, trainer: Trainer[Any]) -> None:
         """After the last step, when nothing went wrong."""
+
+    def on_diverged(self, trainer: Trainer[Any], error: TrainingDivergedError) -> bool:
+        """A loss or weight became NaN or infinite; in all processes at the same step.
+
+        Args:
+            trainer: The training, with weights that are of no use any more.
+            error: What is raised unless a callback helps.
+
+        Returns:
+            Whether the training can go on, as `Trainer.go_back` has given it other weights.
+        """
+        return False
 
 
 class Trainer(ABC, Generic[C]):
@@ -80,6 +93,11 @@ class Trainer(ABC, Generic[C]):
         budget_before: State of the budget that a resumed training had; None if it had none.
         class_metrics: What `log_by_class` was told of in the last step: by name a figure of each class, shape ``(K,)``,
             NaN for a class without an image in the batch.
+        factors: What loss terms, by their names, and learning rates, by those of their options such as
+            ``discriminator_lr``, are multiplied by. Empty unless something that watches the training changes it; part
+            of its state.
+        ended: Set by a callback to end the `fit` that is going on after the step at hand.
+        memory: Plain values that callbacks have to know after a resume, by the callback's name; part of the state.
     """
 
     def __init__(
@@ -116,6 +134,9 @@ class Trainer(ABC, Generic[C]):
         self.budget: Budget | None = None
         self.budget_before: dict[str, Any] | None = None
         self.class_metrics: Metrics = {}
+        self.factors: dict[str, float] = {}
+        self.ended = False
+        self.memory: dict[str, Any] = {}
         self._class_totals: Metrics = {}
         # Which of how many batches whose gradients make one step is at hand.
         self._part, self._parts = 0, 1
@@ -200,7 +221,7 @@ class Trainer(ABC, Generic[C]):
                 the training would go beyond `total_steps`, or another one was said when the decay began; or if the
                 budget is too short to plan the training.
             DataError: If the batches run out.
-            TrainingDivergedError: If a loss is NaN or infinite.
+            TrainingDivergedError: If a loss or weight is NaN or infinite, and no callback knows what to do.
         """
         final: int | None
         budget = self.budget if steps is None else None
@@ -222,7 +243,8 @@ class Trainer(ABC, Generic[C]):
             with watching(number):
                 callback.on_start(self)
         stream = iter(batches)
-        while final is None or self.step < final:
+        self.ended = False
+        while not self.ended and (final is None or self.step < final):
             batch = next(stream, None)
             if batch is None:
                 wanted = "more" if final is None else str(final)
@@ -231,21 +253,25 @@ class Trainer(ABC, Generic[C]):
                 )
             self.class_metrics = {}
             self._class_totals = {}
-            if self.total_steps is not None:
-                self._set_learning_rates(self.total_steps)
+            self._set_learning_rates()
             with self._own_randomness():
                 metrics = self.train_step(batch)
             self.step += 1
             self.images_seen += len(batch.images) * self.accelerator.num_processes
             self._average()
-            # Reading a value makes an accelerator wait, hence not at every step there.
-            if self.device.type == "cpu" or self.step % 16 == 0:
-                self.check_finite(metrics)
             if budget is not None and self.step == final:
                 self.total_steps = final  # a checkpoint of the last step knows that it is the last
-            for number, callback in enumerate(callbacks):
-                with watching(number):
-                    callback.on_step(self, metrics)
+            try:
+                # Reading a value makes an accelerator wait, hence not at every step there.
+                if self.device.type == "cpu" or self.step % 16 == 0:
+                    self.check_finite(metrics)
+                for number, callback in enumerate(callbacks):
+                    with watching(number):
+                        callback.on_step(self, metrics)
+            except TrainingDivergedError as error:
+                helped = [callback.on_diverged(self, error) for callback in callbacks]
+                if not any(helped):
+                    raise
             if budget is not None and self.total_steps is None:
                 final = self._plan_by(budget)
         for callback in callbacks:
@@ -268,6 +294,8 @@ class Trainer(ABC, Generic[C]):
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         if self._part == 0:
             optimizer.zero_grad(set_to_none=True)
+        if self.factors:
+            terms = {name: self.factors.get(name, 1.0) * term for name, term in terms.items()}
         self.accelerator.backward(torch.stack([term.float() for term in terms.values()]).sum() / self._parts)
         if self._part == self._parts - 1:
             self._average_gradients(parameters)
@@ -317,11 +345,13 @@ class Trainer(ABC, Generic[C]):
         """Raise if something is NaN or infinite.
 
         Args:
-            metrics: Values of a step; None to look through all weights instead.
+            metrics: Values of a step, which are looked at in all processes: every one has to call this. None to look
+                through all weights instead, which are the same in all.
 
         Raises:
             TrainingDivergedError: If so; it names what was.
         """
+        of_step = metrics is not None
         if metrics is None:
             metrics = {
                 f"{network}.{name}": value
@@ -329,6 +359,8 @@ class Trainer(ABC, Generic[C]):
                 for name, value in getattr(self, network).state_dict().items()
             }
         finite = torch.stack([torch.isfinite(value).all().to(self.device) for value in metrics.values()])
+        if of_step:  # a loss may be NaN in one process alone, and all of them have to stop at the same step
+            finite = mean_of_processes(self.accelerator, finite.float()) == 1
         if not finite.all():
             names = [name for name, good in zip(metrics, finite.tolist(), strict=True) if not good]
             raise TrainingDivergedError(
@@ -348,6 +380,8 @@ class Trainer(ABC, Generic[C]):
             "images_seen": self.images_seen,
             "total_steps": self.total_steps,
             "budget": self.budget_before if self.budget is None else self.budget.state_dict(),
+            "factors": dict(self.factors),
+            "memory": copy.deepcopy(self.memory),
             **{name: getattr(self, name).state_dict() for name in self._modules()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -372,6 +406,35 @@ class Trainer(ABC, Generic[C]):
                 f"This checkpoint was written by {len(state['random'])} process(es), now there are "
                 f"{self.accelerator.num_processes}. Resume with the same number."
             )
+        self._load_weights(state)
+        self.factors = dict(state.get("factors", {}))
+        self.memory = copy.deepcopy(state.get("memory", {}))
+        self.step = int(state["step"])
+        self.images_seen = int(state["images_seen"])
+        self.total_steps = state.get("total_steps")
+        self.budget_before = state.get("budget")
+        self._random_state = dict(state["random"][self.accelerator.process_index])
+        # Of another kind of device it is left out, as in `set_random_state`.
+        if self.device.type in state["shared_random"]:
+            self._shared_rng.set_state(state["shared_random"][self.device.type].cpu())
+
+    def go_back(self, state: Mapping[str, Any]) -> None:
+        """Take the weights of an earlier state of this training, with all that belongs to them, and go on from here.
+
+        Steps and images are counted on, and the batches, the random numbers and the schedule of the learning rates are
+        those that would have come anyway: a training that went wrong need not do so again, and ends when it was to end.
+        With several processes all of them have to call this, with the same state.
+
+        Args:
+            state: What `state_dict` returned before.
+
+        Raises:
+            CheckpointError: If the state is of other networks.
+        """
+        self._load_weights(state)
+
+    def _load_weights(self, state: Mapping[str, Any]) -> None:
+        """Load networks, optimizers and the scale of the gradients."""
         try:
             for name in self._modules():
                 getattr(self, name).load_state_dict(state[name])
@@ -383,14 +446,6 @@ class Trainer(ABC, Generic[C]):
             raise CheckpointError(f"This checkpoint does not fit these networks: {reason}") from error
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step = int(state["step"])
-        self.images_seen = int(state["images_seen"])
-        self.total_steps = state.get("total_steps")
-        self.budget_before = state.get("budget")
-        self._random_state = dict(state["random"][self.accelerator.process_index])
-        # Of another kind of device it is left out, as in `set_random_state`.
-        if self.device.type in state["shared_random"]:
-            self._shared_rng.set_state(state["shared_random"][self.device.type].cpu())
 
     def _modules(self) -> tuple[str, ...]:
         """Return the attributes whose state is part of the training's."""
@@ -437,14 +492,17 @@ class Trainer(ABC, Generic[C]):
         broadcast_from_main(self.accelerator, [told])
         return tuple(told.tolist())
 
-    def _set_learning_rates(self, total: int) -> None:
+    def _set_learning_rates(self) -> None:
         """Lower the learning rates, at the end, in a straight line that reaches 0 with the last step done."""
-        if not self.config.lr_decay:
-            return
-        share = min(1.0, (total - self.step) / (self.config.lr_decay * total))
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * share
+        total = self.total_steps
+        decays = bool(self.config.lr_decay) and total is not None
+        share = min(1.0, (total - self.step) / (self.config.lr_decay * total)) if decays and total else 1.0
+        for name, optimizer in self.optimizers.items():
+            factor = f"{name}_lr"
+            if decays or factor in self.factors:
+                for group in optimizer.param_groups:
+                    rate = group.setdefault("initial_lr", group["lr"])
+                    group["lr"] = rate * share * self.factors.get(factor, 1.0)
 
     def _place(self, module: Any) -> Any:
         """Move a module to the device, in the memory format that convolutions prefer."""
@@ -603,16 +661,21 @@ class AdversarialTrainer(Trainer[C]):
         for number, images in enumerate(batch.chunk(self.config.discriminator_steps)):
             some = [(real, self.make_labels(real)) for real in self._parts_of(images)]
             due = (self.step * self.config.discriminator_steps + number) % self.config.penalty_every == 0
-            metrics |= self._discriminator_step(some, penalise=due and self.config.gradient_penalty != "none")
+            watch = self.step % _WATCHED_EVERY == 0 and number == 0
+            penalise = due and self.config.gradient_penalty != "none"
+            metrics |= self._discriminator_step(some, penalise=penalise, watch=watch)
         # `some` are those of the last discriminator step; the latents are fresh.
         metrics |= self._generator_step(some)
         if isinstance(self.augment, AdaptiveAugment):
             metrics["augment/probability"] = self.augment.probability.clone()
         return metrics
 
-    def _discriminator_step(self, some: Sequence[tuple[Batch, Tensor | None]], *, penalise: bool) -> Metrics:
-        """Move the discriminator, by batches of real images and the labels of their fakes."""
+    def _discriminator_step(
+        self, some: Sequence[tuple[Batch, Tensor | None]], *, penalise: bool, watch: bool
+    ) -> Metrics:
+        """Move the discriminator, by batches of real images and the labels of their fakes; `watch` its accuracy."""
         config = self.config
+        needed = bool(config.lecam_weight) or config.ada_target is not None
         logged: list[Metrics] = []
         said: list[Tensor] = []
         for real, labels in self._accumulating(some):
@@ -622,13 +685,14 @@ class AdversarialTrainer(Trainer[C]):
                     images = self.generator(latents, labels)
                 fake = Batch(images, labels)
                 seen = self._augmented(real), self._augmented(fake)
-                if config.lecam_weight or config.ada_target is not None:
-                    with self._realness_of(*seen) as realness:
-                        terms = self.discriminator_loss(*seen)
+                listening: AbstractContextManager[dict[str, Tensor]] = nullcontext({})
+                if needed or watch:
+                    listening = self._realness_of(*seen, needed=needed)
+                with listening as realness:
+                    terms = self.discriminator_loss(*seen)
+                if needed:
                     said.append(self._means(realness))
                     terms = _joined(terms, self._lecam(realness, said))
-                else:
-                    terms = self.discriminator_loss(*seen)
             if penalise:
                 penalty = self.gradient_penalty(real, fake)
                 terms = _joined(terms, {"gradient_penalty": config.penalty_every * penalty})
@@ -636,6 +700,8 @@ class AdversarialTrainer(Trainer[C]):
                 metrics["discriminator/gradient_penalty"] = penalty.detach()
             else:
                 metrics = self.update("discriminator", terms)
+            if watch and len(realness) == 2:
+                metrics["discriminator/accuracy"] = _accuracy(realness["real"], realness["fake"])
             logged.append(metrics)
         if said:
             self._follow(torch.stack(said).mean(dim=0), images=sum(len(real.images) for real, _ in some))
@@ -673,8 +739,13 @@ class AdversarialTrainer(Trainer[C]):
         return super()._modules() + (("anchors",) if self.anchors is not None else ())
 
     @contextmanager
-    def _realness_of(self, real: Batch, fake: Batch) -> Iterator[dict[str, Tensor]]:
+    def _realness_of(self, real: Batch, fake: Batch, *, needed: bool) -> Iterator[dict[str, Tensor]]:
         """Catch what the discriminator says of each half during a block, so that nobody has to ask it again.
+
+        Args:
+            real: The one half.
+            fake: The other.
+            needed: Whether to ask the discriminator for what it was not asked for in the block.
 
         Yields:
             Filled when the block ends: the realness of the ``real`` and of the ``fake`` half.
@@ -694,7 +765,7 @@ class AdversarialTrainer(Trainer[C]):
             handle.remove()
         # Losses that judge both halves as one batch, or other images than they are given.
         for name, half in (("real", real), ("fake", fake)):
-            if name not in said:
+            if needed and name not in said:
                 said[name] = self.discriminator(*half).realness
 
     def _means(self, realness: Mapping[str, Tensor]) -> Tensor:
@@ -821,6 +892,15 @@ def _mean(logged: Sequence[Metrics]) -> Metrics:
         return logged[0]
     names = dict.fromkeys(name for metrics in logged for name in metrics)
     return {name: torch.stack([metrics[name] for metrics in logged if name in metrics]).mean() for name in names}
+
+
+@torch.no_grad()
+def _accuracy(real: Tensor, fake: Tensor) -> Tensor:
+    """Return the share of pairs of a real and a generated image in which the real one looks more real; ties half.
+
+    The pairs are one and one, so that the mean over the parts of a divided batch is that of the whole.
+    """
+    return ((real.float() - fake.float()).sign() + 1).mean() / 2
 
 
 def _uniform(n: int, rng: torch.Generator) -> Tensor:

@@ -9,6 +9,7 @@ from medgan.training.callbacks import (
     TrainingStopped,
 )
 from medgan.training.curves import plot_losses
+from medgan.training.health import Finding, HealthMonitor
 from medgan.training.held_out import GroupScores, HeldOutScorer, HeldOutScores
 from medgan.training.keep_best import KeepBest
 from medgan.training.progress import counting, make_progress, reading_progress
@@ -17,7 +18,9 @@ from medgan.training.trackers import check_tracker, tracking
 __all__ = [
     "BudgetNotes",
     "Checkpoint",
+    "Finding",
     "GroupScores",
+    "HealthMonitor",
     "HeldOutScorer",
     "HeldOutScores",
     "KeepBest",

@@ -18,10 +18,10 @@ from medgan.core.distribution import gather, mean_of_processes
 from medgan.core.gan import GAN
 from medgan.core.saving import write_aside, write_state
 from medgan.core.trainer import Callback, Metrics, Trainer
-from medgan.errors import CheckpointError
+from medgan.errors import CheckpointError, TrainingDivergedError
 from medgan.pages import make_grid, save_image
 
-__all__ = ["BudgetNotes", "Checkpoint", "MetricsLog", "SampleGrid", "StopOnSignal", "TrainingStopped"]
+__all__ = ["BudgetNotes", "Checkpoint", "MetricsLog", "SampleGrid", "StopOnSignal", "TrainingStopped", "read_rows"]
 
 
 class TrainingStopped(Exception):  # noqa: N818 - not an error: the user asked for it
@@ -55,7 +55,7 @@ class MetricsLog(Callback):
     def on_start(self, trainer: Trainer[Any]) -> None:
         """Read what is there already, and start the clock."""
         if trainer.accelerator.is_main_process and self.path.is_file():
-            self.rows = [row for row in _read_rows(self.path) if row["step"] <= trainer.step]
+            self.rows = [row for row in read_rows(self.path) if row["step"] <= trainer.step]
             with write_aside(self.path) as temporary:
                 temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
         self._restart(trainer)
@@ -76,6 +76,11 @@ class MetricsLog(Callback):
         """Write what is left."""
         if self._counts:
             self._write(trainer)
+
+    def on_diverged(self, trainer: Trainer[Any], error: TrainingDivergedError) -> bool:
+        """Forget what is not finite, if the training goes on; that is for others to say."""
+        self._restart(trainer)
+        return False
 
     def write(self, trainer: Trainer[Any], figures: Mapping[str, float]) -> None:
         """Append a line of its own for figures that another callback computed.
@@ -151,8 +156,12 @@ class MetricsLog(Callback):
         self._time = time.perf_counter()
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a log; half a line, as a killed process leaves it, counts for nothing."""
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log of JSON lines; half a line, as a killed process leaves it, counts for nothing.
+
+    Args:
+        path: The file.
+    """
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValueError):

@@ -16,6 +16,8 @@ from medgan.metrics.features import standardize
 from medgan.metrics.functional import density_coverage, kernel_distance
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from medgan.core.gan import GAN
     from medgan.data import ImageDataset
     from medgan.training.frozen_features import FrozenFeatures
@@ -116,6 +118,12 @@ class HeldOutScorer:
         validation: Images of patients that neither the generator nor the features were trained on.
         features: What images are compared by.
 
+    Attributes:
+        held_out: The images of `validation` that are looked at.
+        labels: Their labels, as in `medgan.core.Batch`.
+        classes: Which of them are of each class or finding that enough show, by its name; ``(N,)`` of bool.
+        samples: The images that were scored last, in the order of the labels; None before.
+
     Raises:
         DataError: If there are fewer than 6 images.
     """
@@ -129,6 +137,8 @@ class HeldOutScorer:
         labels = None if validation.labels is None else validation.labels[rows]
         self.labels = None if labels is None else torch.from_numpy(labels)
         self.count = len(rows)
+        self.held_out = validation.subset(rows)
+        self.samples: Tensor | None = None
         real = features.describe(validation.images_at(rows))
         self._reference = real.features
         self._real = standardize(real.features, real.features)
@@ -138,7 +148,7 @@ class HeldOutScorer:
         if labels is not None and spec is not None and spec.kind != "continuous":
             of_name = labels.T == 1 if labels.ndim == 2 else np.arange(len(spec))[:, None] == labels
             masks = dict(zip(spec.names, of_name, strict=True))
-        self._masks = {name: mask for name, mask in masks.items() if mask.sum() >= _LEAST}
+        self.classes = {name: mask for name, mask in masks.items() if mask.sum() >= _LEAST}
         self._columns = {
             name: number if spec and spec.kind == "multilabel" else None for number, name in enumerate(masks)
         }
@@ -153,7 +163,7 @@ class HeldOutScorer:
         Raises:
             DataError: If its images are not finite.
         """
-        images = gan.sample(self.count, labels=self.labels).images
+        images = self.samples = gan.sample(self.count, labels=self.labels).images
         found = self.features.describe(images)
         synthetic = standardize(found.features, self._reference)
         labels = None if self.labels is None else self.labels.numpy()
@@ -161,7 +171,7 @@ class HeldOutScorer:
         everything = np.ones(self.count, dtype=np.bool_)
         return HeldOutScores(
             self._group(None, everything, synthetic, recognised),
-            {name: self._group(name, mask, synthetic, recognised) for name, mask in self._masks.items()},
+            {name: self._group(name, mask, synthetic, recognised) for name, mask in self.classes.items()},
         )
 
     def _group(

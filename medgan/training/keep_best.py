@@ -21,6 +21,7 @@ from medgan.training.frozen_features import (
     train_features,
     write_classifier,
 )
+from medgan.training.health import HealthMonitor
 from medgan.training.held_out import HeldOutScorer, HeldOutScores
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class KeepBest(Callback):
         validation: Images of patients held out from it; None if there are none.
         folder: The run folder; ``checkpoints/best`` becomes the model, ``evaluation/classifier.safetensors`` the
             classifier.
+        health: What looks at the samples of each evaluation; a model that it finds ill is not kept where there is
+            another. None for nothing.
         steps: Length of the whole training; None for as long as the trainer's budget allows.
         every: Steps between evaluations, with one more after the last step; None for the rule above.
         log: Where the scores go, one line an evaluation.
@@ -79,6 +82,7 @@ class KeepBest(Callback):
         *,
         validation: ImageDataset | None,
         folder: Path,
+        health: HealthMonitor | None = None,
         steps: int | None,
         every: int | None = None,
         log: MetricsLog | None = None,
@@ -92,6 +96,7 @@ class KeepBest(Callback):
         self.validation = validation
         self.model = folder / "checkpoints" / "best"
         self.classifier = folder / "evaluation" / "classifier.safetensors"
+        self.health = health
         self.steps = steps
         self.every = every
         self.log = log
@@ -131,7 +136,7 @@ class KeepBest(Callback):
         """Evaluate when it is time."""
         if self._by_budget and self._possible:
             self._follow_plan(trainer)
-        if trainer.step == self._next:
+        if self._next is not None and trainer.step >= self._next:
             self._take_turn(trainer)
 
     def on_end(self, trainer: Trainer[Any]) -> None:
@@ -153,6 +158,10 @@ class KeepBest(Callback):
 
     def _take_turn(self, trainer: Trainer[Any]) -> None:
         """Evaluate, if that is possible, and say when to do it next."""
+        try:
+            trainer.check_finite()
+        except TrainingDivergedError:
+            return  # the losses of the next step are not finite either, in all processes: the trainer will say so
         self._next = None
         begun = time.perf_counter()
         self._possible = self._prepare(trainer)
@@ -166,23 +175,30 @@ class KeepBest(Callback):
         """Score the generator as it is, log that, and keep the model if it is the best so far.
 
         Raises:
-            TrainingDivergedError: If a weight is NaN or infinite.
+            DataError: If its images are not finite.
             CheckpointError: If the model or the log cannot be written.
         """
         begun = time.perf_counter()
-        trainer.check_finite()
         scorer = self._scorer or self._make_scorer(trainer)
         scores = scorer.score(self.gan)
         self.evaluations += 1
         self._last = trainer.step
         figures = scores.to_dict()
-        if self.record is None or figures["score"] > self.record["score"]:
+        health: dict[str, float] = {}
+        healthy = True
+        if self.health is not None and scorer.samples is not None:
+            late = trainer.step > self._length / 2
+            health, healthy = self.health.examine(trainer, scorer.samples, late=late)
+        if self.record is None or (healthy and figures["score"] > self.record["score"]):
             self.record = {"step": trainer.step, **figures, "features": scorer.features.sha256}
             self.gan.save(self.model, evaluation=self.record)
+            if self.health is not None:
+                self.health.note_best()
         self._cost = time.perf_counter() - begun
         if self.log is not None:
             extra = {"seconds": round(self._cost, 3), "best_step": self.record["step"]}
-            self.log.write(trainer, {f"evaluation/{name}": value for name, value in (figures | extra).items()})
+            named = {f"evaluation/{name}": value for name, value in (figures | extra).items()}
+            self.log.write(trainer, named | health)
         return scores
 
     def summary(self) -> str | None:
@@ -265,6 +281,8 @@ class KeepBest(Callback):
         assert self.validation is not None
         features = self._features(trainer, self._left(trainer, _SHARE_OF_CLASSIFIER))
         self._scorer = HeldOutScorer(self.validation, features)
+        if self.health is not None:
+            self.health.prepare(self._scorer.held_out, self.training, self._scorer.classes)
         if self.record is not None and self.record["features"] != features.sha256:
             self.say(f"The scores of {self.model} are of other features, and cannot be compared; it begins anew.")
             self.record = None

@@ -270,7 +270,8 @@ def test_a_diverged_training_keeps_nothing(parts, tmp_path):
     class Break(Callback):
         def on_step(self, trainer, metrics):
             if trainer.step == 2:
-                next(trainer.averaged_generator.parameters()).data.fill_(float("nan"))
+                for network in (trainer.generator, trainer.averaged_generator):
+                    next(network.parameters()).data.fill_(float("nan"))
 
     with pytest.raises(TrainingDivergedError):
         gan.fit(parts[0], steps=3, device="cpu", callbacks=[Break(), *callbacks])

@@ -1,0 +1,604 @@
+"""Health of a training: what goes wrong with GANs, each measured, with a threshold, a plain sentence and a reaction.
+
+At each evaluation of `KeepBest`, on its samples and the held-out images of the same labels:
+
+- *collapse* of a class: S is the mean MS-SSIM of pairs of its samples, S' that of pairs of held-out images, and
+  L = (S − S') / (1 − S') the share of the variety that is lost. Told from 0.15 on, acted on from 0.3 on, where S − S'
+  is above two standard errors.
+- *duplicates*: a sample has one if the nearest other sample is closer than a quarter of the first percentile of the
+  distances of held-out images to their nearest. Acted on if more than 5 % and at least 3 samples have one.
+- *memorisation*: an image's nearness is the distance to its nearest training image, divided by the mean distance to the
+  next ten. A sample is a copy if that is below 0.6 of the first percentile of held-out images. Acted on if more than
+  2 % and at least 3 samples are copies.
+- *overfitting* of the discriminator: r = (D(training) − D(held out)) / (D(training) − D(generated)), means of the
+  realness without augmentation. Acted on if r > 0.5 in two evaluations in a row, and D(training) − D(held out) is above
+  three standard errors.
+
+Distances are √(2 − 2 ρ), ρ being the correlation of two images that are averaged to at most 16 pixels a side (8 of a
+volume); the nearness divides two of them, as blurred images are near to all others. A generator that has not learnt
+anything yet makes one image: collapse and duplicates count when they have become worse than they had been (by 0.1 of
+the variety, by 5 % of the samples), or in the second half of the training.
+
+In every training, from figures of every tenth step that are looked at every 100 steps:
+
+- *dominance* of the discriminator: its accuracy (``discriminator/accuracy`` in the log) is the share of pairs, the
+  first real and the first generated image of a batch and so on, augmented, in which it finds the real one more real.
+  Acted on if the mean over 500 steps is above 0.98; the first 500 steps do not count. It is known of an
+  `AdversarialTrainer` whose losses judge the images that they are given.
+- *exploding*: at least 3 of the last 10 norms of a network's gradient are above 50 times the median of up to 100 before
+  them, or not finite.
+- *vanishing*: all of the last 10 norms are below a hundredth of it.
+- *frozen*: no weight of a network has changed since the last look. Told only.
+
+And *divergence*: a loss or weight is NaN or infinite.
+
+The reactions, each at the next step that is a multiple of 20:
+
+- collapse, duplicates: back to the weights of the best evaluation so far; the weight of the label loss is halved, where
+  there is one, else both learning rates.
+- memorisation: the training ends. The best model before it stays the best.
+- exploding, divergence: back to the newest weights that were saved; both learning rates are halved.
+- dominance, vanishing, overfitting: the discriminator's learning rate is halved.
+
+There are at most three in a training, at least 1,000 images apart; after the third, a divergence ends the training with
+its error.
+
+References:
+    - T. Karras et al., 2020, arXiv:2006.06676 (r), and A. Odena et al., 2017, arXiv:1610.09585 (MS-SSIM by class).
+    - C. Meehan et al., 2020, arXiv:2004.05675 (copies: distances to training images against those of held-out ones).
+    - S. Arora et al., 2018, https://openreview.net/forum?id=BJehNfW0- (duplicates among samples).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medgan.core.distribution import gather
+from medgan.core.randomness import seeded
+from medgan.core.saving import read_state, write_aside, write_state
+from medgan.core.spec import Batch
+from medgan.core.trainer import Callback, Metrics, Trainer
+from medgan.errors import CheckpointError, TrainingDivergedError
+from medgan.metrics.functional.diversity import nearest_neighbours, pair_similarity
+from medgan.training.callbacks import read_rows
+
+if TYPE_CHECKING:
+    from medgan.data import ImageDataset
+
+__all__ = ["Finding", "HealthMonitor"]
+
+_NETWORKS = ("generator", "discriminator")
+_NORM_EVERY, _LOOK_EVERY, _ACT_EVERY = 10, 100, 20  # steps
+_RECENT, _HISTORY, _LEAST = 10, 100, 20  # norms
+_EXPLODED, _VANISHED = 50.0, 0.01
+_DOMINANT, _DOMINANT_STEPS = 0.98, 500
+_LOST, _LOST_MUCH, _LOST_WORSE = 0.15, 0.3, 0.1
+_DUPLICATES, _DUPLICATE_DISTANCE = 0.05, 0.25
+_COPIES, _COPY_NEARNESS = 0.02, 0.6
+_OVERFIT = 0.5
+_PAIRS = 200  # of MS-SSIM, a class
+_PIXELS = {4: 16, 5: 8}  # a side, of images that are compared by distance, by the number of axes of a batch
+_NEIGHBOURS = 10
+_MOST_TRAINING = 5_000
+_JUDGED = 128  # images of each kind that the discriminator is asked about
+_MOST_REACTIONS, _APART = 3, 1_000  # reactions; images between two of them
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong.
+
+    Attributes:
+        illness: ``collapse``, ``duplicates``, ``memorisation``, ``overfitting``, ``dominance``, ``exploding``,
+            ``vanishing``, ``frozen`` or ``divergence``.
+        of: The class or network; "" for all of it.
+        value: What was measured; None where that is no number.
+        threshold: What it went beyond.
+        text: In words, without a full stop.
+        act: Whether it is bad enough for a reaction.
+    """
+
+    illness: str
+    of: str
+    value: float | None
+    threshold: float | None
+    text: str
+    act: bool = True
+
+
+class _Reaction(NamedTuple):
+    """What is to be done; the same in all processes.
+
+    Attributes:
+        illnesses: What it is against.
+        back: File of the state to go back to; None to stay.
+        factors: What terms and learning rates are multiplied by, by the names of `Trainer.factors`.
+        end: Whether to end the training.
+        text: In words.
+    """
+
+    illnesses: set[str]
+    back: str | None
+    factors: dict[str, float]
+    end: bool
+    text: str
+
+
+class HealthMonitor(Callback):
+    """Finds the illnesses of the module, says each when it begins, writes all to ``health.jsonl``, and reacts.
+
+    With several processes each of them needs this callback, between `KeepBest` and `Checkpoint`; the main one looks and
+    decides. What has to be known after a resume is in `Trainer.memory`. A healthy training has the same weights without
+    it.
+
+    Args:
+        folder: The run folder; lines of its ``health.jsonl`` from beyond the step that a resume starts at are dropped,
+            and ``checkpoints/healthy`` becomes the state to go back to.
+        react: Whether to react, and not only to say what is wrong.
+        say: Takes each sentence for the user.
+
+    Attributes:
+        findings: Those since the start, with their steps.
+    """
+
+    def __init__(self, folder: Path, *, react: bool = True, say: Callable[[str], None] = print) -> None:
+        """Store the arguments."""
+        self.path = folder / "health.jsonl"
+        self.react = react
+        self.say = say
+        self.findings: list[tuple[int, Finding]] = []
+        self._healthy = folder / "checkpoints" / "healthy" / "trainer.pt"
+        self._latest = folder / "checkpoints" / "latest" / "trainer.pt"
+        self._norms: list[Tensor] = []
+        self._accuracies: list[Tensor] = []
+        self._sums: dict[str, int] = {}
+        self._has_label_loss = False
+        self._pending: list[Finding] = []
+        self._new: set[tuple[str, str]] = set()
+        self._save = False
+        self._real: _Real | None = None
+
+    def on_start(self, trainer: Trainer[Any]) -> None:
+        """Drop what a resume does again."""
+        if trainer.accelerator.is_main_process and self.path.is_file():
+            rows = [row for row in read_rows(self.path) if row["step"] <= trainer.step]
+            with write_aside(self.path) as temporary:
+                temporary.write_text("".join(_line(row) for row in rows), encoding="utf-8")
+
+    def on_step(self, trainer: Trainer[Any], metrics: Metrics) -> None:
+        """Measure, look at it when it is time, and react."""
+        if trainer.accelerator.is_main_process:
+            self._has_label_loss = any(name.endswith("/label") for name in metrics)
+            if "discriminator/accuracy" in metrics and trainer.step > _DOMINANT_STEPS:
+                self._accuracies.append(metrics["discriminator/accuracy"])
+            if trainer.step % _NORM_EVERY == 0:
+                self._norms.append(torch.stack([_norm(getattr(trainer, name)) for name in _NETWORKS]))
+            if trainer.step % _LOOK_EVERY == 0:
+                memory = self._memory(trainer)
+                found = [*self._dominance(memory), *self._gradients(memory), *self._frozen(trainer)]
+                self._note(trainer, "look", found)
+        if trainer.step % _ACT_EVERY == 0:
+            self._act(trainer)
+
+    def on_end(self, trainer: Trainer[Any]) -> None:
+        """Say what was found after the last step, when no reaction is of use any more."""
+        if trainer.accelerator.is_main_process:
+            self._record(trainer, None)
+
+    def on_diverged(self, trainer: Trainer[Any], error: TrainingDivergedError) -> bool:
+        """Go back to the newest weights that were saved, if there are any, with half the learning rates."""
+        finding = Finding("divergence", "", None, None, str(error).split(". ")[0])
+        self._pending = [finding] if trainer.accelerator.is_main_process else []
+        self._new = {(finding.illness, finding.of)}
+        self._save = False
+        reaction: _Reaction | None = gather(trainer.accelerator, self._choose(trainer))[0]
+        if reaction is not None and reaction.back is not None:
+            self._apply(trainer, reaction)
+        else:
+            reaction = None
+        self._record(trainer, reaction)
+        return reaction is not None
+
+    def prepare(self, held_out: ImageDataset, training: ImageDataset, classes: Mapping[str, NDArray[np.bool_]]) -> None:
+        """Learn what real images are like, before the first `examine`.
+
+        Args:
+            held_out: Images of patients that are not trained on.
+            training: The training images.
+            classes: Which of the held-out images are of each class or finding, by its name, ``(N,)`` of bool.
+        """
+        self._real = _Real(held_out, training, classes)
+
+    def examine(self, trainer: Trainer[Any], samples: Tensor, *, late: bool) -> tuple[dict[str, float], bool]:
+        """Look at the samples of an evaluation; in the main process, after `prepare`.
+
+        Args:
+            trainer: The training.
+            samples: One image for each held-out one, of its label and in the same order, ``(N, C, *size)`` on the CPU.
+            late: Whether the second half of the training has begun.
+
+        Returns:
+            Figures for the log, and whether the samples are those of a model that may be kept as the best.
+        """
+        assert self._real is not None
+        memory, real = self._memory(trainer), self._real
+        figures: dict[str, float] = {}
+        found = [
+            *_collapse(real, samples, memory, figures, late=late),
+            *_duplicates(real, samples, memory, figures, late=late),
+            *_memorisation(real, samples, figures),
+        ]
+        may_be_kept = not any(finding.act for finding in found)
+        found += _overfitting(real, trainer, memory, figures)
+        self._note(trainer, "evaluation", found)
+        return {f"health/{name}": round(value, 6) for name, value in figures.items()}, may_be_kept
+
+    def note_best(self) -> None:
+        """Take note that the evaluation at hand is the best so far: its weights are those to go back to."""
+        self._save = self.react
+
+    # ----------------------------------------------------------------------------- reactions
+
+    def _act(self, trainer: Trainer[Any]) -> None:
+        """Do in all processes what the main one decides, and write and say what was found."""
+        main = trainer.accelerator.is_main_process
+        save, reaction = gather(trainer.accelerator, (self._save, self._choose(trainer) if main else None))[0]
+        self._save = False
+        if reaction is not None:
+            self._apply(trainer, reaction)
+        elif save:
+            state = trainer.state_dict()
+            if main:
+                write_state(self._healthy, {"trainer": state})
+        if main:
+            self._record(trainer, reaction)
+
+    def _choose(self, trainer: Trainer[Any]) -> _Reaction | None:
+        """Return what to do about the gravest of what was found; None for nothing."""
+        memory = self._memory(trainer)
+        found = {finding.illness for finding in self._pending if finding.act}
+        too_soon = memory["reactions"] and trainer.images_seen - memory["last"] < _APART
+        if not self.react or not found or memory["reactions"] >= _MOST_REACTIONS or too_soon:
+            return None
+        healthy, latest = (path if path.is_file() else None for path in (self._healthy, self._latest))
+        both = ("generator_lr", "discriminator_lr")
+        if some := found & {"divergence", "exploding"}:
+            return _reaction(some, latest or healthy, *both)
+        if some := found & {"memorisation"}:
+            return _Reaction(some, None, {}, True, "the training ends here")
+        if some := found & {"collapse", "duplicates"}:
+            return _reaction(some, healthy, *(("label",) if self._has_label_loss else both))
+        return _reaction(found, None, "discriminator_lr")
+
+    def _apply(self, trainer: Trainer[Any], reaction: _Reaction) -> None:
+        """Do something; in all processes."""
+        if reaction.back is not None:
+            trainer.go_back(read_state(Path(reaction.back))["trainer"])
+        for name, factor in reaction.factors.items():
+            trainer.factors[name] = trainer.factors.get(name, 1.0) * factor
+        trainer.ended = trainer.ended or reaction.end
+        memory = self._memory(trainer)
+        memory["reactions"] += 1
+        memory["last"] = trainer.images_seen
+        # What was measured is of weights that are gone, or of another pace.
+        memory["norms"], memory["accuracies"], memory["streaks"] = {}, [], {}
+        self._norms.clear()
+        self._accuracies.clear()
+
+    def _record(self, trainer: Trainer[Any], reaction: _Reaction | None) -> None:
+        """Write what was found since the last time, and say what of it is new."""
+        told = False
+        for finding in self._pending:
+            done = reaction.text if reaction is not None and finding.illness in reaction.illnesses else None
+            self.findings.append((trainer.step, finding))
+            row = {
+                "step": trainer.step,
+                "images": trainer.images_seen,
+                "illness": finding.illness,
+                "of": finding.of,
+                "value": None if finding.value is None else round(finding.value, 6),
+                "threshold": finding.threshold,
+                "text": finding.text,
+                "reaction": done,
+                "factors": dict(trainer.factors),
+            }
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("a", encoding="utf-8") as stream:
+                    stream.write(_line(row))
+            except OSError as error:
+                raise CheckpointError(f"{self.path} could not be written ({error}).") from error
+            if done is not None or (finding.illness, finding.of) in self._new:
+                ending = f"; {done}." if done is not None and not told else "."
+                self.say(f"Health, step {trainer.step:,}: {finding.text}{ending}")
+                told = told or done is not None
+        self._pending, self._new = [], set()
+
+    def _note(self, trainer: Trainer[Any], when: str, found: Sequence[Finding]) -> None:
+        """Keep findings until they are acted on, and which of them were not there the last time."""
+        ill = self._memory(trainer)["ill"]
+        now = [[finding.illness, finding.of] for finding in found]
+        self._new |= {(illness, of) for illness, of in now if [illness, of] not in ill.get(when, [])}
+        ill[when] = now
+        self._pending += found
+
+    @staticmethod
+    def _memory(trainer: Trainer[Any]) -> dict[str, Any]:
+        """Return what has to be known after a resume."""
+        fresh: dict[str, Any] = {
+            "reactions": 0, "last": 0, "lowest": {}, "streaks": {}, "ill": {}, "norms": {}, "accuracies": []
+        }  # fmt: skip
+        memory: dict[str, Any] = trainer.memory.setdefault("health", fresh)
+        return memory
+
+    # --------------------------------------------------------------------------------- steps
+
+    def _dominance(self, memory: dict[str, Any]) -> list[Finding]:
+        """Look at how often the discriminator is right."""
+        known = [*memory["accuracies"], *(torch.stack(self._accuracies).tolist() if self._accuracies else [])]
+        self._accuracies.clear()
+        number = _DOMINANT_STEPS // _NORM_EVERY
+        memory["accuracies"] = known[-number:]
+        mean = float(np.mean(known[-number:])) if len(known) >= number else 0.0
+        if mean <= _DOMINANT:
+            return []
+        text = (
+            f"The discriminator wins outright: for {_DOMINANT_STEPS} steps it has told real from generated images in "
+            f"{mean:.1%} of pairs"
+        )
+        return [Finding("dominance", "discriminator", mean, _DOMINANT, text)]
+
+    def _gradients(self, memory: dict[str, Any]) -> list[Finding]:
+        """Compare the last norms with those before."""
+        norms = torch.stack(self._norms).tolist() if self._norms else []
+        self._norms.clear()
+        found = []
+        for position, name in enumerate(_NETWORKS):
+            recent = [row[position] for row in norms][-_RECENT:]
+            before = memory["norms"].get(name, [])
+            middle = float(np.median(before)) if len(before) >= _LEAST else None
+            exploded = [norm for norm in recent if not np.isfinite(norm) or (middle and norm > _EXPLODED * middle)]
+            if middle and len(exploded) >= 3:
+                times = float(np.median(exploded)) / middle
+                size = f"{times:,.0f} times its usual size" if np.isfinite(times) else "not finite"
+                value = times if np.isfinite(times) else None
+                text = f"The {name}'s gradient explodes: it is {size}"
+                found.append(Finding("exploding", name, value, _EXPLODED, text))
+            elif middle and len(recent) == _RECENT and max(recent) < _VANISHED * middle:
+                value = float(np.median(recent)) / middle
+                text = f"The {name}'s gradient has vanished: it is {value:.1e} of its usual size"
+                found.append(Finding("vanishing", name, value, _VANISHED, text))
+            memory["norms"][name] = [*before, *(norm for norm in recent if np.isfinite(norm))][-_HISTORY:]
+        return found
+
+    def _frozen(self, trainer: Trainer[Any]) -> list[Finding]:
+        """Find networks without a single weight that has changed."""
+        sums = torch.stack([_checksum(getattr(trainer, name)) for name in _NETWORKS]).tolist()
+        found = []
+        for name, checksum in zip(_NETWORKS, sums, strict=True):
+            if self._sums.get(name) == checksum:
+                text = f"The {name} does not learn: none of its weights has changed in {_LOOK_EVERY} steps"
+                found.append(Finding("frozen", name, None, None, text, act=False))
+            self._sums[name] = checksum
+        return found
+
+
+class _Real:
+    """What real images are like: computed once."""
+
+    def __init__(
+        self, held_out: ImageDataset, training: ImageDataset, classes: Mapping[str, NDArray[np.bool_]]
+    ) -> None:
+        everything = np.arange(len(held_out))
+        images = held_out.images_at(everything)
+        self.classes = dict(classes) or {"": np.ones(len(images), dtype=np.bool_)}
+        self.scales = min(5, (min(images.shape[2:]) // 11).bit_length())  # 0: too small for MS-SSIM
+        self.similarity: dict[str, tuple[float, float]] = {}
+        for name, mask in self.classes.items() if self.scales else ():
+            self.similarity[name] = _similarity(images[torch.from_numpy(mask)], self.scales)
+        vectors = _vectors(images)
+        self.nearest = float(np.quantile(_to_nearest(vectors), 0.01))
+        rng = np.random.default_rng(43)
+        rows = np.sort(rng.permutation(len(training))[:_MOST_TRAINING])
+        blocks = [rows[start : start + 256] for start in range(0, len(rows), 256)]
+        self.vectors = np.concatenate([_vectors(training.images_at(block)) for block in blocks])
+        self.nearness = float(np.quantile(_nearness(vectors, self.vectors), 0.01))
+        # In a random order, as a discriminator may look at a whole batch.
+        self.held_out = _some(held_out, rng.permutation(len(held_out)))
+        rows = rng.permutation(len(training))
+        labels, wanted = training.labels, held_out.labels
+        if labels is not None and labels.ndim == 1 and wanted is not None:
+            counts = np.bincount(wanted, minlength=int(labels.max()) + 1)
+            rows = np.concatenate([rows[labels[rows] == label][:count] for label, count in enumerate(counts)])
+            rows = rng.permutation(rows)
+        self.training = _some(training, rows)
+
+
+def _some(dataset: ImageDataset, rows: NDArray[np.int64]) -> Batch:
+    """Return the first images of an order, for the discriminator."""
+    rows = rows[:_JUDGED]
+    labels = None if dataset.labels is None else torch.from_numpy(np.array(dataset.labels[rows]))
+    return Batch(dataset.images_at(rows), labels)
+
+
+def _collapse(
+    real: _Real, samples: Tensor, memory: dict[str, Any], figures: dict[str, float], *, late: bool
+) -> list[Finding]:
+    """Compare the variety of each class with that of real images."""
+    found = []
+    for name, (similarity, error) in real.similarity.items():
+        of_class = samples[torch.from_numpy(real.classes[name])]
+        of_samples, error_of_samples = _similarity(of_class, real.scales)
+        lost = (of_samples - similarity) / max(1 - similarity, 1e-9)
+        figures[f"lost_variety/{name}" if name else "lost_variety"] = lost
+        worse = _is_worse(memory, f"collapse {name}", lost, _LOST_WORSE) or late
+        noise = 2 * float(np.hypot(error, error_of_samples))
+        if lost > _LOST and worse and of_samples - similarity > noise:
+            text = (
+                f"{name or 'The model'} is collapsing: pairwise MS-SSIM {of_samples:.2f} against {similarity:.2f} for "
+                "real images"
+            )
+            found.append(Finding("collapse", name, lost, _LOST, text, act=lost > _LOST_MUCH))
+    return found
+
+
+def _duplicates(
+    real: _Real, samples: Tensor, memory: dict[str, Any], figures: dict[str, float], *, late: bool
+) -> list[Finding]:
+    """Count samples of other seeds that are the same picture."""
+    same = _to_nearest(_vectors(samples)) < _DUPLICATE_DISTANCE * real.nearest
+    share = figures["duplicates"] = float(same.mean())
+    worse = _is_worse(memory, "duplicates", share, _DUPLICATES) or late
+    if not (share > _DUPLICATES and same.sum() >= 3 and worse):
+        return []
+    text = (
+        f"The model repeats itself: {same.sum()} of {len(same)} samples are the same picture as another one, though "
+        "their seeds differ"
+    )
+    return [Finding("duplicates", "", share, _DUPLICATES, text)]
+
+
+def _memorisation(real: _Real, samples: Tensor, figures: dict[str, float]) -> list[Finding]:
+    """Count samples that are closer to a training image than new patients ever are."""
+    copies = _nearness(_vectors(samples), real.vectors) < _COPY_NEARNESS * real.nearness
+    share = figures["copies"] = float(copies.mean())
+    if not (share > _COPIES and copies.sum() >= 3):
+        return []
+    text = (
+        f"The model repeats training images: {copies.sum()} of {len(copies)} samples are far closer to one than images "
+        "of held-out patients are. Do not share its samples"
+    )
+    return [Finding("memorisation", "", share, _COPIES, text)]
+
+
+def _overfitting(
+    real: _Real, trainer: Trainer[Any], memory: dict[str, Any], figures: dict[str, float]
+) -> list[Finding]:
+    """Compare what the discriminator says of training, held-out and new images."""
+    said = _realness(trainer, real.training, real.held_out)
+    if said is None:
+        return []
+    training, held_out, generated = said
+    gap, whole = training.mean() - held_out.mean(), training.mean() - generated.mean()
+    noise = 3 * float(np.hypot(training.std() / len(training) ** 0.5, held_out.std() / len(held_out) ** 0.5))
+    overfit = figures["overfitting"] = float(gap / whole) if whole > 0 else 0.0
+    streak = memory["streaks"].get("overfitting", 0) + 1 if overfit > _OVERFIT and gap > noise else 0
+    memory["streaks"]["overfitting"] = streak
+    if streak < 2:
+        return []
+    text = (
+        f"The discriminator knows its training images by heart: it finds those of held-out patients {overfit:.0%} of "
+        "the way from real to generated. --ada-target 0.6, or more --augment, postpones that"
+    )
+    return [Finding("overfitting", "discriminator", overfit, _OVERFIT, text)]
+
+
+def _is_worse(memory: dict[str, Any], what: str, value: float, margin: float) -> bool:
+    """Whether a figure is that much above the lowest that it has ever been."""
+    lowest = memory["lowest"][what] = min(value, memory["lowest"].get(what, value))
+    return bool(value > lowest + margin)
+
+
+def _reaction(illnesses: set[str], back: Path | None, *halved: str) -> _Reaction:
+    """Return a reaction, with its text."""
+    names = {"label": "the label weight", "discriminator_lr": "the discriminator's learning rate"}
+    text = f"halved {names[halved[0]] if len(halved) == 1 else 'both learning rates'}"
+    if back is not None:
+        text = f"went back to step {read_state(back)['trainer']['step']:,} and {text}"
+    return _Reaction(illnesses, None if back is None else str(back), dict.fromkeys(halved, 0.5), False, text)
+
+
+def _similarity(images: Tensor, scales: int) -> tuple[float, float]:
+    """Return the mean MS-SSIM of pairs of images, and its standard error."""
+    found = pair_similarity(images.clamp(-1, 1).numpy(), data_range=(-1, 1), pairs=_PAIRS, scales=scales)
+    return found.mean, found.standard_error
+
+
+def _vectors(images: Tensor) -> NDArray[np.float64]:
+    """Return images as rows, averaged to a few pixels a side."""
+    pool: Any = F.adaptive_avg_pool2d if images.ndim == 4 else F.adaptive_avg_pool3d
+    small: Tensor = pool(images.float(), [min(_PIXELS[images.ndim], length) for length in images.shape[2:]])
+    return small.flatten(1).double().numpy()
+
+
+def _distances(queries: NDArray[Any], references: NDArray[Any], k: int) -> NDArray[np.float64]:
+    """Return the distances to the k nearest references, ``(N, k)``."""
+    correlations = nearest_neighbours(queries, references, k=min(k, len(references))).values
+    return np.asarray(np.sqrt(np.maximum(0, 2 - 2 * correlations)))
+
+
+def _to_nearest(vectors: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the distance of each image to the nearest other one."""
+    return _distances(vectors, vectors, 2)[:, 1]
+
+
+def _nearness(vectors: NDArray[Any], training: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the distance to the nearest training image, in units of that to the next ten."""
+    distances = _distances(vectors, training, _NEIGHBOURS + 1)
+    return np.asarray(distances[:, 0] / np.maximum(distances[:, 1:].mean(axis=1), 1e-9))
+
+
+def _realness(
+    trainer: Trainer[Any], training: Batch, held_out: Batch
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
+    """Ask the discriminator about training, held-out and new images; None if there is no whole batch of them."""
+    size = trainer.config.batch_size
+    count = min(len(held_out.images), len(training.images)) // size * size
+    if not count:
+        return None
+    networks = [trainer.generator, trainer.discriminator]
+    modes = [network.training for network in networks]
+    said: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
+    try:
+        # Spectral normalisation moves its vectors, and dropout draws, in training mode only.
+        for network in networks:
+            network.eval()
+        with torch.inference_mode(), seeded(0, trainer.device):
+            latents = trainer.generator.make_latents(count, torch.Generator().manual_seed(0)).to(trainer.device)
+            for start in range(0, count, size):
+                rows = slice(start, start + size)
+                seen, unseen = (_rows(batch, rows, trainer.device) for batch in (training, held_out))
+                made = Batch(trainer.generator(latents[rows], unseen.labels), unseen.labels)
+                for part, batch in zip(said, (seen, unseen, made), strict=True):
+                    part.append(trainer.discriminator(*batch).realness.float().cpu())
+    finally:
+        for network, mode in zip(networks, modes, strict=True):
+            network.train(mode)
+    first, second, third = (torch.cat(part).double().numpy() for part in said)
+    return first, second, third
+
+
+def _rows(batch: Batch, rows: slice, device: torch.device) -> Batch:
+    """Return some images of a batch, on a device."""
+    labels = None if batch.labels is None else batch.labels[rows].to(device)
+    return Batch(batch.images[rows].to(device), labels)
+
+
+def _norm(network: nn.Module) -> Tensor:
+    """Return the norm of the gradient that a network was moved by last."""
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    if not gradients:
+        return torch.zeros((), device=next(network.parameters()).device)
+    norms = torch.stack(torch._foreach_norm(gradients)).float()
+    return norms.square().sum().sqrt()
+
+
+def _checksum(network: nn.Module) -> Tensor:
+    """Return a number that changes with any bit of any weight."""
+    sums = [parameter.detach().float().view(torch.int32).sum() for parameter in network.parameters()]
+    return torch.stack(sums).sum()
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """Return a line of the file."""
+    return json.dumps(row, ensure_ascii=False) + "\n"
