@@ -16,12 +16,14 @@ from medgan.core.config import Config, GANConfig
 from medgan.core.gan import GAN
 from medgan.core.spec import DataSpec, LabelKind, LabelSpec
 from medgan.core.trainer import Trainer
+from medgan.core.version import API_VERSION
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
 from medgan.testing.probe import accepts, label_options, main_spec, make, refusal, require, sizes
 
 __all__ = [
     "RESERVED",
+    "check_api_version",
     "check_config",
     "check_config_json",
     "check_help",
@@ -102,6 +104,16 @@ def check_summary(architecture: type[GAN]) -> None:
         isinstance(reference, str),
         f"{architecture.__name__}.reference is {reference!r}",
         "the DOI or arXiv number of the paper, or ''",
+    )
+
+
+def check_api_version(architecture: type[GAN]) -> None:
+    """It was written for this medgan's version of the interface."""
+    version = registry.api_version(architecture)
+    require(
+        version == API_VERSION,
+        f"{architecture.__name__}.api_version is {version!r}",
+        f"{API_VERSION}, once the architecture fits this version of medgan",
     )
 
 

@@ -23,6 +23,7 @@ def checks() -> Iterator[Check]:
     """Yield all checks, cheap and basic ones first; ``check.__doc__`` says what each demands."""
     yield declaration.check_name
     yield declaration.check_summary
+    yield declaration.check_api_version
     yield declaration.check_parts
     yield declaration.check_config
     yield declaration.check_help
