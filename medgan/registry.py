@@ -12,6 +12,7 @@ stops nothing else. Nothing here imports torch.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,13 @@ from medgan.errors import PluginError, UnknownArchitectureError, nearest
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
 
-__all__ = ["GROUP", "VARIABLE", "Plugin", "api_version", "get", "names", "plugins", "register", "unregister"]
+__all__ = ["GROUP", "NAME", "VARIABLE", "Plugin", "api_version", "get", "names", "plugins", "register", "unregister"]
 
 GROUP = "medgan.architectures"
 """Entry-point group."""
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+"""What a name looks like: kebab-case, such as ``my-gan``."""
 
 VARIABLE = "MEDGAN_PLUGINS"
 """Environment variable that adds architectures without installing, as ``name=module:Class``, joined by commas."""

@@ -62,14 +62,12 @@ RESERVED = frozenset(
 )
 """Names of options that belong to a run (``medgan fit``); an architecture's own must differ from them."""
 
-_KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-
 
 def check_name(architecture: type[GAN]) -> None:
     """The name is kebab-case and the one under which the class is registered."""
     name = getattr(architecture, "name", None)
     require(
-        isinstance(name, str) and _KEBAB.fullmatch(name) is not None,
+        isinstance(name, str) and registry.NAME.fullmatch(name) is not None,
         f"{architecture.__name__}.name is {name!r}",
         "kebab-case: lower-case letters and digits, words joined by '-', such as 'my-gan'",
     )
@@ -221,7 +219,7 @@ def check_presets(architecture: type[GAN]) -> None:
     default = getattr(architecture, "default_preset", None)
     require(default in presets, f"default_preset is {default!r}", f"one of {', '.join(presets)}")
     for name, config in presets.items():
-        require(_KEBAB.fullmatch(name) is not None, f"A preset is named {name!r}", "a kebab-case name")
+        require(registry.NAME.fullmatch(name) is not None, f"A preset is named {name!r}", "a kebab-case name")
         require(
             type(config) is architecture.Config,
             f"The preset {name!r} is a {type(config).__name__}",

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator, LabelSpec
+from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
+from medgan.nn import label_vectors
 
 __all__ = ["DCGANDiscriminator", "DCGANGenerator"]
 
@@ -47,7 +48,7 @@ class DCGANGenerator(Generator):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Make images; the labels are appended to the latents."""
         if self.labels is not None and labels is not None:
-            latents = torch.cat([latents, _as_vectors(labels, self.labels)], dim=1)
+            latents = torch.cat([latents, label_vectors(labels, len(self.labels), self.labels.kind)], dim=1)
         seed = self.project(latents).view(len(latents), -1, *self.base)
         return torch.tanh(self.to_image(self.blocks(F.relu(self.norm(seed)))))
 
@@ -88,8 +89,8 @@ class DCGANDiscriminator(Discriminator):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         """Judge images; the labels are appended to their channels, one constant plane each."""
         if self.labels is not None and labels is not None:
-            planes = _as_vectors(labels, self.labels)[:, :, None, None].expand(-1, -1, *images.shape[2:])
-            images = torch.cat([images, planes], dim=1)
+            planes = label_vectors(labels, len(self.labels), self.labels.kind)[:, :, None, None]
+            images = torch.cat([images, planes.expand(-1, -1, *images.shape[2:])], dim=1)
         features = self.blocks(images).flatten(1)
         return DiscriminatorOutput(self.realness(features).squeeze(1), None, features)
 
@@ -105,13 +106,6 @@ def _widths(data: DataSpec, width: int) -> list[int]:
 
 def _leaky() -> nn.Module:
     return nn.LeakyReLU(0.2)
-
-
-def _as_vectors(labels: Tensor, spec: LabelSpec) -> Tensor:
-    """Labels as float vectors ``(N, K)``: classes one-hot; of what is not known (NaN) the neutral value."""
-    if spec.kind in ("categorical", "ordinal"):
-        return F.one_hot(labels, len(spec)).float()
-    return labels.nan_to_num(0.5 if spec.kind == "multilabel" else 0.0)
 
 
 def _initialise(module: nn.Module) -> None:
