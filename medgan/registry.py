@@ -30,7 +30,7 @@ GROUP = "medgan.architectures"
 """Entry-point group."""
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-"""What a name looks like: kebab-case, such as ``my-gan``."""
+"""Pattern of a name, which is kebab-case, such as ``my-gan``."""
 
 VARIABLE = "MEDGAN_PLUGINS"
 """Environment variable that adds architectures without installing, as ``name=module:Class``, joined by commas."""

@@ -134,16 +134,16 @@ class Stepping(ACGAN):
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv(registry.VARIABLE, "stepping=plugin_stepping:Stepping")
-    folder = write_plugin("mine", tmp_path / "mine", copy_of="stepping")
-    text = (folder / "medgan_mine" / "gan.py").read_text(encoding="utf-8")
+    folder = write_plugin("stepped", tmp_path / "stepped", copy_of="stepping")
+    text = (folder / "medgan_stepped" / "gan.py").read_text(encoding="utf-8")
     assert "def train_step(self, batch: Batch):" in text
     assert "def discriminator_loss" not in text
     assert "super(SteppingTrainer, self).train_step(batch)" in text
     assert "from math import tau as turn\n" in text
     assert "from plugin_stepping import _HALF, Stepping, SteppingTrainer, halve\n" in text
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv(registry.VARIABLE, "stepping=plugin_stepping:Stepping,mine=medgan_mine:Mine")
-    assert registry.get("mine").Trainer.__name__ == "MineTrainer"
+    monkeypatch.setenv(registry.VARIABLE, "stepping=plugin_stepping:Stepping,stepped=medgan_stepped:Stepped")
+    assert registry.get("stepped").Trainer.__name__ == "SteppedTrainer"
 
 
 # --------------------------------------------------------------------------------------- mistakes
