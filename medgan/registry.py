@@ -12,19 +12,25 @@ stops nothing else. Nothing here imports torch.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
+from medgan import __version__
+from medgan.core.version import API_VERSION
 from medgan.errors import PluginError, UnknownArchitectureError, nearest
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
 
-__all__ = ["GROUP", "VARIABLE", "Plugin", "get", "names", "plugins", "register", "unregister"]
+__all__ = ["GROUP", "NAME", "VARIABLE", "Plugin", "api_version", "get", "names", "plugins", "register", "unregister"]
 
 GROUP = "medgan.architectures"
 """Entry-point group."""
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+"""Pattern of a name, which is kebab-case, such as ``my-gan``."""
 
 VARIABLE = "MEDGAN_PLUGINS"
 """Environment variable that adds architectures without installing, as ``name=module:Class``, joined by commas."""
@@ -40,12 +46,16 @@ class Plugin:
         name: Name on the command line.
         value: Where the class is, ``module:Class``.
         origin: What declares it: a distribution with its version, the variable, or `register`.
+        distribution: The distribution as pip names it; "" if it is not one that declares it.
+        version: Its version that is installed, or "".
         clash: What is wrong if several declare the name, else "".
     """
 
     name: str
     value: str
     origin: str
+    distribution: str = ""
+    version: str = ""
     clash: str = ""
 
     def load(self) -> type[GAN]:
@@ -53,7 +63,7 @@ class Plugin:
 
         Raises:
             PluginError: If several declare the name, the import fails, or the object is no `GAN`
-                subclass of that name.
+                subclass of that name, or one for another version of the interface.
         """
         if self.clash:
             raise PluginError(self.clash)
@@ -67,11 +77,20 @@ class Plugin:
                 raise
             raise PluginError(
                 f"Architecture {self.name!r} ({self.value}, from {self.origin}) cannot be imported: "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {error}. {self._way_out()}"
             ) from error
-        _check(found, self.name, f"{self.value}, from {self.origin}")
+        _check(found, self.name, f"{self.value}, from {self.origin}", self.distribution)
         architecture: type[GAN] = found
         return architecture
+
+    def _way_out(self) -> str:
+        """Say what to type when it cannot be imported."""
+        if not self.distribution:
+            return f"Mend it, or take it out of {VARIABLE}."
+        return (
+            f"Type pip install -U {self.distribution}, which also brings what it needs, or pip uninstall "
+            f"{self.distribution}."
+        )
 
 
 def plugins() -> dict[str, Plugin]:
@@ -85,8 +104,10 @@ def plugins() -> dict[str, Plugin]:
     """
     found: dict[str, list[Plugin]] = {}
     for point in entry_points(group=GROUP):
-        origin = "an unknown distribution" if point.dist is None else f"{point.dist.name} {point.dist.version}"
-        plugin = Plugin(point.name, point.value, origin)
+        plugin = Plugin(point.name, point.value, "an unknown distribution")
+        if point.dist is not None:
+            name, version = point.dist.name, point.dist.version
+            plugin = replace(plugin, origin=f"{name} {version}", distribution=name, version=version)
         # The same distribution can be on the path twice, for example from its own source folder.
         if plugin not in found.setdefault(point.name, []):
             found[point.name].append(plugin)
@@ -106,11 +127,20 @@ def _single(declared: list[Plugin]) -> Plugin:
     if len(declared) == 1:
         return declared[0]
     places = " and ".join(f"{plugin.origin} ({plugin.value})" for plugin in declared)
-    clash = f"Architecture {declared[0].name!r} is declared twice: by {places}. Uninstall one of them."
+    ways_out = [
+        f"pip uninstall {plugin.distribution}" if plugin.distribution else f"take it out of {plugin.origin}"
+        for plugin in declared
+    ]
+    clash = (
+        f"Architecture {declared[0].name!r} is declared twice: by {places}. Uninstall one of them: "
+        f"{', or '.join(ways_out)}."
+    )
     return replace(
         declared[0],
         value=", ".join(plugin.value for plugin in declared),
         origin=", ".join(plugin.origin for plugin in declared),
+        distribution="",
+        version="",
         clash=clash,
     )
 
@@ -158,7 +188,8 @@ def register(architecture: type[GAN]) -> type[GAN]:
         The class itself.
 
     Raises:
-        PluginError: If it is no such class, or its name belongs to an installed architecture.
+        PluginError: If it is no such class, one for another version of the interface, or its name belongs to an
+            installed architecture.
     """
     name = getattr(architecture, "name", None)
     _check(architecture, name, repr(architecture))
@@ -187,12 +218,39 @@ def unregister(name: str) -> None:
     del _registered[name]
 
 
-def _check(found: Any, name: str | None, place: str) -> None:
-    """Raise unless `found` is a concrete GAN class whose name is `name`."""
+def api_version(architecture: type[GAN]) -> int:
+    """Return the version of the interface that an architecture was written for.
+
+    Its own package says so: what a plugin's base class of another package says, such as ACGAN, need not hold for it.
+
+    Args:
+        architecture: The class.
+    """
+    package = architecture.__module__.partition(".")[0]
+    own = (base for base in architecture.__mro__ if base.__module__.partition(".")[0] == package)
+    said = (vars(base)["api_version"] for base in own if "api_version" in vars(base))
+    return next(said, 1)
+
+
+def _check(found: Any, name: str | None, place: str, distribution: str = "") -> None:
+    """Raise unless `found` is a concrete GAN class, for this version of the interface, whose name is `name`."""
     from medgan.core.gan import GAN
 
     if not (isinstance(found, type) and issubclass(found, GAN)):
         raise PluginError(f"{place} is not a subclass of medgan.core.GAN.")
+    written = api_version(found)
+    if not isinstance(written, int):
+        raise PluginError(f"{place} has api_version = {written!r}; expected a number such as {API_VERSION}.")
+    if written != API_VERSION:
+        way_out = f"Adapt it, and write api_version = {API_VERSION} into the class."
+        if written > API_VERSION:
+            way_out = "Type pip install -U medgan."
+        elif distribution:
+            way_out = f"Type pip install -U {distribution}."
+        raise PluginError(
+            f"Architecture {name!r} ({place}) was written for version {written} of medgan's interface, but this "
+            f"medgan ({__version__}) has version {API_VERSION}. {way_out}"
+        )
     missing = [part for part in ("name", "summary", "Trainer", "presets", "default_preset") if not hasattr(found, part)]
     missing += sorted(found.__abstractmethods__)
     if missing:

@@ -18,7 +18,7 @@ from medgan.core.budget import Budget, format_duration, parse_duration
 from medgan.core.config import GANConfig, option
 from medgan.core.spec import DataSpec, LabelSpec
 from medgan.data.config import PHANTOM, DataConfig
-from medgan.errors import CheckpointError, ConfigError, DataError, nearest
+from medgan.errors import CheckpointError, ConfigError, DataError, PluginError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,6 +152,30 @@ class RunConfig(DataConfig):
         return max(1, math.ceil((_KIMG if self.kimg is None else self.kimg) * 1000 / images_per_step))
 
 
+def get_architecture(name: str) -> type[GAN]:
+    """Return an architecture that can be trained in a run.
+
+    Args:
+        name: Its name.
+
+    Raises:
+        UnknownArchitectureError: If there is none of that name.
+        PluginError: If it is broken, or has an option that a run has.
+    """
+    from medgan.testing import RESERVED
+
+    architecture = registry.get(name)
+    both = [item.name for item in architecture.Config.options() if item.name in RESERVED]
+    if both:
+        plugin = registry.plugins()[name]
+        flags = ", ".join(f"--{option.replace('_', '-')}" for option in both)
+        raise PluginError(
+            f"Architecture {name!r} ({plugin.value}, from {plugin.origin}) has options of its own that `medgan fit` "
+            f"has, too: {flags}. Rename {', '.join(both)} in {architecture.Config.__name__}."
+        )
+    return architecture
+
+
 def resolve(flags: Mapping[str, Any], file: Mapping[str, Any] | None = None) -> tuple[RunConfig, type[GAN], GANConfig]:
     """Resolve options: defaults < preset < file < flags.
 
@@ -177,7 +201,7 @@ def resolve(flags: Mapping[str, Any], file: Mapping[str, Any] | None = None) -> 
     given = {**defaults, **{name: value for name, value in given.items() if (name, value) != ("kimg", None)}}
     run_names = {item.name for item in RunConfig.options()}
     run = RunConfig.from_dict({name: value for name, value in given.items() if name in run_names})
-    architecture = registry.get(run.arch)
+    architecture = get_architecture(run.arch)
     model_names = {item.name for item in architecture.Config.options()}
     rest = {name: value for name, value in given.items() if name not in run_names}
     for name in rest:

@@ -3,13 +3,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tarfile
+import zipfile
 from importlib.metadata import entry_points, files, metadata, version
 from importlib.resources import files as resources
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import medgan
+from medgan.scaffold import project
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,8 +21,10 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {"accelerate", "matplotlib", "monai", "pandas", "pydicom", "scipy", "skimage", "sklearn", "torch"}
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=120)
+def python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=120, cwd=cwd
+    )
 
 
 def imported(*arguments: str) -> set[str]:
@@ -36,6 +42,7 @@ def imported(*arguments: str) -> set[str]:
         ("-c", "import medgan"),
         ("-c", "import medgan.core, medgan.errors, medgan.registry; medgan.registry.names()"),
         ("-c", "from medgan.core import DataSpec, GANConfig"),
+        ("-c", "import medgan.scaffold"),
         ("-m", "medgan", "--help"),
         ("-m", "medgan", "--version"),
     ],
@@ -66,6 +73,25 @@ def test_types_are_shipped():
     assert resources("medgan").joinpath("py.typed").is_file()
 
 
+def test_templates_of_plugins_are_shipped():
+    folder = resources("medgan.scaffold").joinpath("templates")
+    used = {name for files in (project._FILES, project._FILES_OF_COPY) for name in files.values() if name}
+    assert {path.name for path in folder.iterdir()} == used
+
+
+@pytest.mark.skipif(find_spec("hatchling") is None, reason="needs hatchling, which builds medgan")
+def test_distributions_hold_no_plugin(tmp_path):
+    python("-m", "hatchling", "build", "-d", str(tmp_path), cwd=ROOT)
+    (wheel,), (archive,) = tmp_path.glob("*.whl"), tmp_path.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as opened:
+        names = opened.namelist()
+    assert {name.split("/")[0] for name in names} == {"medgan", names[-1].split("/")[0]}
+    assert "medgan/scaffold/templates/gan.py.j2" in names
+    with tarfile.open(archive) as opened:
+        paths = [name.partition("/")[2] for name in opened.getnames()]
+    assert [path for path in paths if path.startswith("plugins")] == ["plugins/conftest.py"]
+
+
 def test_acgan_is_declared_like_any_architecture():
     (point,) = entry_points(group="medgan.architectures", name="acgan")
     assert point.value == "medgan.models.acgan:ACGAN"
@@ -80,7 +106,7 @@ def test_console_script():
 
 def test_nothing_but_medgan_is_installed():
     installed = {path.parts[0] for path in files("medgan")}
-    assert installed & {"tests", "docs", "examples", "benchmarks"} == set()
+    assert installed & {"tests", "docs", "examples", "benchmarks", "plugins"} == set()
 
 
 def test_dependencies_have_no_upper_cap():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from medgan import registry
-from medgan.core import GAN
+from medgan import __version__, registry
+from medgan.core import API_VERSION, GAN
 from medgan.errors import PluginError, UnknownArchitectureError
 from medgan.models import ACGAN
 
@@ -68,7 +69,9 @@ def test_acgan_arrives_through_its_entry_point() -> None:
 def test_installed_distribution(installed: Install) -> None:
     installed("plugin-good", {"good": "plugin_good:Good"}, plugin_good=GOOD)
     assert registry.names() == sorted([*registry.names()])
-    assert registry.plugins()["good"] == registry.Plugin("good", "plugin_good:Good", "plugin-good 1.2")
+    assert registry.plugins()["good"] == registry.Plugin(
+        "good", "plugin_good:Good", "plugin-good 1.2", distribution="plugin-good", version="1.2"
+    )
     assert "plugin_good" not in sys.modules
     assert registry.get("good").__name__ == "Good"
 
@@ -92,7 +95,8 @@ def test_broken_plugins_stop_nothing_else(installed: Install) -> None:
     assert {"crash", "leave", "gone", "acgan"} <= set(registry.names())
     assert registry.get("acgan") is ACGAN
     for name, message in {
-        "crash": r"'crash' \(plugin_crash:Crash, from plugin-bad 1.2\) cannot be imported: ZeroDivisionError",
+        "crash": r"'crash' \(plugin_crash:Crash, from plugin-bad 1.2\) cannot be imported: ZeroDivisionError: .* "
+        r"Type pip install -U plugin-bad, .*, or pip uninstall plugin-bad\.",
         "leave": "cannot be imported: SystemExit: 3",
         "gone": "ModuleNotFoundError: No module named 'plugin_gone'",
         "empty": "has no attribute 'Missing'",
@@ -116,8 +120,8 @@ def test_duplicate_names_both_distributions(installed: Install) -> None:
     message = r"'same' is declared twice: by plugin-(one|two) 1\.2 .* and plugin-(one|two) 1\.2 .*Uninstall one"
     with pytest.raises(PluginError, match=message) as caught:
         registry.get("same")
-    assert "plugin-one" in str(caught.value)
-    assert "plugin-two" in str(caught.value)
+    assert "pip uninstall plugin-one" in str(caught.value)
+    assert "pip uninstall plugin-two" in str(caught.value)
     assert "same" in registry.names()
     assert registry.get("acgan") is ACGAN  # a clash stops nothing else
 
@@ -207,6 +211,64 @@ def test_register_refuses(architecture: type[GAN], message: str) -> None:
     with pytest.raises(PluginError, match=message):
         registry.register(architecture)
     assert not registry._registered
+
+
+# ------------------------------------------------------------------------- version of the interface
+
+VERSIONS = """
+from medgan.models import ACGAN
+
+class Old(ACGAN):
+    name = "old"
+    api_version = 0
+
+class New(ACGAN):
+    name = "new"
+    api_version = 7
+
+class Odd(ACGAN):
+    name = "odd"
+    api_version = "1"
+"""
+
+
+def test_plugin_of_another_version(installed: Install) -> None:
+    entries = {name: f"plugin_versions:{name.title()}" for name in ("old", "new", "odd")}
+    installed("plugin-versions", entries, plugin_versions=VERSIONS)
+    assert set(entries) <= set(registry.names())
+    start = r"'{0}' \(plugin_versions:{1}, from plugin-versions 1.2\) was written for version {2} of .*"
+    this = rf"this medgan \({re.escape(__version__)}\) has version {API_VERSION}\. "
+    with pytest.raises(PluginError, match=start.format("old", "Old", 0) + this + "Type pip install -U plugin-versions"):
+        registry.get("old")
+    with pytest.raises(PluginError, match=start.format("new", "New", 7) + this + "Type pip install -U medgan"):
+        registry.get("new")
+    with pytest.raises(PluginError, match=r"plugin-versions 1\.2 has api_version = '1'; expected a number"):
+        registry.get("odd")
+    assert registry.get("acgan") is ACGAN
+
+
+def test_variable_and_register_look_at_the_version(installed: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    (installed.site / "plugin_versions.py").write_text(VERSIONS)
+    monkeypatch.setenv(registry.VARIABLE, "old=plugin_versions:Old")
+    with pytest.raises(PluginError, match=r"from MEDGAN_PLUGINS\) was written for version 0 .*write api_version = 1"):
+        registry.get("old")
+    with pytest.raises(PluginError, match=r"'made' .* was written for version 2 .*pip install -U medgan"):
+        registry.register(make("made", api_version=2))
+    assert not registry._registered
+
+
+def test_version_of_a_class_that_does_not_say() -> None:
+    """A plugin that subclasses ACGAN was not written for a later version because ACGAN was."""
+
+    class Base(ACGAN):
+        api_version = 3
+
+    class Own(Base):
+        pass
+
+    silent = type("Silent", (ACGAN,), {"__module__": "plugin_silent"})
+    foreign = type("Foreign", (Own,), {"__module__": "plugin_foreign"})
+    assert [registry.api_version(each) for each in (GAN, ACGAN, Own, silent, foreign)] == [1, API_VERSION, 3, 1, 1]
 
 
 # ------------------------------------------------------------------------------------------- speed

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -11,8 +12,12 @@ from rich.table import Table
 
 from medgan import registry
 from medgan.errors import PluginError
+from medgan.registry import Plugin
 
-__all__ = ["archs"]
+if TYPE_CHECKING:
+    from medgan.core.gan import GAN
+
+__all__ = ["archs", "print_plugins"]
 
 
 @click.command()
@@ -25,22 +30,37 @@ def archs(name: str | None) -> None:
     if name is not None:
         _show(name)
         return
+
+    def describe(plugin: Plugin, architecture: type[GAN] | None) -> Sequence[str]:
+        if architecture is None:
+            return "broken, see below", "", plugin.origin
+        return architecture.summary, ", ".join(architecture.presets), plugin.origin
+
+    print_plugins(("what it is", "presets", "from"), describe)
+
+
+def print_plugins(columns: Sequence[str], describe: Callable[[Plugin, type[GAN] | None], Sequence[str]]) -> None:
+    """Print a row for each architecture, its name first, then the errors of those that are broken.
+
+    Args:
+        columns: Headings, after that of the name.
+        describe: Returns the cells of an architecture; its class is None if it is broken.
+    """
     broken = []
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)
-    for column in ("what it is", "presets", "from"):
+    for column in columns:
         table.add_column(column, overflow="fold")
     for plugin in registry.plugins().values():
+        architecture = None
         try:
             architecture = plugin.load()
         except PluginError as error:
             broken.append(str(error))
-            table.add_row(plugin.name, "broken, see below", "", plugin.origin)
-        else:
-            table.add_row(plugin.name, architecture.summary, ", ".join(architecture.presets), plugin.origin)
+        table.add_row(plugin.name, *describe(plugin, architecture))
     _print(table)
     for message in broken:
-        click.echo(f"Broken: {message}", file=sys.stdout)
+        click.echo(f"Broken: {message}")
 
 
 def _show(name: str) -> None:

@@ -11,9 +11,8 @@ from typing import Any
 
 import click
 
-from medgan import registry
 from medgan.cli.options import given, make_options
-from medgan.runs import LENGTHS, Run, RunConfig, find_run, read_config
+from medgan.runs import LENGTHS, Run, RunConfig, find_run, get_architecture, read_config
 
 __all__ = ["fit"]
 
@@ -58,7 +57,7 @@ class _FitCommand(click.Command):
             resume = find_run(seen.params["resume"], Path(first.outdir), first.name)
         if resume is not None:
             first = _peek(read_config(resume / "config.json"), given(seen, list(peek.values())))
-        architecture = registry.get(first.arch)
+        architecture = get_architecture(first.arch)
         preset = architecture.get_preset(first.preset)
         self.params = [*run_options, *make_options(preset), *_CONTROL]
         self.epilog = f"Presets of {architecture.name}: {', '.join(architecture.presets)}."

@@ -22,6 +22,7 @@ _COMMANDS = {
     "fit": "medgan.cli.fit:fit",
     "inspect": "medgan.cli.inspect:inspect",
     "metrics": "medgan.cli.metrics:metrics",
+    "plugins": "medgan.cli.plugins:plugins",
     "sample": "medgan.cli.sample:sample",
 }
 

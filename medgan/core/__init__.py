@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from medgan.core.version import API_VERSION
+
 if TYPE_CHECKING:
     from medgan.core.budget import Budget
     from medgan.core.config import Config, GANConfig, Option, option
@@ -37,6 +39,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "API_VERSION",
     "GAN",
     "AdversarialTrainer",
     "Batch",

@@ -97,6 +97,7 @@ class GAN(ABC):
         name: Name on the command line; equal to the entry point's.
         summary: One line that says what it is.
         reference: DOI or arXiv number of the paper.
+        api_version: `medgan.core.API_VERSION` for which the class was written; of one that does not say, the first.
         Config: Subclass of `GANConfig` with the options.
         Trainer: Subclass of `Trainer`, the algorithm.
         presets: Named configs; has to hold ``tiny``, which trains in seconds on a CPU.
@@ -118,6 +119,7 @@ class GAN(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     reference: ClassVar[str] = ""
+    api_version: ClassVar[int] = 1
     Config: ClassVar[type[GANConfig]] = GANConfig
     Trainer: ClassVar[type[Trainer[Any]]]
     presets: ClassVar[Mapping[str, GANConfig]]

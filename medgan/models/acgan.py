@@ -641,6 +641,7 @@ class ACGAN(GAN):
     name = "acgan"
     summary = "Auxiliary-classifier GAN for images and volumes with labels"
     reference = "arXiv:1610.09585"
+    api_version = 1
     Config = ACGANConfig
     Trainer = ACGANTrainer
     presets: ClassVar = {"modern": _MODERN, "original": _ORIGINAL, "tiny": _TINY}

@@ -14,12 +14,23 @@ or, without pytest::
 
     check_architecture(MyGAN)
 
+or, of one that is installed, ``medgan plugins check my-gan`` on the command line.
+
 All checks run on the CPU with the preset ``tiny``; together they take some seconds. The kit itself
 does not need pytest.
 """
 
 from medgan.testing.declaration import RESERVED
-from medgan.testing.kit import Check, check_architecture, checks, parametrize_with_checks
+from medgan.testing.kit import Check, CheckResult, check_architecture, checks, parametrize_with_checks, run_checks
 from medgan.testing.probe import ComplianceError
 
-__all__ = ["RESERVED", "Check", "ComplianceError", "check_architecture", "checks", "parametrize_with_checks"]
+__all__ = [
+    "RESERVED",
+    "Check",
+    "CheckResult",
+    "ComplianceError",
+    "check_architecture",
+    "checks",
+    "parametrize_with_checks",
+    "run_checks",
+]

@@ -16,12 +16,14 @@ from medgan.core.config import Config, GANConfig
 from medgan.core.gan import GAN
 from medgan.core.spec import DataSpec, LabelKind, LabelSpec
 from medgan.core.trainer import Trainer
+from medgan.core.version import API_VERSION
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
 from medgan.testing.probe import accepts, label_options, main_spec, make, refusal, require, sizes
 
 __all__ = [
     "RESERVED",
+    "check_api_version",
     "check_config",
     "check_config_json",
     "check_help",
@@ -60,14 +62,12 @@ RESERVED = frozenset(
 )
 """Names of options that belong to a run (``medgan fit``); an architecture's own must differ from them."""
 
-_KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-
 
 def check_name(architecture: type[GAN]) -> None:
     """The name is kebab-case and the one under which the class is registered."""
     name = getattr(architecture, "name", None)
     require(
-        isinstance(name, str) and _KEBAB.fullmatch(name) is not None,
+        isinstance(name, str) and registry.NAME.fullmatch(name) is not None,
         f"{architecture.__name__}.name is {name!r}",
         "kebab-case: lower-case letters and digits, words joined by '-', such as 'my-gan'",
     )
@@ -102,6 +102,16 @@ def check_summary(architecture: type[GAN]) -> None:
         isinstance(reference, str),
         f"{architecture.__name__}.reference is {reference!r}",
         "the DOI or arXiv number of the paper, or ''",
+    )
+
+
+def check_api_version(architecture: type[GAN]) -> None:
+    """It was written for this medgan's version of the interface."""
+    version = registry.api_version(architecture)
+    require(
+        version == API_VERSION,
+        f"{architecture.__name__}.api_version is {version!r}",
+        f"{API_VERSION}, once the architecture fits this version of medgan",
     )
 
 
@@ -209,7 +219,7 @@ def check_presets(architecture: type[GAN]) -> None:
     default = getattr(architecture, "default_preset", None)
     require(default in presets, f"default_preset is {default!r}", f"one of {', '.join(presets)}")
     for name, config in presets.items():
-        require(_KEBAB.fullmatch(name) is not None, f"A preset is named {name!r}", "a kebab-case name")
+        require(registry.NAME.fullmatch(name) is not None, f"A preset is named {name!r}", "a kebab-case name")
         require(
             type(config) is architecture.Config,
             f"The preset {name!r} is a {type(config).__name__}",

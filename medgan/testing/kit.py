@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from medgan.core.gan import GAN
 from medgan.errors import ConfigError, nearest
 from medgan.testing import declaration, networks, training
 from medgan.testing.probe import ComplianceError
 
-__all__ = ["Check", "check_architecture", "checks", "parametrize_with_checks"]
+__all__ = ["Check", "CheckResult", "check_architecture", "checks", "parametrize_with_checks", "run_checks"]
 
 Check = Callable[[type[GAN]], None]
 """Takes an architecture and raises `ComplianceError` if it breaks one promise."""
@@ -23,6 +24,7 @@ def checks() -> Iterator[Check]:
     """Yield all checks, cheap and basic ones first; ``check.__doc__`` says what each demands."""
     yield declaration.check_name
     yield declaration.check_summary
+    yield declaration.check_api_version
     yield declaration.check_parts
     yield declaration.check_config
     yield declaration.check_help
@@ -64,6 +66,44 @@ def checks() -> Iterator[Check]:
     yield training.check_rewind
 
 
+class CheckResult(NamedTuple):
+    """What one check found.
+
+    Attributes:
+        name: Name of the check.
+        demand: What it demands, in a sentence.
+        error: What the architecture breaks, or what it raised; None if the check passes.
+        seconds: How long it took.
+    """
+
+    name: str
+    demand: str
+    error: Exception | None
+    seconds: float
+
+    def __str__(self) -> str:
+        """Return what was found, if the check failed."""
+        kind = "" if isinstance(self.error, ComplianceError) else f"{type(self.error).__name__}: "
+        return "" if self.error is None else f"{kind}{self.error}"
+
+
+def run_checks(architecture: type[GAN]) -> Iterator[CheckResult]:
+    """Run all checks on an architecture, and yield what each finds.
+
+    Args:
+        architecture: The class.
+    """
+    for check in checks():
+        found = None
+        start = time.perf_counter()
+        try:
+            check(architecture)
+        # A broken architecture may raise anything; the rest of the checks still tells something.
+        except Exception as error:
+            found = error
+        yield CheckResult(_name(check), (check.__doc__ or "").strip(), found, time.perf_counter() - start)
+
+
 def check_architecture(architecture: type[GAN], *, expected_failures: Mapping[str, str] | None = None) -> None:
     """Run all checks on an architecture.
 
@@ -84,21 +124,14 @@ def check_architecture(architecture: type[GAN], *, expected_failures: Mapping[st
     expected = _check_names(expected_failures)
     problems: list[str] = []
     causes: list[Exception] = []
-    for check in checks():
-        name = _name(check)
-        try:
-            check(architecture)
-        # A broken architecture may raise anything; the rest of the checks still tells something.
-        except Exception as error:
-            if name not in expected:
-                kind = "" if isinstance(error, ComplianceError) else f"{type(error).__name__}: "
-                problems.append(f"{name}: {kind}{error}")
-                causes.append(error)
-        else:
-            if name in expected:
-                problems.append(
-                    f"{name}: passes, but was expected to fail ({expected[name]}). Remove it from the list."
-                )
+    for result in run_checks(architecture):
+        if result.error is not None and result.name not in expected:
+            problems.append(f"{result.name}: {result}")
+            causes.append(result.error)
+        elif result.error is None and result.name in expected:
+            problems.append(
+                f"{result.name}: passes, but was expected to fail ({expected[result.name]}). Remove it from the list."
+            )
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
         who = getattr(architecture, "name", architecture.__name__)

@@ -221,6 +221,11 @@ def no_reference(*_: object) -> type[GAN]:
     return variant(reference=None)
 
 
+@caught_by("check_api_version", "api_version is 0")
+def for_another_version(*_: object) -> type[GAN]:
+    return variant(api_version=0)
+
+
 @caught_by("check_parts", "make_generator")
 def abstract(*_: object) -> type[GAN]:
     return type("Abstract", (GAN,), {"Trainer": SmallTrainer})

@@ -1,0 +1,116 @@
+"""The two networks of a DCGAN: strided convolutions and batch normalisation, nothing else."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
+from medgan.nn import label_vectors
+
+__all__ = ["DCGANDiscriminator", "DCGANGenerator"]
+
+
+class DCGANGenerator(Generator):
+    """Projects latents to a seed, 4 pixels on its shorter side, and doubles it with transposed convolutions.
+
+    Args:
+        data: Facts of the data; each length a power of two, at least 8.
+        latent_dim: Length of a latent vector.
+        width: Channels at half the resolution of the image; doubled at each halving, up to 8 times.
+    """
+
+    def __init__(self, data: DataSpec, latent_dim: int, width: int) -> None:
+        """Create the layers."""
+        super().__init__(latent_dim)
+        self.labels = data.labels
+        widths = _widths(data, width)[::-1]
+        self.base = tuple(length >> len(widths) for length in data.size)
+        self.project = nn.Linear(latent_dim + data.num_labels, widths[0] * math.prod(self.base), bias=False)
+        self.norm = nn.BatchNorm2d(widths[0])
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.ConvTranspose2d(i, o, 5, stride=2, padding=2, output_padding=1, bias=False),
+                    nn.BatchNorm2d(o),
+                    nn.ReLU(),
+                )
+                for i, o in pairwise(widths)
+            )
+        )
+        self.to_image = nn.ConvTranspose2d(widths[-1], data.channels, 5, stride=2, padding=2, output_padding=1)
+        self.apply(_initialise)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Make images; the labels are appended to the latents."""
+        if self.labels is not None and labels is not None:
+            latents = torch.cat([latents, label_vectors(labels, len(self.labels), self.labels.kind)], dim=1)
+        seed = self.project(latents).view(len(latents), -1, *self.base)
+        return torch.tanh(self.to_image(self.blocks(F.relu(self.norm(seed)))))
+
+    def make_latents(self, n: int, rng: torch.Generator | None = None) -> Tensor:
+        """Draw latents from U(−1, 1); see `Generator.make_latents`."""
+        return torch.rand(n, self.latent_dim, generator=rng, device=self._device(rng)) * 2 - 1
+
+
+class DCGANDiscriminator(Discriminator):
+    """Halves an image with strided convolutions, then weighs what is left.
+
+    Args:
+        data: Facts of the data; each length a power of two, at least 8.
+        width: Channels after the first layer; doubled at each halving, up to 8 times.
+    """
+
+    def __init__(self, data: DataSpec, width: int) -> None:
+        """Create the layers."""
+        super().__init__()
+        self.labels = data.labels
+        widths = _widths(data, width)
+        first = nn.Sequential(nn.Conv2d(data.channels + data.num_labels, width, 5, stride=2, padding=2), _leaky())
+        self.blocks = nn.Sequential(
+            first,
+            *(
+                nn.Sequential(
+                    nn.Conv2d(i, o, 5, stride=2, padding=2, bias=False),
+                    nn.BatchNorm2d(o),
+                    _leaky(),
+                )
+                for i, o in pairwise(widths)
+            ),
+        )
+        pixels = math.prod(length >> len(widths) for length in data.size)
+        self.realness = nn.Linear(widths[-1] * pixels, 1)
+        self.apply(_initialise)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        """Judge images; the labels are appended to their channels, one constant plane each."""
+        if self.labels is not None and labels is not None:
+            planes = label_vectors(labels, len(self.labels), self.labels.kind)[:, :, None, None]
+            images = torch.cat([images, planes.expand(-1, -1, *images.shape[2:])], dim=1)
+        features = self.blocks(images).flatten(1)
+        return DiscriminatorOutput(self.realness(features).squeeze(1), None, features)
+
+    def stages(self) -> list[nn.Module]:
+        """Return the blocks, one for each halving."""
+        return list(self.blocks)
+
+
+def _widths(data: DataSpec, width: int) -> list[int]:
+    """Channels at each halving, the finest first; the coarsest is 4 pixels on its shorter side."""
+    return [width << min(level, 3) for level in range(int(math.log2(min(data.size))) - 2)]
+
+
+def _leaky() -> nn.Module:
+    return nn.LeakyReLU(0.2)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Weights from N(0, 0.02), those of batch normalisation from N(1, 0.02), biases 0."""
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0 if isinstance(module, nn.BatchNorm2d) else 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,126 @@
+"""What all distributions under plugins/ have in common; a new folder there is tested without an edit here."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medgan import registry
+from medgan.core import GAN, DataSpec, LabelSpec
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
+GROUND = {"medgan.augment", "medgan.core", "medgan.errors", "medgan.losses", "medgan.models", "medgan.nn"}
+
+
+def read(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def module_of(folder: Path) -> str:
+    return folder.name.replace("-", "_")
+
+
+def load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> type[GAN]:
+    """Return the class that the entry point of a plugin in the tree names."""
+    ((name, value),) = read(folder / "pyproject.toml")["project"]["entry-points"]["medgan.architectures"].items()
+    monkeypatch.syspath_prepend(folder)
+    return registry.Plugin(name, value, folder.name).load()
+
+
+@pytest.fixture(params=FOLDERS, ids=lambda folder: folder.name)
+def folder(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.param
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield what a module imports, as ``medgan.core`` for ``from medgan import core``."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "medgan":
+            yield from (f"medgan.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+
+
+def test_project(folder: Path) -> None:
+    project, medgan = (read(path / "pyproject.toml")["project"] for path in (folder, ROOT))
+    assert project["name"] == folder.name
+    assert project["requires-python"] == medgan["requires-python"]
+    assert {line for line in project["dependencies"] if not line.startswith("medgan>=")} <= set(medgan["dependencies"])
+    (value,) = project["entry-points"]["medgan.architectures"].values()
+    assert value.partition(":")[0] == module_of(folder)
+    assert (folder / module_of(folder) / "py.typed").is_file()
+    assert (folder / "tests" / f"test_{module_of(folder)}.py").is_file()
+
+
+def test_imports_what_plugins_may(folder: Path) -> None:
+    others = {module_of(other) for other in FOLDERS} - {module_of(folder)}
+    for path in folder.rglob("*.py"):
+        ground = GROUND | {"medgan.testing"} if "tests" in path.relative_to(folder).parts else GROUND
+        for name in imports(path):
+            top, *rest = name.split(".")
+            assert top not in others, f"{path}: {name}"
+            assert top != "medgan" or ".".join([top, *rest[:1]]) in ground, f"{path}: {name}"
+
+
+def test_architecture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    architecture = load(folder, monkeypatch)
+    assert registry.api_version(architecture) == 1
+    assert "api_version" in vars(architecture)
+    assert {"tiny", "small", "paper"} <= set(architecture.presets)
+    assert architecture.default_preset == "small"
+    assert architecture.reference
+    assert set(import_module(module_of(folder)).__all__) >= {architecture.__name__, architecture.Config.__name__}
+
+
+def test_readme_has_the_parameter_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of a table for each preset, whose first cell is its name; counts at 64×64, grey, two classes."""
+    architecture = load(folder, monkeypatch)
+    data = DataSpec(1, (64, 64), LabelSpec(("NORMAL", "PNEUMONIA")))
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert str(architecture.reference) in text
+    for preset in architecture.presets:
+        gan = architecture(data, preset=preset)
+        networks = gan.generator, gan.make_discriminator(gan.config, data)
+        counts = [f"{sum(weight.numel() for weight in network.parameters()):,}" for network in networks]
+        (row,) = re.findall(rf"^\| `{preset}` .*$", text, re.MULTILINE)
+        assert [count for count in counts if count not in row] == [], row
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("hatchling") is None, reason="needs hatchling, which builds the plugins")
+@pytest.mark.skipif(not FOLDERS, reason="there are no plugins, as in the source distribution")
+def test_pip_installs_all(tmp_path: Path) -> None:
+    """Each becomes a wheel, and is found by its entry point, beside the others."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", tmp_path, *FOLDERS], check=True, timeout=300)
+    code = (
+        "from medgan import registry\nfor name, plugin in registry.plugins().items(): print(name, plugin.load().name)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+    ).stdout.split("\n")
+    for folder in FOLDERS:
+        for name in read(folder / "pyproject.toml")["project"]["entry-points"]["medgan.architectures"]:
+            assert f"{name} {name}" in found
+        installed = {str(path.relative_to(tmp_path)) for path in (tmp_path / module_of(folder)).rglob("*.*")}
+        assert f"{module_of(folder)}/py.typed" in installed
