@@ -1,6 +1,4 @@
-"""FastGAN, an architecture for medgan."""
-
-from __future__ import annotations
+"""FastGAN for medgan: `medgan fit --arch fastgan`."""
 
 from medgan_fastgan.gan import FastGAN, FastGANConfig
 

@@ -69,7 +69,7 @@ class FastGANTrainer(AdversarialTrainer[FastGANConfig]):
         """Return the mean absolute error of the decoded images, and of a random quarter of each."""
         numbers = self.draw(len(images), _quarters)
         whole, part = self.discriminator.reconstruct(judgement, numbers)
-        smaller = F.adaptive_avg_pool2d(images.float(), whole.shape[-2:])
+        smaller = F.adaptive_avg_pool2d(images.float(), whole.shape[-1])
         return F.l1_loss(whole.float(), smaller) + F.l1_loss(part.float(), quarter(images.float(), numbers))
 
 
@@ -101,10 +101,10 @@ class FastGAN(GAN):
         Liu et al., 2021, arXiv:2101.04775.
     """
 
-    api_version = 1
     name = "fastgan"
     summary = "Light GAN with skip-layer excitation and a self-supervised discriminator, for few images"
     reference = "arXiv:2101.04775"
+    api_version = 1
     Config = FastGANConfig
     Trainer = FastGANTrainer
     presets: ClassVar = {"small": _SMALL, "paper": _PAPER, "tiny": _TINY}

@@ -1,3 +1,5 @@
+"""FastGAN: the compliance kit, its losses against independent computations, and its layers."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

@@ -1,6 +1,4 @@
-"""R3GAN, an architecture for medgan."""
-
-from __future__ import annotations
+"""R3GAN for medgan: `medgan fit --arch r3gan`."""
 
 from medgan_r3gan.gan import R3GAN, R3GANConfig
 

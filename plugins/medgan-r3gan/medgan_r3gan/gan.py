@@ -44,7 +44,9 @@ class R3GANConfig(GANConfig):
     discriminator_lr: float = option(5e-5, "Learning rate of the discriminator after the burn-in.", ge=0)
     beta2: float = option(0.99, "Adam's decay of the second moment after the burn-in.", ge=0, le=0.99999)
     ema_halflife: int = option(
-        500_000, "Images after which a weight counts half in the averaged generator, after the burn-in; 0 for none.", ge=0
+        500_000,
+        "Images after which a weight counts half in the averaged generator, after the burn-in; 0 for none.",
+        ge=0,
     )
     ema_rampup: float | None = option(
         None, "Limit the half-life to this share of the images seen so far, so that early weights are forgotten.", ge=0
@@ -166,7 +168,14 @@ _SMALL = R3GANConfig(
     group_size=0,
 )
 _TINY = _SMALL.replace(
-    batch_size=8, latent_dim=16, ema_halflife=500, burn_in_kimg=0.1, width=16, full_width_size=8, expansion=2, group_size=4
+    batch_size=8,
+    latent_dim=16,
+    ema_halflife=500,
+    burn_in_kimg=0.1,
+    width=16,
+    full_width_size=8,
+    expansion=2,
+    group_size=4,
 )
 
 
@@ -188,10 +197,10 @@ class R3GAN(GAN):
         Huang et al., 2024, arXiv:2501.05441.
     """
 
-    api_version = 1
     name = "r3gan"
     summary = "Relativistic GAN with two gradient penalties and modern residual networks"
     reference = "arXiv:2501.05441"
+    api_version = 1
     Config = R3GANConfig
     Trainer = R3GANTrainer
     presets: ClassVar = {"small": _SMALL, "paper": _PAPER, "tiny": _TINY}
