@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medgan import losses
-from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, option
-from medgan.core.config import ClassSampling
+from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator
+from medgan.core.config import ClassSampling, option
 from medgan.errors import ConfigError
 from medgan_fastgan.networks import FastGANDiscriminator, FastGANGenerator, Judgement, quarter
 
@@ -84,9 +84,9 @@ _TINY = FastGANConfig(latent_dim=16, width=2, ema_halflife=500)
 
 
 class FastGAN(GAN):
-    """FastGAN: a light generator with skip-layer excitation, a discriminator that learns to reconstruct; for few images.
+    """FastGAN: a light generator with skip-layer excitation, and a discriminator that learns to reconstruct.
 
-    For square images of 64, 128 or 256 pixels, without labels, as in the paper, or with classes.
+    For few square images of 64, 128 or 256 pixels, without labels, as in the paper, or with classes.
 
     Presets: ``paper``, its widths, for a GPU; ``small``, an eighth of them, for two CPU cores at 64×64; ``tiny`` for
     tests.

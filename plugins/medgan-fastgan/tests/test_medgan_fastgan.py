@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from medgan_fastgan import FastGAN, FastGANConfig
-from medgan_fastgan.gan import FastGANTrainer
-from medgan_fastgan.networks import FastGANDiscriminator, FastGANGenerator, Judgement, SkipLayerExcitation, quarter
 
 from medgan.core import GAN, Batch, DataSpec, LabelSpec
 from medgan.errors import ConfigError
 from medgan.testing import parametrize_with_checks
+from medgan_fastgan import FastGAN, FastGANConfig
+from medgan_fastgan.gan import FastGANTrainer
+from medgan_fastgan.networks import FastGANDiscriminator, FastGANGenerator, Judgement, SkipLayerExcitation, quarter
 
 CLASSES = LabelSpec(("NORMAL", "PNEUMONIA"))
 GREY = DataSpec(1, (64, 64), CLASSES)

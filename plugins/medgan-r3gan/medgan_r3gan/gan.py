@@ -19,9 +19,8 @@ from medgan.core import (
     Discriminator,
     GANConfig,
     Generator,
-    option,
 )
-from medgan.core.config import ClassSampling, GradientPenalty
+from medgan.core.config import ClassSampling, GradientPenalty, option
 from medgan.errors import ConfigError
 from medgan_r3gan.networks import R3GANDiscriminator, R3GANGenerator, Shape
 

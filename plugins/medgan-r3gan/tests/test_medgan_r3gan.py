@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from medgan_r3gan import R3GAN, R3GANConfig
-from medgan_r3gan.gan import R3GANTrainer, annealed
-from medgan_r3gan.networks import R3GANDiscriminator
 
 from medgan.augment import AdaptiveAugment
 from medgan.core import GAN, Batch, DataSpec, LabelSpec
 from medgan.errors import ConfigError
 from medgan.testing import parametrize_with_checks
+from medgan_r3gan import R3GAN, R3GANConfig
+from medgan_r3gan.gan import R3GANTrainer, annealed
+from medgan_r3gan.networks import R3GANDiscriminator
 
 CLASSES = LabelSpec(("NORMAL", "PNEUMONIA"))
+SMALL = DataSpec(1, (32, 32), CLASSES)
 GREY = DataSpec(1, (64, 64), CLASSES)
 
 
@@ -36,7 +37,7 @@ def stream(data: DataSpec, n: int = 8, start: int = 0) -> Iterator[Batch]:
         start += 1
 
 
-def begun(data: DataSpec = DataSpec(1, (32, 32), CLASSES), **options: Any) -> R3GANTrainer:
+def begun(data: DataSpec = SMALL, **options: Any) -> R3GANTrainer:
     trainer = R3GAN(data, preset="tiny", **options).make_trainer(device="cpu")
     assert isinstance(trainer, R3GANTrainer)
     return trainer
