@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -112,7 +112,7 @@ class FastGAN(GAN):
     label_kinds = ("categorical", "ordinal")
 
     @classmethod
-    def check(cls, config: Any, data: DataSpec) -> None:
+    def check(cls, config: GANConfig, data: DataSpec) -> None:
         """Raise if the networks cannot make images of that size; see `GAN.check`."""
         super().check(config, data)
         if len(set(data.size)) > 1 or data.size[0] not in _LENGTHS:
@@ -124,10 +124,10 @@ class FastGAN(GAN):
                 f"Try --size {near}."
             )
 
-    def make_generator(self, config: Any, data: DataSpec) -> Generator:
+    def make_generator(self, config: FastGANConfig, data: DataSpec) -> Generator:
         """Return the generator."""
         return FastGANGenerator(data, config.latent_dim, config.width)
 
-    def make_discriminator(self, config: Any, data: DataSpec) -> Discriminator:
+    def make_discriminator(self, config: FastGANConfig, data: DataSpec) -> Discriminator:
         """Return the discriminator."""
         return FastGANDiscriminator(data, config.width)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from medgan.core.config import ClassSampling, GradientPenalty, option
 from medgan.errors import ConfigError
 from medgan_r3gan.networks import R3GANDiscriminator, R3GANGenerator, Shape
 
-__all__ = ["R3GAN", "R3GANConfig", "R3GANTrainer", "annealed"]
+__all__ = ["R3GAN", "R3GANConfig", "R3GANTrainer", "half_cosine"]
 
 _LENGTHS = (32, 64, 128, 256)
 
@@ -92,7 +92,7 @@ class R3GANConfig(GANConfig):
         return Shape(self.width, self.full_width_size, self.blocks, self.expansion, self.group_size)
 
 
-def annealed(start: float, end: float, progress: float) -> float:
+def half_cosine(start: float, end: float, progress: float) -> float:
     """Return a value on its way along half a cosine.
 
     Args:
@@ -109,7 +109,7 @@ class R3GANTrainer(AdversarialTrainer[R3GANConfig]):
     def annealed(self, start: float, end: float) -> float:
         """Return a value on its way through the burn-in; it follows from the images seen alone."""
         length = 1000 * self.config.burn_in_kimg
-        return annealed(start, end, self.images_seen / length if length else 1.0)
+        return half_cosine(start, end, self.images_seen / length if length else 1.0)
 
     def schedule(self) -> None:
         """Set learning rates, Adam's second decay and the augmentation's chance; `GANConfig.lr_decay` still acts."""
@@ -155,11 +155,12 @@ _SMALL = R3GANConfig(
     batch_size=16,
     generator_lr=2e-4,
     discriminator_lr=2e-4,
-    penalty_weight=1.0,
+    penalty_weight=0.5,
     penalty_every=4,
     ema_halflife=5_000,
     burn_in_kimg=40.0,
     burn_in_lr=2.0,
+    burn_in_penalty=4.0,
     width=128,
     full_width_size=8,
     blocks=1,
@@ -207,7 +208,7 @@ class R3GAN(GAN):
     label_kinds = ("categorical", "ordinal")
 
     @classmethod
-    def check(cls, config: Any, data: DataSpec) -> None:
+    def check(cls, config: R3GANConfig, data: DataSpec) -> None:  # type: ignore[override]
         """Raise if the networks cannot make images of that size, or the widths do not fit; see `GAN.check`."""
         super().check(config, data)
         if len(set(data.size)) > 1 or data.size[0] not in _LENGTHS:
@@ -226,10 +227,10 @@ class R3GAN(GAN):
                     f"{config.group_size * max(1, data.size[0] // config.full_width_size)}."
                 )
 
-    def make_generator(self, config: Any, data: DataSpec) -> Generator:
+    def make_generator(self, config: R3GANConfig, data: DataSpec) -> Generator:
         """Return the generator."""
         return R3GANGenerator(data, config.latent_dim, config.shape)
 
-    def make_discriminator(self, config: Any, data: DataSpec) -> Discriminator:
+    def make_discriminator(self, config: R3GANConfig, data: DataSpec) -> Discriminator:
         """Return the discriminator."""
         return R3GANDiscriminator(data, config.latent_dim, config.shape)

@@ -16,7 +16,7 @@ from medgan.core import GAN, Batch, DataSpec, LabelSpec
 from medgan.errors import ConfigError
 from medgan.testing import parametrize_with_checks
 from medgan_r3gan import R3GAN, R3GANConfig
-from medgan_r3gan.gan import R3GANTrainer, annealed
+from medgan_r3gan.gan import R3GANTrainer, half_cosine
 from medgan_r3gan.networks import R3GANDiscriminator
 
 CLASSES = LabelSpec(("NORMAL", "PNEUMONIA"))
@@ -190,9 +190,9 @@ def test_penalty_is_that_of_both_halves_with_a_weight_that_falls() -> None:
 
 def test_annealing_is_half_a_cosine() -> None:
     shares = np.linspace(0, 1, 11)
-    found = [annealed(3.0, 1.0, share) for share in shares]
+    found = [half_cosine(3.0, 1.0, share) for share in shares]
     np.testing.assert_allclose(found, 2 + np.cos(np.pi * shares), atol=1e-12)
-    assert annealed(3.0, 1.0, 7.0) == 1.0
+    assert half_cosine(3.0, 1.0, 7.0) == 1.0
 
 
 def test_everything_follows_the_burn_in() -> None:
