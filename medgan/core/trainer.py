@@ -83,7 +83,7 @@ class Trainer(ABC, Generic[C]):
     Attributes:
         device: Where the networks are.
         averaged_generator: Exponential moving average of the generator's weights (Polyak; half-life
-            `GANConfig.ema_halflife`), the network to sample with.
+            `GANConfig.ema_halflife`) and of the statistics of its batch normalisations, the network to sample with.
         optimizers: One for each network, ``"generator"`` and ``"discriminator"``.
         step: Steps done.
         images_seen: Real images used, over all processes.
@@ -539,8 +539,12 @@ class Trainer(ABC, Generic[C]):
         images = self.images_seen / self.step
         weight = 1 - 0.5 ** (images / max(self.ema_halflife(), 1e-8))
         torch._foreach_lerp_(list(self.averaged_generator.parameters()), list(self.generator.parameters()), weight)
-        for average, current in zip(self.averaged_generator.buffers(), self.generator.buffers(), strict=True):
-            average.copy_(current)
+        statistics = _batch_statistics(self.generator)
+        for (name, average), current in zip(
+            self.averaged_generator.named_buffers(), self.generator.buffers(), strict=True
+        ):
+            # What a batch normalisation measures belongs to the weights before it, and is averaged as they are.
+            average.lerp_(current, weight) if name in statistics else average.copy_(current)
 
     def _average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Replace each gradient by its mean over the processes.
@@ -893,6 +897,16 @@ def _freeze_stages(discriminator: Discriminator, count: int) -> None:
         )
     for stage in stages[:count]:
         stage.requires_grad_(False).eval()
+
+
+def _batch_statistics(network: nn.Module) -> set[str]:
+    """Return the names of the running means and variances of a network's batch normalisations."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in network.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for name in ("running_mean", "running_var")
+    }
 
 
 def _mean(logged: Sequence[Metrics]) -> Metrics:
