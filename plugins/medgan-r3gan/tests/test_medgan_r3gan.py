@@ -175,12 +175,12 @@ def test_penalty_is_that_of_both_halves_with_a_weight_that_falls() -> None:
     squares = 0.0
     for images in (real.double(), fake.double()):
         slopes = [torch.func.grad(realness)(image, label) for image, label in zip(images, labels, strict=True)]
-        squares += np.mean([float(slope.square().sum()) for slope in slopes])
+        squares += np.mean([float(slope.detach().square().sum()) for slope in slopes])
         # The steepest way up, by a central difference.
-        shift = 1e-6 * slopes[0] / slopes[0].norm()
+        shift = 1e-6 * slopes[0].detach() / slopes[0].detach().norm()
         with torch.no_grad():
             rise = realness(images[0] + shift, labels[0]) - realness(images[0] - shift, labels[0])
-        assert float(rise / 2e-6) == pytest.approx(float(slopes[0].norm()), rel=1e-4)
+        assert float(rise / 2e-6) == pytest.approx(float(slopes[0].detach().norm()), rel=1e-4)
     weight = 0.5 * (1 + 9 * (1 + math.cos(math.pi / 4)) / 2)
     assert penalty == pytest.approx(weight / 2 * squares, rel=1e-3)
 
