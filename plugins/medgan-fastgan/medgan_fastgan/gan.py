@@ -79,8 +79,8 @@ def _quarters(n: int, rng: torch.Generator) -> Tensor:
 
 
 _PAPER = FastGANConfig()
-# A discriminator of such widths falls behind at the paper's rate, and the generator then gives the same image again and
-# again: it gets twice the rate, and an easier task.
+# A discriminator of such widths falls behind at the paper's rate, and the images of a class then become alike: it gets
+# twice the rate, and an easier task.
 _SMALL = FastGANConfig(latent_dim=128, width=8, discriminator_lr=4e-4, augment_probability=0.5)
 _TINY = FastGANConfig(latent_dim=16, width=2, ema_halflife=500)
 
