@@ -83,7 +83,7 @@ class Trainer(ABC, Generic[C]):
     Attributes:
         device: Where the networks are.
         averaged_generator: Exponential moving average of the generator's weights (Polyak; half-life
-            `GANConfig.ema_halflife`), the network to sample with.
+            `GANConfig.ema_halflife`) and of the statistics of its batch normalisations, the network to sample with.
         optimizers: One for each network, ``"generator"`` and ``"discriminator"``.
         step: Steps done.
         images_seen: Real images used, over all processes.
@@ -170,6 +170,30 @@ class Trainer(ABC, Generic[C]):
         """Return what distorts real and fake images before the discriminator sees them."""
         return make_augmentation(self.config)
 
+    def schedule(self) -> None:
+        """Set what changes as the training goes on, before each step; extend with ``super()``.
+
+        Here that is the learning rates: at the end they fall in a straight line from their ``initial_lr``, with
+        `GANConfig.lr_decay`, and `factors` count. What is set must follow from `step`, `images_seen`, `total_steps`,
+        `factors` and the options alone, so that a resumed training finds it again.
+        """
+        total = self.total_steps
+        decays = bool(self.config.lr_decay) and total is not None
+        share = min(1.0, (total - self.step) / (self.config.lr_decay * total)) if decays and total else 1.0
+        for name, optimizer in self.optimizers.items():
+            factor = f"{name}_lr"
+            if decays or factor in self.factors:
+                for group in optimizer.param_groups:
+                    rate = group.setdefault("initial_lr", group["lr"])
+                    group["lr"] = rate * share * self.factors.get(factor, 1.0)
+
+    def ema_halflife(self) -> float:
+        """Return the half-life of the averaged generator's weights by now, in images; override for another schedule."""
+        halflife = float(self.config.ema_halflife)
+        if self.config.ema_rampup is not None:
+            halflife = min(halflife, self.config.ema_rampup * self.images_seen)
+        return halflife
+
     def use_budget(self, budget: Budget) -> None:
         """Give the training a time instead of a number of steps; `fit` without steps keeps to it.
 
@@ -253,7 +277,7 @@ class Trainer(ABC, Generic[C]):
                 )
             self.class_metrics = {}
             self._class_totals = {}
-            self._set_learning_rates()
+            self.schedule()
             with self._own_randomness():
                 metrics = self.train_step(batch)
             self.step += 1
@@ -492,18 +516,6 @@ class Trainer(ABC, Generic[C]):
         broadcast_from_main(self.accelerator, [told])
         return tuple(told.tolist())
 
-    def _set_learning_rates(self) -> None:
-        """Lower the learning rates, at the end, in a straight line that reaches 0 with the last step done."""
-        total = self.total_steps
-        decays = bool(self.config.lr_decay) and total is not None
-        share = min(1.0, (total - self.step) / (self.config.lr_decay * total)) if decays and total else 1.0
-        for name, optimizer in self.optimizers.items():
-            factor = f"{name}_lr"
-            if decays or factor in self.factors:
-                for group in optimizer.param_groups:
-                    rate = group.setdefault("initial_lr", group["lr"])
-                    group["lr"] = rate * share * self.factors.get(factor, 1.0)
-
     def _place(self, module: Any) -> Any:
         """Move a module to the device, in the memory format that convolutions prefer."""
         return module.to(device=self.device, memory_format=memory_format(self.data))
@@ -524,14 +536,15 @@ class Trainer(ABC, Generic[C]):
         """Move the averaged generator towards the generator."""
         if self.averaged_generator is self.generator:
             return
-        halflife = float(self.config.ema_halflife)
-        if self.config.ema_rampup is not None:
-            halflife = min(halflife, self.config.ema_rampup * self.images_seen)
         images = self.images_seen / self.step
-        weight = 1 - 0.5 ** (images / max(halflife, 1e-8))
+        weight = 1 - 0.5 ** (images / max(self.ema_halflife(), 1e-8))
         torch._foreach_lerp_(list(self.averaged_generator.parameters()), list(self.generator.parameters()), weight)
-        for average, current in zip(self.averaged_generator.buffers(), self.generator.buffers(), strict=True):
-            average.copy_(current)
+        statistics = _batch_statistics(self.generator)
+        for (name, average), current in zip(
+            self.averaged_generator.named_buffers(), self.generator.buffers(), strict=True
+        ):
+            # What a batch normalisation measures belongs to the weights before it, and is averaged as they are.
+            average.lerp_(current, weight) if name in statistics else average.copy_(current)
 
     def _average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Replace each gradient by its mean over the processes.
@@ -884,6 +897,16 @@ def _freeze_stages(discriminator: Discriminator, count: int) -> None:
         )
     for stage in stages[:count]:
         stage.requires_grad_(False).eval()
+
+
+def _batch_statistics(network: nn.Module) -> set[str]:
+    """Return the names of the running means and variances of a network's batch normalisations."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in network.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for name in ("running_mean", "running_var")
+    }
 
 
 def _mean(logged: Sequence[Metrics]) -> Metrics:

@@ -99,8 +99,6 @@ def test_averaged_weights_follow_the_equation(
             average[name] = keep * average[name] + (1 - keep) * value.detach().double()
     for name, value in trainer.averaged_generator.named_parameters():
         torch.testing.assert_close(value.double(), average[name], rtol=1e-5, atol=1e-7)
-    # Buffers, such as the statistics of batch normalisation, are copied.
-    assert_same(dict(trainer.averaged_generator.named_buffers()), dict(trainer.generator.named_buffers()))
     assert trainer.averaged_generator is not trainer.generator
 
 
@@ -113,6 +111,58 @@ def test_halflife_halves(plain: type[GAN], data: DataSpec, stream: Stream) -> No
     trainer.fit(stream(), 10)
     for average, weight in zip(trainer.averaged_generator.parameters(), trainer.generator.parameters(), strict=True):
         torch.testing.assert_close(average - weight, torch.full_like(weight, 0.5))
+
+
+def test_averaged_buffers(plain: type[GAN], data: DataSpec, stream: Stream) -> None:
+    """Statistics of batch normalisation are averaged as the weights are; all other buffers are copied."""
+    trainer = plain(data, ema_halflife=10, ema_rampup=None).make_trainer(device="cpu")
+    for generator in (trainer.generator, trainer.averaged_generator):
+        generator.register_buffer("other", torch.zeros(2))
+    statistics = ("running_mean", "running_var")
+    expected = {name: getattr(trainer.generator.norm, name).double() for name in statistics}
+    keep = 0.5 ** (4 / 10)
+    for step, batch in zip(range(1, 5), stream(), strict=False):
+        trainer.generator.other.fill_(step)
+        trainer.fit([batch], 1)
+        for name in statistics:
+            expected[name] = keep * expected[name] + (1 - keep) * getattr(trainer.generator.norm, name).double()
+    average = trainer.averaged_generator
+    for name in statistics:
+        found = getattr(average.norm, name)
+        torch.testing.assert_close(found.double(), expected[name], rtol=1e-5, atol=1e-7)
+        assert not torch.equal(found, getattr(trainer.generator.norm, name))
+    assert torch.equal(average.norm.num_batches_tracked, trainer.generator.norm.num_batches_tracked)
+    assert average.other.tolist() == [4.0, 4.0]
+
+
+def test_what_follows_a_schedule_is_set_before_each_step(plain: type[GAN], data: DataSpec, stream: Stream) -> None:
+    """Rates and half-life from `images_seen` and `step`; the decay of the rates comes on top."""
+
+    class AnnealedTrainer(plain.Trainer):  # type: ignore[name-defined,misc]
+        def schedule(self) -> None:
+            for optimizer in self.optimizers.values():
+                for group in optimizer.param_groups:
+                    group["lr"] = group["initial_lr"] = 1e-3 * (1 + self.images_seen)
+            super().schedule()
+
+        def ema_halflife(self) -> float:
+            return float(4 * self.step)
+
+    class Annealed(plain):  # type: ignore[valid-type,misc]
+        Trainer = AnnealedTrainer
+
+    trainer = Annealed(data, lr_decay=0.5).make_trainer(device="cpu")
+    average = {name: value.double() for name, value in weights(trainer.generator).items()}
+    rates: list[float] = []
+    for step, batch in zip(range(1, 5), stream(), strict=False):
+        trainer.fit([batch], 1, total_steps=4)
+        rates.append(trainer.optimizers["generator"].param_groups[0]["lr"])
+        keep = 0.5 ** (4 / (4 * step))
+        for name, value in trainer.generator.named_parameters():
+            average[name] = keep * average[name] + (1 - keep) * value.detach().double()
+    assert rates == pytest.approx([1e-3, 5e-3, 9e-3, 6.5e-3])
+    for name, value in trainer.averaged_generator.named_parameters():
+        torch.testing.assert_close(value.double(), average[name], rtol=1e-5, atol=1e-7)
 
 
 def test_without_averaging_the_generator_itself_is_sampled(plain: type[GAN], data: DataSpec, stream: Stream) -> None:
