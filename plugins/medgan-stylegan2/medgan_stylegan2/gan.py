@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from medgan import losses
-from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, Metrics, option
-from medgan.core.config import GradientPenalty
+from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, Metrics
+from medgan.core.config import GradientPenalty, option
 from medgan.core.distribution import mean_of_processes
 from medgan.errors import CheckpointError, ConfigError
 from medgan_stylegan2.networks import StyleDiscriminator, StyleGenerator
@@ -241,8 +241,8 @@ class StyleGAN2(GAN):
     Square images of 32, 64, 128 or 256 pixels, without labels or with categorical, ordinal (learnt as classes, without
     their order) or multilabel ones.
 
-    Presets: ``small`` for small sets and two CPU cores at 64×64; ``paper``, the networks and settings for 256×256 images
-    on eight GPUs; ``tiny`` for tests.
+    Presets: ``small`` for small sets and two CPU cores at 64×64; ``paper``, the networks and settings for 256×256
+    images on eight GPUs; ``tiny`` for tests.
 
     Example:
         >>> from medgan.core import DataSpec, LabelSpec

@@ -141,7 +141,7 @@ class ModulatedConv(nn.Module):
         Returns:
             Shape ``(N, channels_out, *size)``, or twice that size.
         """
-        scales = self.affine(styles)
+        scales: Tensor = self.affine(styles)
         weight = self.weight * self.gain
         hidden = images * scales[:, :, None, None]
         if self.filter is None:
@@ -149,10 +149,14 @@ class ModulatedConv(nn.Module):
         else:
             hidden = self.filter(F.conv_transpose2d(hidden, weight.transpose(0, 1), stride=2))
         if self.demodulate:
-            with torch.autocast(hidden.device.type, enabled=False):
-                energy = F.linear(scales.to(weight.dtype).square(), weight.square().sum(dim=(2, 3)))
-            hidden = hidden * (energy + 1e-8).rsqrt().to(hidden.dtype)[:, :, None, None]
+            hidden = hidden * self._demodulation(scales, weight).to(hidden.dtype)[:, :, None, None]
         return hidden
+
+    def _demodulation(self, scales: Tensor, weight: Tensor) -> Tensor:
+        """Return what the outputs are multiplied by, ``(N, channels_out)``; in the precision of the weights."""
+        with torch.autocast(scales.device.type, enabled=False):
+            squares = F.linear(scales.to(weight.dtype).square(), weight.square().sum(dim=(2, 3)))
+        return (squares + 1e-8).rsqrt()
 
 
 class Resample(nn.Module):

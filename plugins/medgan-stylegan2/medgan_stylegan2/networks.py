@@ -121,10 +121,8 @@ class SynthesisNetwork(nn.Module):
         Returns:
             Images ``(N, channels, *size)``, unbounded.
         """
-        maps = [
-            part.view(-1, 1, side, side)
-            for part, side in zip(noise.split([side**2 for side in self.noise_sides], 1), self.noise_sides, strict=True)
-        ]
+        parts = torch.split(noise, [side**2 for side in self.noise_sides], dim=1)
+        maps = [part.view(-1, 1, side, side) for part, side in zip(parts, self.noise_sides, strict=True)]
         hidden = self.constant.expand(len(styles), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         hidden = self.convolutions[0](hidden, styles[:, 0], maps[0])
         images: Tensor = self.to_image[0](hidden, styles[:, 1])
@@ -236,7 +234,8 @@ class StyleGenerator(Generator):
         many = self.make_latents(_MEAN_OF, torch.Generator().manual_seed(0))
         many = many.to(next(self.parameters()).device)
         if labels is None:
-            return self.mapping(many).mean(dim=0).expand(n, -1)
+            mean: Tensor = self.mapping(many).mean(dim=0)
+            return mean.expand(n, -1)
         # One label after the other, so that the mean of one does not depend on which others there are.
         kinds, places = torch.unique(labels, dim=0, return_inverse=True)
         means = [self.mapping(many, kind.expand(_MEAN_OF, *kind.shape)).mean(dim=0) for kind in kinds]
@@ -355,5 +354,5 @@ class _DownBlock(nn.Module):
         self.skip = EqualConv(channels_in, channels_out, 1, bias=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        skipped = self.skip(self.halve(hidden))
+        skipped: Tensor = self.skip(self.halve(hidden))
         return (activate(self.conv2(activate(self.conv1(hidden)))) + skipped) / math.sqrt(2)

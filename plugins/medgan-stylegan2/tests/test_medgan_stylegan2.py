@@ -1,3 +1,5 @@
+"""StyleGAN2: the compliance kit, each equation against an independent computation, the published parameter counts."""
+
 from __future__ import annotations
 
 import copy
@@ -10,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from medgan_stylegan2 import StyleGAN2, StyleGAN2Config, StyleGAN2Trainer
-from medgan_stylegan2.gan import _RunningMean, path_lengths
-from medgan_stylegan2.layers import EqualConv, EqualLinear, ModulatedConv, Resample
-from medgan_stylegan2.networks import MappingNetwork, StyleDiscriminator, StyleGenerator
 from torch import Tensor, nn
 
 from medgan.core import Callback, DataSpec, LabelSpec, Metrics, Trainer
 from medgan.errors import CheckpointError, ConfigError
 from medgan.testing import parametrize_with_checks
 from medgan.testing.probe import differences, make_batch, perturbed
+from medgan_stylegan2 import StyleGAN2, StyleGAN2Config, StyleGAN2Trainer
+from medgan_stylegan2.gan import _RunningMean, path_lengths
+from medgan_stylegan2.layers import EqualConv, EqualLinear, ModulatedConv, Resample
+from medgan_stylegan2.networks import MappingNetwork, StyleDiscriminator, StyleGenerator
 
 CLASSES = LabelSpec(("NORMAL", "PNEUMONIA"))
 DATA = DataSpec(1, (32, 32), CLASSES)
@@ -105,7 +107,7 @@ def test_resampling_is_a_filter_and_a_stride() -> None:
 
 
 def test_resampling_keeps_a_ramp_where_it_was() -> None:
-    """Both ways in a block of the discriminator, and the image and the detail of the generator, have to lie upon each other."""
+    """The two ways in a block of the discriminator have to lie upon each other, and so have image and detail."""
     ramp = torch.arange(16.0).expand(1, 1, 16, 16).contiguous()
     inner = slice(4, -4)
     up = Resample(gain=4, up=True)(ramp)[0, 0, inner, inner]
@@ -453,12 +455,12 @@ def test_r1_of_the_discriminator_is_cores() -> None:
     network = copy.deepcopy(trainer.discriminator).double()
     images = real.images.double()
     squares = []
-    for number in range(400):
+    for number in range(100):
         direction = randn(*images.shape, seed=number).double()
         with torch.no_grad():
             up, down = (network(images + step * direction, real.labels).realness.double() for step in (1e-4, -1e-4))
         squares.append(((up - down) / 2e-4).square())
-    assert penalty == pytest.approx(3 / 2 * torch.stack(squares).mean().item(), rel=0.15)
+    assert penalty == pytest.approx(3 / 2 * torch.stack(squares).mean().item(), rel=0.25)
 
 
 # ------------------------------------------------------------------------------------------- options
