@@ -64,7 +64,7 @@ class Generator(nn.Module, ABC):
     def generate(self, latents: Tensor, labels: Tensor | None = None, *, truncation: float = 1.0) -> Tensor:
         """Make images to be looked at, which sampling does in evaluation mode and training never does.
 
-        `truncate`, then `forward`, unless a subclass truncates elsewhere, such as in a space between latents and images.
+        `truncate`, then `forward`, unless a subclass truncates elsewhere, as in a space between latents and images.
 
         Args:
             latents: As in `forward`.
