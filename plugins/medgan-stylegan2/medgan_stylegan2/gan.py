@@ -24,6 +24,7 @@ __all__ = ["StyleGAN2", "StyleGAN2Config", "StyleGAN2Trainer", "path_lengths"]
 
 _SIDES = (32, 64, 128, 256)
 _DECAY = 0.99  # of the running mean of path lengths, for each penalty
+_MEAN = "mean_path_length"  # what `generator_loss` tells `update` beside the terms of the loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,9 +186,6 @@ class StyleGAN2Trainer(AdversarialTrainer[StyleGAN2Config]):
         layers = generator.synthesis.num_styles
         images_of = generator.synthesis(styles.unsqueeze(1).expand(-1, layers, -1), generator.make_noise(latents))
         return path_lengths(images_of, styles, directions, layers=layers)
-
-
-_MEAN = "mean_path_length"  # what `generator_loss` tells `update` beside the terms of the loss
 
 
 class _RunningMean(nn.Module):
