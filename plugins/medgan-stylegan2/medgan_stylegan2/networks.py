@@ -7,11 +7,10 @@ import zlib
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator, LabelSpec
-from medgan.nn import MinibatchStdDev
+from medgan.nn import MinibatchStdDev, label_vectors
 from medgan_stylegan2.layers import EqualConv, EqualLinear, ModulatedConv, Resample, activate, pixel_norm
 
 __all__ = ["MappingNetwork", "StyleDiscriminator", "StyleGenerator", "SynthesisNetwork", "channels"]
@@ -67,8 +66,8 @@ class MappingNetwork(nn.Module):
             Shape ``(N, style_dim)``.
         """
         parts = [] if latents is None else [pixel_norm(latents)]
-        if self.embed is not None and labels is not None:
-            vectors = F.one_hot(labels, len(self.labels or ())) if labels.ndim == 1 else labels.nan_to_num(0.5)
+        if self.labels is not None and self.embed is not None and labels is not None:
+            vectors = label_vectors(labels, len(self.labels), self.labels.kind)
             parts.append(pixel_norm(self.embed(vectors.to(self.embed.weight.dtype))))
         styles = torch.cat(parts, dim=1)
         for layer in self.layers:
