@@ -373,7 +373,7 @@ class GAN(ABC):
                 name, values by name as in `LabelSpec.encode`: ``{"Effusion": 1, "Edema": 0}``.
             seed: Seed of the first image; the next ones have the seeds after it. A seed and a label
                 make the same image whatever else is sampled.
-            truncation: Below 1 for more typical and less varied images; see `Generator.truncate`.
+            truncation: Below 1 for more typical and less varied images; see `Generator.generate`.
 
         Returns:
             Images and labels, on the CPU.
@@ -431,8 +431,11 @@ class GAN(ABC):
                     latents = torch.cat(
                         [generator.make_latents(1, torch.Generator().manual_seed(seed)) for seed in block]
                     )
-                    latents = generator.truncate(latents[filled].to(device), truncation)
-                    images = generator(latents, None if some is None else some[filled].to(device))
+                    images = generator.generate(
+                        latents[filled].to(device),
+                        None if some is None else some[filled].to(device),
+                        truncation=truncation,
+                    )
                 yield Batch(images.float().cpu()[rows], some)
         finally:
             generator.train(training)

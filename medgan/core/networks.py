@@ -61,6 +61,22 @@ class Generator(nn.Module, ABC):
         """
         return latents * truncation
 
+    def generate(self, latents: Tensor, labels: Tensor | None = None, *, truncation: float = 1.0) -> Tensor:
+        """Make images to be looked at, which sampling does in evaluation mode and training never does.
+
+        `truncate`, then `forward`, unless a subclass truncates elsewhere, as in a space between latents and images.
+
+        Args:
+            latents: As in `forward`.
+            labels: As in `forward`.
+            truncation: 1 changes nothing; the nearer to 0, the more typical and the less varied the images.
+
+        Returns:
+            Images, as from `forward`. Each depends on nothing but its own latents and label.
+        """
+        images: Tensor = self(self.truncate(latents, truncation), labels)
+        return images
+
     def _device(self, rng: torch.Generator | None) -> torch.device:
         """Return where new latents belong."""
         return next(self.parameters()).device if rng is None else rng.device

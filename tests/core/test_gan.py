@@ -192,6 +192,17 @@ def test_truncation(gan: GAN) -> None:
     torch.testing.assert_close(none, none[:1].expand_as(none))
 
 
+def test_sampling_leaves_the_truncation_to_the_generator(gan: GAN) -> None:
+    plain = gan.sample(2, labels="NORMAL").images
+
+    class Faded(type(gan.generator)):  # type: ignore[misc]
+        def generate(self, latents: Any, labels: Any = None, *, truncation: float = 1.0) -> Any:
+            return truncation * self(latents, labels)
+
+    gan.generator.__class__ = Faded
+    assert torch.equal(gan.sample(2, labels="NORMAL", truncation=0.25).images, 0.25 * plain)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

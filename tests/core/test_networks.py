@@ -41,6 +41,12 @@ def test_truncation_draws_towards_the_mean() -> None:
     torch.testing.assert_close(network.truncate(latents, 0.5), latents / 2)
 
 
+def test_generate_truncates_the_latents() -> None:
+    network, latents = OneLayer(), torch.randn(3, 5)
+    assert torch.equal(network.generate(latents), network(latents))
+    assert torch.equal(network.generate(latents, truncation=0.5), network(latents / 2))
+
+
 def test_abstract_networks_cannot_be_made() -> None:
     with pytest.raises(TypeError, match="abstract"):
         Generator(3)  # type: ignore[abstract]
