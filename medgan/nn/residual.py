@@ -28,8 +28,7 @@ class ConditionalBatchNorm(nn.Module):
 
     With a one-hot vector as the condition each class has a scale and a shift of its own. They begin at 1 and 0.
 
-    The statistics are those of the batch in training, and running means in evaluation: those of the weights that were
-    trained, which do not fit an average of weights.
+    The statistics are those of the batch in training, and running means in evaluation.
 
     Args:
         channels: Number of channels C of the image.

@@ -186,7 +186,8 @@ class Recorder(Callback):
 
     def on_step(self, trainer: Trainer[Any], metrics: dict[str, Tensor]) -> None:
         self.log.append(f"{self.name} step {trainer.step}")
-        assert sorted(metrics) == ["discriminator/hinge", "generator/hinge"]
+        watched = ["discriminator/accuracy"] if trainer.step == 1 else []
+        assert sorted(metrics) == [*watched, "discriminator/hinge", "generator/hinge"]
 
     def on_end(self, trainer: Trainer[Any]) -> None:
         self.log.append(f"{self.name} end {trainer.step}")
@@ -198,6 +199,37 @@ def test_callbacks_are_called_in_order(gan: GAN, stream: Stream) -> None:
     trainer.fit(stream(), 2, [Recorder("a", log), Recorder("b", log)])
     assert log == ["a start 0", "b start 0", "a step 1", "b step 1", "a step 2", "b step 2", "a end 2", "b end 2"]
     assert (trainer.step, trainer.images_seen) == (2, 8)
+
+
+def test_accuracy_is_the_share_of_pairs(gan: GAN, stream: Stream) -> None:
+    trainer = gan.make_trainer(device="cpu")
+    said: list[Tensor] = []
+    handle = trainer.discriminator.register_forward_hook(lambda _, inputs, output: said.append(output.realness))
+    accuracies = []
+
+    class Watch(Callback):
+        def on_step(self, trainer: Trainer[Any], metrics: dict[str, Tensor]) -> None:
+            if "discriminator/accuracy" in metrics:
+                accuracies.append((trainer.step, metrics["discriminator/accuracy"].item(), *said))
+            said.clear()
+
+    trainer.fit(stream(), 21, [Watch()])
+    handle.remove()
+    assert [step for step, *_ in accuracies] == [1, 11, 21]
+    for _, accuracy, real, fake, *_ in accuracies:
+        assert accuracy == (real > fake).float().mean().item()
+
+
+def test_the_training_ends_when_a_callback_says_so(gan: GAN, stream: Stream) -> None:
+    class End(Callback):
+        def on_step(self, trainer: Trainer[Any], metrics: dict[str, Tensor]) -> None:
+            trainer.ended = trainer.step == 3
+
+    trainer = gan.make_trainer(device="cpu")
+    trainer.fit(stream(), 9, [End()])
+    assert trainer.step == 3
+    trainer.fit(stream(), 2)
+    assert trainer.step == 5
 
 
 def test_batches_are_taken_as_needed(gan: GAN, stream: Stream) -> None:

@@ -32,15 +32,6 @@ class SNGANConfig(GANConfig):
         "group", "Normalisation of the generator: by batch as in the paper, or by groups of channels of each image."
     )
 
-    def __post_init__(self) -> None:
-        """Check what concerns two options."""
-        super().__post_init__()
-        if self.generator_norm == "batch" and self.ema_halflife:
-            raise ConfigError(
-                f"--generator-norm batch has statistics of the weights that are trained, which do not fit their "
-                f"average of --ema-halflife {self.ema_halflife}. Type --ema-halflife 0, or --generator-norm group."
-            )
-
 
 class SNGANTrainer(AdversarialTrainer[SNGANConfig]):
     """The hinge loss."""

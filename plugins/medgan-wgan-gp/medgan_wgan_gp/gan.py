@@ -58,11 +58,6 @@ class WGANGPConfig(GANConfig):
                 f"--ada-target {self.ada_target:g} goes by the sign of the realness, which means nothing for wgan-gp: "
                 "adding a number to all of it changes no loss. Type --ada-target none."
             )
-        if self.generator_norm == "batch" and self.ema_halflife:
-            raise ConfigError(
-                f"--generator-norm batch has statistics of the weights that are trained, which do not fit their "
-                f"average of --ema-halflife {self.ema_halflife}. Type --ema-halflife 0, or --generator-norm group."
-            )
 
 
 class WGANGPTrainer(AdversarialTrainer[WGANGPConfig]):
