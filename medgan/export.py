@@ -61,8 +61,8 @@ def write_samples(
         labels: Class names, or values such as ``Effusion=1,Edema=0`` (see `LabelSpec.encode`), taken in turn; None for
             all classes.
         truncation: As in `GAN.sample`.
-        form: ``png``, ``dicom`` or, of volumes, ``nifti``, with ``samples.csv`` beside the class folders, a manifest with the columns path,
-            label (or, of findings and quantities, ``label:NAME`` for each) and seed; or ``npz``,
+        form: ``png``, ``dicom`` or, of volumes, ``nifti``, with ``samples.csv`` beside the class folders, a manifest
+            with the columns path, label (or, of findings and quantities, ``label:NAME`` for each) and seed; or ``npz``,
             ``samples.npz`` with ``train_images``, ``train_labels``, ``label_names``, ``seeds`` and ``comment``. DICOM
             files are Secondary Capture images; see `medgan.data.dicom_writer`. NIfTI files have the spacing of the
             training data where that is known, else 1 mm; see `medgan.data.nifti_writer`.

@@ -343,7 +343,9 @@ def test_volumes_become_a_data_set_of_nifti_files(tmp_path):
         image = nibabel.Nifti1Image(rng.integers(0, 256, (32, 24, 8), np.uint8), np.diag([0.5, 1.0, 4.0, 1.0]))
         nibabel.save(image, folder / f"{number}.nii.gz")
     real = open_dataset(tmp_path / "real", size=VOLUMES.size, cache_dir=tmp_path / "cache")
-    assert real.provenance()["spacing_mm"] == pytest.approx([4 * 8 / 16, 1 * 24 / 16, 0.5 * 32 / 16])  # depth, height, width
+    assert real.provenance()["spacing_mm"] == pytest.approx(
+        [4 * 8 / 16, 1 * 24 / 16, 0.5 * 32 / 16]
+    )  # depth, height, width
     gan = ACGAN(VOLUMES, preset="tiny", batch_size=2, minibatch_std=0).fit(real, steps=1, device="cpu")
     gan.save(tmp_path / "model")
     out = write_samples(ACGAN.load(tmp_path / "model"), tmp_path / "out", seeds=range(4), form="nifti", device="cpu")

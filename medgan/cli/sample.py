@@ -64,8 +64,8 @@ def parse_seeds(text: str) -> list[int]:
     type=click.Choice(["png", "npz", "dicom", "nifti"]),
     default="png",
     show_default=True,
-    help="Pictures; one array file; DICOM files (Secondary Capture) that are marked as synthetic; or, of volumes, NIfTI "
-    "files.",
+    help="Pictures; one array file; DICOM files (Secondary Capture) that are marked as synthetic; or NIfTI files of "
+    "volumes.",
 )
 @click.option(
     "--bits",

@@ -101,7 +101,15 @@ class HAGANGenerator(Generator):
         return torch.cat([single(latent, label, truncation=truncation) for latent, label in pairs])
 
     def features(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the features from which both resolutions are made, ``(N, width, depth / 4, height / 4, width / 4)``."""
+        """Return the features from which both resolutions are made.
+
+        Args:
+            latents: As in `forward`.
+            labels: As in `forward`.
+
+        Returns:
+            Shape ``(N, channels, depth / 4, height / 4, width / 4)``.
+        """
         if self.labels is not None and labels is not None:
             latents = torch.cat([latents, label_vectors(labels, len(self.labels), self.labels.kind)], dim=1)
         features: Tensor = self.trunk(self.project(latents).view(len(latents), -1, *self.base))
@@ -164,7 +172,7 @@ class HAGANEncoder(nn.Module):
         )
 
     def encode_part(self, high: Tensor) -> Tensor:
-        """Return the features ``(N, width, depth / 4, height / 4, width / 4)`` of sub-volumes."""
+        """Return the features ``(N, channels, depth / 4, height / 4, width / 4)`` of sub-volumes."""
         features: Tensor = self.of_parts(high)
         return features
 
@@ -234,7 +242,12 @@ class HAGANDiscriminator(Discriminator):
         high = F.leaky_relu(self.high_placed(placed), 0.2)
         low = self.low_blocks(views.low)
         on_high, on_low = self.high_realness(high).squeeze(1), self.low_realness(low).squeeze(1)
-        if self.labels is not None and labels is not None and self.high_embed is not None and self.low_embed is not None:
+        if (
+            self.labels is not None
+            and labels is not None
+            and self.high_embed is not None
+            and self.low_embed is not None
+        ):
             vectors = label_vectors(labels, len(self.labels), self.labels.kind)
             on_high = on_high + (self.high_embed(vectors) * high).sum(dim=1)
             on_low = on_low + (self.low_embed(vectors) * low).sum(dim=1)
@@ -242,9 +255,10 @@ class HAGANDiscriminator(Discriminator):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         """Judge whole volumes: the mean of both halves' realness, and over all sub-volumes."""
-        said = []
-        for start in range(0, images.shape[2] // FACTOR, self.slices):
-            said.append(self.judge(Views.of(images, [start] * len(images), self.slices), labels))
+        said = [
+            self.judge(Views.of(images, [start] * len(images), self.slices), labels)
+            for start in range(0, images.shape[2] // FACTOR, self.slices)
+        ]
         realness = torch.stack([(each.high + each.low) / 2 for each in said]).mean(dim=0)
         return DiscriminatorOutput(realness, None, torch.stack([each.features for each in said]).mean(dim=0))
 
@@ -282,7 +296,9 @@ def _downwards(channels: int, size: tuple[int, ...], width: int) -> tuple[nn.Seq
     lengths = list(size)
     while max(lengths) > 4 or not blocks:
         # A side of one voxel cannot be halved any more.
-        kernel, stride, padding = (tuple(a if length > 1 else b for length in lengths) for a, b in ((4, 1), (2, 1), (1, 0)))
+        kernel, stride, padding = (
+            tuple(a if length > 1 else b for length in lengths) for a, b in ((4, 1), (2, 1), (1, 0))
+        )
         conv = nn.Conv3d(channels, width << len(blocks), kernel, stride, padding)
         channels = conv.out_channels
         blocks.append(nn.Sequential(spectral_norm(conv), nn.LeakyReLU(0.2)))
