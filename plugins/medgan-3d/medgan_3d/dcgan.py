@@ -30,7 +30,6 @@ from medgan.nn import label_vectors
 __all__ = ["DCGAN3D", "DCGAN3DConfig", "DCGAN3DDiscriminator", "DCGAN3DGenerator", "DCGAN3DTrainer"]
 
 _LENGTHS = (16, 32, 64, 128)
-_CONV = {"kernel_size": 4, "stride": 2, "padding": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +63,13 @@ class DCGAN3DGenerator(Generator):
         self.norm = nn.BatchNorm3d(widths[0])
         self.blocks = nn.Sequential(
             *(
-                nn.Sequential(nn.ConvTranspose3d(i, o, **_CONV, bias=False), nn.BatchNorm3d(o), nn.ReLU())
+                nn.Sequential(
+                    nn.ConvTranspose3d(i, o, 4, stride=2, padding=1, bias=False), nn.BatchNorm3d(o), nn.ReLU()
+                )
                 for i, o in pairwise(widths)
             )
         )
-        self.to_volume = nn.ConvTranspose3d(widths[-1], data.channels, **_CONV)
+        self.to_volume = nn.ConvTranspose3d(widths[-1], data.channels, 4, stride=2, padding=1)
         self.apply(_initialise)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -99,7 +100,7 @@ class DCGAN3DDiscriminator(Discriminator):
         widths = _widths(data, width)
         self.blocks = nn.Sequential(
             *(
-                nn.Sequential(spectral_norm(_initialised(nn.Conv3d(i, o, **_CONV))), nn.LeakyReLU(0.2))
+                nn.Sequential(spectral_norm(_initialised(nn.Conv3d(i, o, 4, stride=2, padding=1))), nn.LeakyReLU(0.2))
                 for i, o in pairwise([data.channels, *widths])
             )
         )

@@ -95,9 +95,9 @@ class HAGANGenerator(Generator):
 
     def generate(self, latents: Tensor, labels: Tensor | None = None, *, truncation: float = 1.0) -> Tensor:
         """Make whole volumes one after the other, as several at once may not fit into memory."""
-        each = [None] * len(latents) if labels is None else labels.split(1)
+        each = [None] * len(latents) if labels is None else labels.chunk(len(latents))
         single = super().generate
-        pairs = zip(latents.split(1), each, strict=True)
+        pairs = zip(latents.chunk(len(latents)), each, strict=True)
         return torch.cat([single(latent, label, truncation=truncation) for latent, label in pairs])
 
     def features(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -141,7 +141,7 @@ class HAGANGenerator(Generator):
             slices: Slices of a sub-volume, at low resolution.
         """
         features = self.features(latents, labels)
-        pairs = zip(features.split(1), starts, strict=True)
+        pairs = zip(features.chunk(len(features)), starts, strict=True)
         high = torch.cat([self.make_part(each, start, start + slices) for each, start in pairs])
         return Views(high, self.low(features), _position(features, starts, slices, factor=1))
 
@@ -186,8 +186,9 @@ class HAGANEncoder(nn.Module):
         Returns:
             Shape ``(N, latent_dim)``.
         """
+        parts = images.shape[2] // (FACTOR * slices)
         with torch.no_grad():
-            features = torch.cat([self.of_parts(part) for part in images.split(FACTOR * slices, dim=2)], dim=2)
+            features = torch.cat([self.of_parts(part) for part in images.chunk(parts, dim=2)], dim=2)
         latents: Tensor = self.of_features(features)
         return latents
 
@@ -295,12 +296,15 @@ def _downwards(channels: int, size: tuple[int, ...], width: int) -> tuple[nn.Seq
     blocks: list[nn.Module] = []
     lengths = list(size)
     while max(lengths) > 4 or not blocks:
-        # A side of one voxel cannot be halved any more.
-        kernel, stride, padding = (
-            tuple(a if length > 1 else b for length in lengths) for a, b in ((4, 1), (2, 1), (1, 0))
-        )
+        kernel, stride, padding = (_per_side(lengths, *pair) for pair in ((4, 1), (2, 1), (1, 0)))
         conv = nn.Conv3d(channels, width << len(blocks), kernel, stride, padding)
         channels = conv.out_channels
         blocks.append(nn.Sequential(spectral_norm(conv), nn.LeakyReLU(0.2)))
         lengths = [max(1, length // 2) for length in lengths]
     return nn.Sequential(*blocks, nn.Flatten()), channels * math.prod(lengths)
+
+
+def _per_side(lengths: Sequence[int], halved: int, whole: int) -> tuple[int, int, int]:
+    """Return a number for each side: one that can be halved, or one of a single voxel."""
+    depth, height, width = (halved if length > 1 else whole for length in lengths)
+    return depth, height, width
