@@ -21,6 +21,7 @@ from medgan.core.saving import pack_weights, versions
 from medgan.core.spec import Batch, DataSpec
 from medgan.core.trainer import make_accelerator
 from medgan.data.dicom_writer import ModelIdentity, write_dicom
+from medgan.data.nifti_writer import write_nifti
 from medgan.data.pixels import to_uint8, to_uint16
 from medgan.errors import ConfigError, nearest
 from medgan.pages import make_grid, save_image
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["write_samples"]
 
-_FORMS = ("png", "npz", "dicom")
+_FORMS = ("png", "npz", "dicom", "nifti")
+_SUFFIXES = {"png": "png", "dicom": "dcm", "nifti": "nii.gz"}
 _GRID_IMAGES = 64
 _TABLE, _FACTS = "samples.csv", "synthetic.json"
 
@@ -59,10 +61,11 @@ def write_samples(
         labels: Class names, or values such as ``Effusion=1,Edema=0`` (see `LabelSpec.encode`), taken in turn; None for
             all classes.
         truncation: As in `GAN.sample`.
-        form: ``png`` or ``dicom``, with ``samples.csv`` beside the class folders, a manifest with the columns path,
-            label (or, of findings and quantities, ``label:NAME`` for each) and seed; or ``npz``,
+        form: ``png``, ``dicom`` or, of volumes, ``nifti``, with ``samples.csv`` beside the class folders, a manifest
+            with the columns path, label (or, of findings and quantities, ``label:NAME`` for each) and seed; or ``npz``,
             ``samples.npz`` with ``train_images``, ``train_labels``, ``label_names``, ``seeds`` and ``comment``. DICOM
-            files are Secondary Capture images; see `medgan.data.dicom_writer`.
+            files are Secondary Capture images; see `medgan.data.dicom_writer`. NIfTI files have the spacing of the
+            training data where that is known, else 1 mm; see `medgan.data.nifti_writer`.
         bits: Bits per sample, 8 or 16; 16 for DICOM only. From -1 to 1 the images fill 0 to 255 or 0 to 65535. More
             bits keep finer steps of the model; they hold no detail that its training images had not.
         grid: Also write an overview of the first 64 images to ``<out>-grid.png``, beside the folder
@@ -82,9 +85,7 @@ def write_samples(
         raise ConfigError(f"Samples as {form} cannot have {bits} bits: DICOM has 8 or 16, the others have 8.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists and is not an empty folder. Name another --out.")
-    if form != "npz" and (len(gan.data.size) != 2 or gan.data.channels not in (1, 3)):
-        holder = "PNG" if form == "png" else "DICOM Secondary Capture"
-        raise ConfigError(f"{holder} holds grey or RGB pictures, but this model makes {gan.data}. Use --format npz.")
+    _check_form(gan.data, form)
     gan.make_labels(len(seeds), labels)  # a wrong label is said before anything is written
     gan.generator.to(make_accelerator(device).device)
     first: list[Batch] = []
@@ -119,6 +120,18 @@ def write_samples(
         shown = Batch(joined.images[:_GRID_IMAGES], labelled)
         save_image(make_grid(shown, gan.data), out.with_name(f"{out.name}-grid.png"))
     return out
+
+
+def _check_form(data: DataSpec, form: str) -> None:
+    """Raise if files of a form cannot hold such images."""
+    grey_volumes = len(data.size) == 3 and data.channels == 1
+    if form == "nifti" and not grey_volumes:
+        other = "png" if len(data.size) == 2 and data.channels in (1, 3) else "npz"
+        raise ConfigError(f"NIfTI holds grey volumes, but this model makes {data}. Use --format {other}.")
+    if form in ("png", "dicom") and (len(data.size) != 2 or data.channels not in (1, 3)):
+        holder = "PNG" if form == "png" else "DICOM Secondary Capture"
+        other = "nifti or --format npz" if grey_volumes else "npz"
+        raise ConfigError(f"{holder} holds grey or RGB pictures, but this model makes {data}. Use --format {other}.")
 
 
 def _identify(gan: GAN) -> ModelIdentity:
@@ -158,7 +171,8 @@ def _write_pictures(
     names = _folder_names(gan.data)
     note = PngInfo()
     note.add_text("Comment", _comment(gan))
-    suffix = "png" if form == "png" else "dcm"
+    suffix = _SUFFIXES[form]
+    spacing = tuple(gan.provenance.get("spacing_mm") or (1.0, 1.0, 1.0))
     with (folder / _TABLE).open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["path", *_label_columns(gan.data), "seed"])
@@ -174,6 +188,8 @@ def _write_pictures(
                 if form == "png":
                     picture = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
                     picture.save(folder / file, pnginfo=note)
+                elif form == "nifti":
+                    write_nifti(folder / file, array[..., 0], spacing_mm=spacing, comment=_comment(gan))
                 else:
                     write_dicom(folder / file, array, label=label, seed=seed, model=model)
                 table.writerow([file, *_label_cells(gan.data, batch, row), seed])

@@ -6,6 +6,7 @@ import resource
 import weakref
 from contextlib import contextmanager
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -19,6 +20,7 @@ from medgan.export import write_samples
 from medgan.models import ACGAN
 
 FORMS = ["png", "npz", "dicom"]
+VOLUMES = DataSpec(1, (16, 16, 16), LabelSpec(("A", "B")))
 
 
 def make(names=("A", "B"), channels=1):
@@ -209,12 +211,22 @@ def test_wrong_labels_and_seeds(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("form", ["png", "dicom"])
-@pytest.mark.parametrize("data", [DataSpec(2, (32, 32)), DataSpec(1, (8, 32, 32))], ids=str)
-def test_images_that_pictures_cannot_hold(tmp_path, form, data):
+@pytest.mark.parametrize(
+    ("form", "data", "other"),
+    [
+        ("png", DataSpec(2, (32, 32)), "--format npz"),
+        ("dicom", DataSpec(2, (32, 32)), "--format npz"),
+        ("png", DataSpec(1, (8, 32, 32)), "--format nifti or --format npz"),
+        ("dicom", DataSpec(3, (8, 32, 32)), "--format npz"),
+        ("nifti", DataSpec(3, (8, 32, 32)), "--format npz"),
+        ("nifti", DataSpec(1, (32, 32)), "--format png"),
+    ],
+    ids=str,
+)
+def test_images_that_files_cannot_hold(tmp_path, form, data, other):
     gan = make()
     gan.data = data
-    with pytest.raises(ConfigError, match="--format npz"):
+    with pytest.raises(ConfigError, match=other):
         write_samples(gan, tmp_path / "out", seeds=range(4), form=form)
     assert list(tmp_path.iterdir()) == []
 
@@ -320,3 +332,40 @@ def test_dicom_is_a_data_set(tmp_path):
     assert dicom.class_counts() == {"A": 3, "B": 3}
     torch.testing.assert_close(dicom.images_at(range(6)), png.images_at(range(6)), rtol=0, atol=0.5 / 127.5)
     assert dicom.index["patient_id"].nunique() == 6
+
+
+def test_volumes_become_a_data_set_of_nifti_files(tmp_path):
+    """Training volumes of 4 × 1 × 0.5 mm, resized: the samples lie in the same extent, and are read as they were."""
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        folder = tmp_path / "real" / "AB"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = nibabel.Nifti1Image(rng.integers(0, 256, (32, 24, 8), np.uint8), np.diag([0.5, 1.0, 4.0, 1.0]))
+        nibabel.save(image, folder / f"{number}.nii.gz")
+    real = open_dataset(tmp_path / "real", size=VOLUMES.size, cache_dir=tmp_path / "cache")
+    assert real.provenance()["spacing_mm"] == pytest.approx(
+        [4 * 8 / 16, 1 * 24 / 16, 0.5 * 32 / 16]
+    )  # depth, height, width
+    gan = ACGAN(VOLUMES, preset="tiny", batch_size=2, minibatch_std=0).fit(real, steps=1, device="cpu")
+    gan.save(tmp_path / "model")
+    out = write_samples(ACGAN.load(tmp_path / "model"), tmp_path / "out", seeds=range(4), form="nifti", device="cpu")
+    for row in table(out):
+        header = nibabel.load(out / row["path"]).header
+        assert row["path"].startswith(f"{row['label']}/synthetic-")
+        assert header.get_zooms() == pytest.approx((1.0, 1.5, 2.0))  # width, height, depth
+        assert header["descrip"].item().startswith(b"Synthetic image made by medgan (acgan)")
+    again = open_dataset(out, size=VOLUMES.size, cache_dir=tmp_path / "cache")
+    assert again.spec == VOLUMES
+    assert again.class_counts() == {"A": 2, "B": 2}
+    assert again.provenance()["spacing_mm"] == pytest.approx([2.0, 1.5, 1.0])
+    seeds = [int(file.partition("-seed")[2].partition(".")[0]) for file in again.index["file"]]
+    torch.testing.assert_close(again.images_at(range(4)), gan.sample(4).images[seeds], rtol=0, atol=0.5001 / 127.5)
+
+
+@pytest.mark.parametrize("options", [{"fit": "pad"}, {"crop_border": True}], ids=str)
+def test_no_spacing_where_the_extent_is_not_known(tmp_path, options):
+    (tmp_path / "real").mkdir()
+    voxels = np.random.default_rng(0).integers(0, 256, (32, 24, 8), np.uint8)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "real" / "0.nii.gz")
+    dataset = open_dataset(tmp_path / "real", size=(8, 16, 16), cache_dir=tmp_path / "cache", **options)
+    assert dataset.provenance()["spacing_mm"] is None

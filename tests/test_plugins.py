@@ -32,11 +32,16 @@ def module_of(folder: Path) -> str:
     return folder.name.replace("-", "_")
 
 
-def load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> type[GAN]:
-    """Return the class that the entry point of a plugin in the tree names."""
-    ((name, value),) = read(folder / "pyproject.toml")["project"]["entry-points"]["medgan.architectures"].items()
+def entry_points(folder: Path) -> dict[str, str]:
+    """Return the architectures of a plugin in the tree, by name; at least one."""
+    found: dict[str, str] = read(folder / "pyproject.toml")["project"]["entry-points"]["medgan.architectures"]
+    return found
+
+
+def load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[type[GAN]]:
+    """Return the classes that the entry points of a plugin in the tree name."""
     monkeypatch.syspath_prepend(folder)
-    return registry.Plugin(name, value, folder.name).load()
+    return [registry.Plugin(name, value, folder.name).load() for name, value in entry_points(folder).items()]
 
 
 @pytest.fixture(params=FOLDERS, ids=lambda folder: folder.name)
@@ -61,8 +66,7 @@ def test_project(folder: Path) -> None:
     assert project["name"] == folder.name
     assert project["requires-python"] == medgan["requires-python"]
     assert {line for line in project["dependencies"] if not line.startswith("medgan>=")} <= set(medgan["dependencies"])
-    (value,) = project["entry-points"]["medgan.architectures"].values()
-    assert value.partition(":")[0] == module_of(folder)
+    assert {value.partition(":")[0] for value in entry_points(folder).values()} == {module_of(folder)}
     assert (folder / module_of(folder) / "py.typed").is_file()
     assert (folder / "tests" / f"test_{module_of(folder)}.py").is_file()
 
@@ -78,27 +82,32 @@ def test_imports_what_plugins_may(folder: Path) -> None:
 
 
 def test_architecture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    architecture = load(folder, monkeypatch)
-    assert registry.api_version(architecture) == 1
-    assert "api_version" in vars(architecture)
-    assert {"tiny", "small", "paper"} <= set(architecture.presets)
-    assert architecture.default_preset == "small"
-    assert architecture.reference
-    assert set(import_module(module_of(folder)).__all__) >= {architecture.__name__, architecture.Config.__name__}
+    for architecture in load(folder, monkeypatch):
+        assert registry.api_version(architecture) == 1
+        assert "api_version" in vars(architecture)
+        assert {"tiny", "small", "paper"} <= set(architecture.presets)
+        assert architecture.default_preset == "small"
+        assert architecture.reference
+        assert set(import_module(module_of(folder)).__all__) >= {architecture.__name__, architecture.Config.__name__}
 
 
 def test_readme_has_the_parameter_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row of a table for each preset, whose first cell is its name; counts at 64×64, grey, two classes."""
-    architecture = load(folder, monkeypatch)
-    data = DataSpec(1, (64, 64), LabelSpec(("NORMAL", "PNEUMONIA")))
+    """A row of a table for each preset; counts at 64 pixels or voxels a side, grey, two classes.
+
+    The row's first cell is the preset's name; of several architectures, before it that of the architecture.
+    """
+    architectures = load(folder, monkeypatch)
     text = (folder / "README.md").read_text(encoding="utf-8")
-    assert str(architecture.reference) in text
-    for preset in architecture.presets:
-        gan = architecture(data, preset=preset)
-        networks = gan.generator, gan.make_discriminator(gan.config, data)
-        counts = [f"{sum(weight.numel() for weight in network.parameters()):,}" for network in networks]
-        (row,) = re.findall(rf"^\| `{preset}` .*$", text, re.MULTILINE)
-        assert [count for count in counts if count not in row] == [], row
+    for architecture in architectures:
+        assert str(architecture.reference) in text
+        data = DataSpec(1, (64,) * min(architecture.spatial_dims), LabelSpec(("NORMAL", "PNEUMONIA")))
+        for preset in architecture.presets:
+            gan = architecture(data, preset=preset)
+            networks = gan.generator, gan.make_discriminator(gan.config, data)
+            counts = [f"{sum(weight.numel() for weight in network.parameters()):,}" for network in networks]
+            cell = f"`{preset}`" if len(architectures) == 1 else f"`{architecture.name}` `{preset}`"
+            (row,) = re.findall(rf"^\| {cell} .*$", text, re.MULTILINE)
+            assert [count for count in counts if count not in row] == [], row
 
 
 @pytest.mark.slow
@@ -120,7 +129,7 @@ def test_pip_installs_all(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
     ).stdout.split("\n")
     for folder in FOLDERS:
-        for name in read(folder / "pyproject.toml")["project"]["entry-points"]["medgan.architectures"]:
+        for name in entry_points(folder):
             assert f"{name} {name}" in found
         installed = {str(path.relative_to(tmp_path)) for path in (tmp_path / module_of(folder)).rglob("*.*")}
         assert f"{module_of(folder)}/py.typed" in installed

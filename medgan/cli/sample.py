@@ -61,10 +61,11 @@ def parse_seeds(text: str) -> list[int]:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["png", "npz", "dicom"]),
+    type=click.Choice(["png", "npz", "dicom", "nifti"]),
     default="png",
     show_default=True,
-    help="Pictures; one array file; or DICOM files (Secondary Capture) that are marked as synthetic.",
+    help="Pictures; one array file; DICOM files (Secondary Capture) that are marked as synthetic; or NIfTI files of "
+    "volumes.",
 )
 @click.option(
     "--bits",

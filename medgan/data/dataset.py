@@ -63,6 +63,8 @@ class ImageDataset:
         quarantine: One row a refused file: file, label, stage, error, hint.
         fingerprint: sha256 of pixels, labels and preprocessing.
         whole_fingerprint: That of the data set of which this is a subset; its own if of none.
+        spacing_mm: Of volumes, the distances of the voxels of `spec.size` in mm along depth, height and width, the
+            median of all volumes that say it; None where unknown.
         licence: Licence of the images where known.
         intensity_range: What the images' -1 and 1 were in the stored array, for example ``(0, 255)``.
         labels: int64 of shape ``(N,)`` for categorical labels, float32 of shape ``(N, K)`` for multi-label ones,
@@ -81,6 +83,7 @@ class ImageDataset:
     labels: NDArray[Any] | None
     ignored: Mapping[str, int] = field(default_factory=dict)
     whole_fingerprint: str = ""
+    spacing_mm: tuple[float, ...] | None = None
     _pixels: NDArray[Any] = field(kw_only=True)  # (all images, *size, channels)
     _rows: NDArray[np.int64] = field(kw_only=True)  # this data set's images in _pixels
 
@@ -202,6 +205,7 @@ class ImageDataset:
             "licence": self.licence,
             "fingerprint": self.fingerprint,
             "whole_fingerprint": self.whole_fingerprint,
+            "spacing_mm": None if self.spacing_mm is None else list(self.spacing_mm),
         }
 
     def subset(self, indices: Sequence[int] | NDArray[np.integer[Any]] | torch.Tensor) -> ImageDataset:
@@ -736,6 +740,8 @@ def open_dataset(
         intensity_range=(0.0, float(np.iinfo(store.images.dtype).max)),
         labels=numbers,
         ignored=found.ignored,
+        # What is cropped, padded or transformed otherwise has another extent than its file says.
+        spacing_mm=_spacing_of(index, lengths) if fit == "stretch" and not crop_border and transforms is None else None,
         _pixels=store.images,
         _rows=np.arange(len(store.images)),
     )
@@ -788,6 +794,18 @@ def open_configured(
         workers=config.workers,
         progress=progress,
     )
+
+
+def _spacing_of(index: pd.DataFrame, size: tuple[int, ...]) -> tuple[float, ...] | None:
+    """Return the median distances, in mm, of the voxels of volumes that were stretched to a size; None if unknown."""
+    if len(size) != 3 or "spacing_mm" not in index or "depth" not in index:
+        return None
+    known = index[index["spacing_mm"].str.count(",") == 2]
+    if known.empty:
+        return None
+    spacings = known["spacing_mm"].str.split(",", expand=True).to_numpy(np.float64)
+    lengths = known[["depth", "height", "width"]].to_numpy(np.float64)
+    return tuple(map(float, np.median(spacings * lengths / size, axis=0)))
 
 
 def _parse_spacing(text: str) -> float | tuple[float, float, float]:

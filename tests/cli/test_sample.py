@@ -307,3 +307,17 @@ def test_parse_seeds(text, seeds):
 def test_parse_seeds_refuses(text):
     with pytest.raises(click.BadParameter, match="Type for example 0-35"):
         parse_seeds(text)
+
+
+def test_nifti(medgan, tmp_path):
+    """Volumes of findings: the table is a manifest of the files."""
+    data = DataSpec(1, (16, 16, 16), LabelSpec(("nodule", "effusion"), "multilabel"))
+    model = ACGAN(data, preset="tiny").save(tmp_path / "model")
+    out = tmp_path / "out"
+    medgan.works("sample", "--model", model, "-n", 3, "--label", "nodule=1", "--format", "nifti", "--out", out)
+    dataset = open_dataset(out / "samples.csv", size=data.size, cache_dir=tmp_path / "cache")
+    assert dataset.spec == data
+    assert dataset.labels.tolist() == [[1, 0]] * 3
+    assert {path.name.partition(".")[2] for path in out.glob("synthetic-*")} == {"nii.gz"}
+    message = medgan.fails("sample", "--model", model, "--out", tmp_path / "png")
+    assert "--format nifti" in message
