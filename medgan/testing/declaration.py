@@ -42,7 +42,7 @@ RESERVED = frozenset(
     {
         *(item.name for item in DataConfig.options()),
         *("allow_patient_overlap", "arch", "budget", "checkpoint_every", "config", "device", "dry_run"),
-        *("evaluate_every", "help", "init_from", "kimg"),
+        *("evaluate_every", "health", "help", "init_from", "kimg"),
         *(
             "log_every",
             "name",

@@ -413,7 +413,7 @@ def test_divergence_keeps_the_last_checkpoint(medgan, tmp_path, monkeypatch, how
         monkeypatch.setattr(ACGAN.Trainer, "generator_loss", diverge)
     message = medgan.fails(
         "fit", *medgan.small, "--steps", 9, "--checkpoint-every", 2, "--log-every", 1, *rates,
-        "--outdir", tmp_path, "--name", "run",
+        "--outdir", tmp_path, "--name", "run", "--health", "warn",
     )  # fmt: skip
     assert "Training diverged at step" in message
     assert "NaN or infinite" in message

@@ -302,7 +302,7 @@ def test_original_step_is_the_reports(data: DataSpec, monkeypatch: pytest.Monkey
     expected_g = rmsprop(g, torch.autograd.grad(tag_loss + label_loss + l2, g), 5e-5, 3e-9)
     for name, value in {"adversarial": tag_loss, "label": label_loss, "l2": l2}.items():
         assert float(metrics[f"generator/{name}"]) == pytest.approx(value.item(), rel=1e-5), name
-    assert len(metrics) == 6
+    assert len(metrics) == 7  # and the discriminator's accuracy
 
     for found, expected, before, rate in (
         (discriminator_weights(discriminator), expected_d, start[0], 1e-4),
@@ -732,6 +732,7 @@ def test_step_on_findings_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     label = 0.3 * (findings_loss(real_logits, labels) + findings_loss(fake_logits, labels)) / 2
     expected_d = adam(d, torch.autograd.grad(adversarial + label, d), rates["discriminator_lr"])
     logged = {"discriminator/adversarial": adversarial, "discriminator/label": label}
+    logged["discriminator/accuracy"] = (real > fake).double().mean()
     moved = [weight.detach() for weight in expected_d]
     realness, logits = judge(moved, make(g, latents[1]))
     adversarial, label = -realness.mean(), 0.3 * findings_loss(logits, labels)

@@ -491,7 +491,7 @@ def test_terms_of_a_step_with_everything() -> None:
     options = {**TRAININGS["adaptive"], "gradient_penalty": "r1", "lecam_weight": 0.1, "head": "adc"}
     keep = Keep()
     ACGAN(data, **{**SMALL, **options}).make_trainer(device="cpu").fit([make_batch(data, 4)], 1, [keep])
-    of_discriminator = {"adversarial", "label", "lecam", "gradient_penalty"}
+    of_discriminator = {"adversarial", "label", "lecam", "gradient_penalty", "accuracy"}
     expected = {f"discriminator/{name}" for name in of_discriminator}
     assert set(keep.metrics) == expected | {"generator/adversarial", "generator/label", "augment/probability"}
 
