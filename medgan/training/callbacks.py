@@ -21,7 +21,7 @@ from medgan.core.trainer import Callback, Metrics, Trainer
 from medgan.errors import CheckpointError, TrainingDivergedError
 from medgan.pages import make_grid, save_image
 
-__all__ = ["BudgetNotes", "Checkpoint", "MetricsLog", "SampleGrid", "StopOnSignal", "TrainingStopped", "read_rows"]
+__all__ = ["BudgetNotes", "Checkpoint", "MetricsLog", "SampleGrid", "StopOnSignal", "TrainingStopped", "drop_rows"]
 
 
 class TrainingStopped(Exception):  # noqa: N818 - not an error: the user asked for it
@@ -55,9 +55,7 @@ class MetricsLog(Callback):
     def on_start(self, trainer: Trainer[Any]) -> None:
         """Read what is there already, and start the clock."""
         if trainer.accelerator.is_main_process and self.path.is_file():
-            self.rows = [row for row in read_rows(self.path) if row["step"] <= trainer.step]
-            with write_aside(self.path) as temporary:
-                temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+            self.rows = drop_rows(self.path, trainer.step)
         self._restart(trainer)
 
     def on_step(self, trainer: Trainer[Any], metrics: Metrics) -> None:
@@ -156,18 +154,27 @@ class MetricsLog(Callback):
         self._time = time.perf_counter()
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a log of JSON lines; half a line, as a killed process leaves it, counts for nothing.
+def drop_rows(path: Path, step: int) -> list[dict[str, Any]]:
+    """Drop the lines of a log of JSON lines that are of later steps, which a resume does again.
+
+    Half a line, as a killed process leaves it, is dropped, too.
 
     Args:
         path: The file.
+        step: The last step whose lines stay.
+
+    Returns:
+        What stays.
     """
-    rows = []
+    rows, lines = [], []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValueError):
             row = json.loads(line)
-            if isinstance(row, dict) and "step" in row:
+            if isinstance(row, dict) and "step" in row and row["step"] <= step:
                 rows.append(row)
+                lines.append(line + "\n")
+    with write_aside(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
     return rows
 
 

@@ -65,12 +65,12 @@ from torch import Tensor, nn
 
 from medgan.core.distribution import gather
 from medgan.core.randomness import seeded
-from medgan.core.saving import read_state, write_aside, write_state
+from medgan.core.saving import read_state, write_state
 from medgan.core.spec import Batch
 from medgan.core.trainer import Callback, Metrics, Trainer
 from medgan.errors import CheckpointError, TrainingDivergedError
 from medgan.metrics.functional.diversity import nearest_neighbours, pair_similarity
-from medgan.training.callbacks import read_rows
+from medgan.training.callbacks import drop_rows
 
 if TYPE_CHECKING:
     from medgan.data import ImageDataset
@@ -171,9 +171,7 @@ class HealthMonitor(Callback):
     def on_start(self, trainer: Trainer[Any]) -> None:
         """Drop what a resume does again."""
         if trainer.accelerator.is_main_process and self.path.is_file():
-            rows = [row for row in read_rows(self.path) if row["step"] <= trainer.step]
-            with write_aside(self.path) as temporary:
-                temporary.write_text("".join(_line(row) for row in rows), encoding="utf-8")
+            drop_rows(self.path, trainer.step)
 
     def on_step(self, trainer: Trainer[Any], metrics: Metrics) -> None:
         """Measure, look at it when it is time, and react."""
@@ -315,7 +313,7 @@ class HealthMonitor(Callback):
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with self.path.open("a", encoding="utf-8") as stream:
-                    stream.write(_line(row))
+                    stream.write(json.dumps(row, ensure_ascii=False) + "\n")
             except OSError as error:
                 raise CheckpointError(f"{self.path} could not be written ({error}).") from error
             if done is not None or (finding.illness, finding.of) in self._new:
@@ -597,8 +595,3 @@ def _checksum(network: nn.Module) -> Tensor:
     """Return a number that changes with any bit of any weight."""
     sums = [parameter.detach().float().view(torch.int32).sum() for parameter in network.parameters()]
     return torch.stack(sums).sum()
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    """Return a line of the file."""
-    return json.dumps(row, ensure_ascii=False) + "\n"
