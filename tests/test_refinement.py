@@ -19,7 +19,7 @@ from medgan.metrics.scorer import SampleScorer
 from medgan.models import ACGAN
 from medgan.refinement import accepted_samples, learn_scorer, read_ratings, refine
 
-SIZE = 24
+SIZE = 32
 DATA = DataSpec(1, (SIZE, SIZE), LabelSpec(("NORMAL", "PNEUMONIA")))
 
 
