@@ -602,6 +602,14 @@ class AdversarialTrainer(Trainer[C]):
         if config.gradient_penalty != "none":
             self._check_gradient_penalty()
 
+    @property
+    def realness_is_relative(self) -> bool:
+        """Whether the losses see only differences of realness, so that where it is zero means nothing.
+
+        An adaptive augmentation then goes by pairs of a real and a generated image, not by the sign on real images.
+        """
+        return False
+
     @abstractmethod
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Return the discriminator's loss (level 2: override the losses).
@@ -782,9 +790,10 @@ class AdversarialTrainer(Trainer[C]):
                 said[name] = self.discriminator(*half).realness
 
     def _means(self, realness: Mapping[str, Tensor]) -> Tensor:
-        """Return the mean realness of real and of generated images, and the mean sign of the former, ``(3,)``."""
+        """Return the mean realness of real and of generated images, and the mean sign that ADA goes by, ``(3,)``."""
         real, fake = realness["real"].float(), realness["fake"].float()
-        means = torch.stack([real.mean(), fake.mean(), real.sign().mean()]).detach()
+        judged = real - fake if self.realness_is_relative else real
+        means = torch.stack([real.mean(), fake.mean(), judged.sign().mean()]).detach()
         return mean_of_processes(self.accelerator, means)
 
     def _lecam(self, realness: Mapping[str, Tensor], said: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -448,6 +448,11 @@ def _embedding(labels: LabelSpec, width: int) -> nn.Module:
 class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
     """Realness and label losses of an auxiliary-classifier GAN."""
 
+    @property
+    def realness_is_relative(self) -> bool:
+        """Whether the loss on the realness is one of differences."""
+        return self.config.adversarial in ("relativistic", "wgan")
+
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return Adam or RMSprop, each network with its own rate and weight decay."""
         config = self.config

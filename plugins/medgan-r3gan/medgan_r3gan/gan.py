@@ -106,6 +106,11 @@ def half_cosine(start: float, end: float, progress: float) -> float:
 class R3GANTrainer(AdversarialTrainer[R3GANConfig]):
     """Relativistic loss on pairs; penalty, rates, averaging and augmentation follow the burn-in."""
 
+    @property
+    def realness_is_relative(self) -> bool:
+        """True: the loss is on pairs."""
+        return True
+
     def annealed(self, start: float, end: float) -> float:
         """Return a value on its way through the burn-in; it follows from the images seen alone."""
         length = 1000 * self.config.burn_in_kimg

@@ -53,15 +53,15 @@ class WGANGPConfig(GANConfig):
                 "wgan-gp's critic measures a distance only while its slope is bounded. Type --gradient-penalty wgan-gp "
                 "and a --penalty-weight above 0, such as 10."
             )
-        if self.ada_target is not None:
-            raise ConfigError(
-                f"--ada-target {self.ada_target:g} goes by the sign of the realness, which means nothing for wgan-gp: "
-                "adding a number to all of it changes no loss. Type --ada-target none."
-            )
 
 
 class WGANGPTrainer(AdversarialTrainer[WGANGPConfig]):
     """The Wasserstein loss, and that of the label head; the core adds the gradient penalty."""
+
+    @property
+    def realness_is_relative(self) -> bool:
+        """True: a critic's loss is a difference of means."""
+        return True
 
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Wasserstein loss of both kinds of images, and the label of the real ones."""
