@@ -258,6 +258,11 @@ def dims_that_are_a_number(*_: object) -> type[GAN]:
     return variant(spatial_dims=2)
 
 
+@caught_by("check_parts", "sides is .64, 128.")
+def sides_that_are_a_list_of_lengths(*_: object) -> type[GAN]:
+    return variant(sides=(64, 128))
+
+
 @caught_by("check_parts", "label_kinds")
 def unknown_label_kind(*_: object) -> type[GAN]:
     return variant(label_kinds=("class",))

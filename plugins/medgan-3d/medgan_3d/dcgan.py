@@ -22,14 +22,12 @@ from medgan.core import (
     DiscriminatorOutput,
     GANConfig,
     Generator,
+    Sides,
     option,
 )
-from medgan.errors import ConfigError
 from medgan.nn import label_vectors
 
 __all__ = ["DCGAN3D", "DCGAN3DConfig", "DCGAN3DDiscriminator", "DCGAN3DGenerator", "DCGAN3DTrainer"]
-
-_LENGTHS = (16, 32, 64, 128)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,18 +165,8 @@ class DCGAN3D(GAN):
     }
     default_preset = "small"
     spatial_dims = (3,)
+    sides = Sides.powers_of_two(16, 128)
     label_kinds = ("categorical", "ordinal", "multilabel", "continuous")
-
-    @classmethod
-    def check(cls, config: GANConfig, data: DataSpec) -> None:
-        """Raise if the networks cannot make volumes of that size; see `GAN.check`."""
-        super().check(config, data)
-        if any(length not in _LENGTHS for length in data.size):
-            near = min(_LENGTHS, key=lambda length: abs(length - data.size[-1]))
-            raise ConfigError(
-                f"dcgan-3d makes volumes of 16, 32, 64 or 128 voxels a side, got {'×'.join(map(str, data.size))}. "
-                f"Try --depth {near} --size {near}."
-            )
 
     def make_generator(self, config: DCGAN3DConfig, data: DataSpec) -> Generator:
         """Return a fresh `DCGAN3DGenerator`."""

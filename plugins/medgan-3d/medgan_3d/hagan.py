@@ -12,13 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgan import losses
-from medgan.core import GAN, Batch, DataSpec, Discriminator, GANConfig, Generator, Metrics, Trainer, option
+from medgan.core import GAN, Batch, DataSpec, Discriminator, GANConfig, Generator, Metrics, Sides, Trainer, option
 from medgan.errors import ConfigError
 from medgan_3d.hierarchy import FACTOR, HAGANDiscriminator, HAGANGenerator, Views, thickness
 
 __all__ = ["HAGAN", "HAGANConfig", "HAGANTrainer"]
-
-_LENGTHS = (16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,18 +152,13 @@ class HAGAN(GAN):
     }
     default_preset = "small"
     spatial_dims = (3,)
+    sides = Sides.powers_of_two(16, 256)
     label_kinds = ("categorical", "ordinal", "multilabel", "continuous")
 
     @classmethod
     def check(cls, config: GANConfig, data: DataSpec) -> None:
-        """Raise if the networks cannot make volumes of that size, or an option acts on nothing; see `GAN.check`."""
+        """Raise if there is an augmentation; see `GAN.check`."""
         super().check(config, data)
-        if any(length not in _LENGTHS for length in data.size):
-            near = min(_LENGTHS, key=lambda length: abs(length - data.size[-1]))
-            raise ConfigError(
-                f"ha-gan makes volumes of 16, 32, 64, 128 or 256 voxels a side, got {'×'.join(map(str, data.size))}. "
-                f"Try --depth {near} --size {near}."
-            )
         if config.augment != "none":
             raise ConfigError(
                 f"ha-gan judges a volume at two resolutions, which --augment {config.augment} would distort "
