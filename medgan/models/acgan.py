@@ -23,7 +23,7 @@ from medgan.core.spec import Batch, DataSpec, LabelSpec
 from medgan.core.trainer import AdversarialTrainer, memory_format
 from medgan.errors import ConfigError
 from medgan.models.heads import ADCHead, D2DCEHead, LabelHead, TwinHead
-from medgan.nn import ChannelLayerNorm, FiLMNorm, MinibatchDiscrimination, MinibatchStdDev
+from medgan.nn import ChannelLayerNorm, FiLMNorm, MinibatchDiscrimination, MinibatchStdDev, fill_unknown
 
 __all__ = ["ACGAN", "ACGANConfig", "ACGANTrainer"]
 
@@ -429,16 +429,16 @@ def _seed_size(size: tuple[int, ...]) -> tuple[int, ...]:
 class _VectorEmbedding(nn.Linear):
     """Embedding of label vectors: for a vector with a single 1 what `nn.Embedding` is for an index.
 
-    What is not known (NaN) counts as neutral: a finding as half present, a quantity as 0.
+    What is not known counts as neutral; see `fill_unknown`.
     """
 
     def __init__(self, labels: LabelSpec, width: int) -> None:
         super().__init__(len(labels), width, bias=False)
-        self.neutral = 0.5 if labels.kind == "multilabel" else 0.0
+        self.kind: Literal["multilabel", "continuous"] = "multilabel" if labels.kind == "multilabel" else "continuous"
         nn.init.normal_(self.weight)
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(torch.where(input.isnan(), self.neutral, input))
+        return super().forward(fill_unknown(input, self.kind))
 
 
 def _embedding(labels: LabelSpec, width: int) -> nn.Module:
