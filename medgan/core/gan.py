@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import packages_distributions
 from itertools import islice
 from numbers import Integral
@@ -226,8 +226,7 @@ class GAN(ABC):
         sides = cls.get_sides(config, dims)
         if sides is not None and sides.accept(size):
             return
-        package = cls.__module__.partition(".")[0]
-        who = f"{cls.name} (from {packages_distributions().get(package, [package])[0]})"
+        who = f"{cls.name} (from {_distribution(cls.__module__.partition('.')[0])})"
         given = "×".join(map(str, size))
         presets = {name: cls.get_sides(preset, dims) for name, preset in cls.presets.items()}
         hints = [f"--preset {name}" for name, others in presets.items() if others is not None and others.accept(size)][
@@ -581,6 +580,12 @@ class GAN(ABC):
             raise CheckpointError(f"The weights in {folder} do not fit {cls.name}: {reason}") from error
         model.provenance = dict(facts["training_data"])
         return model
+
+
+@cache  # reads the metadata of all that is installed
+def _distribution(package: str) -> str:
+    """Return the name of the distribution that a package is from; the package's own where that is not known."""
+    return packages_distributions().get(package, [package])[0]
 
 
 def _joined(batches: Iterator[Batch], number: int) -> Iterator[Batch]:

@@ -200,10 +200,8 @@ class HealthMonitor(Callback):
         self._new = {(finding.illness, finding.of)}
         self._save = False
         reaction: _Reaction | None = gather(trainer.accelerator, self._choose(trainer))[0]
-        if reaction is not None and reaction.back is not None:
-            reaction = self._apply(trainer, reaction)
-        else:
-            reaction = None
+        back = reaction is not None and reaction.back is not None
+        reaction = self._apply(trainer, reaction) if reaction is not None and back else None
         self._record(trainer, reaction)
         return reaction is not None
 
