@@ -1176,7 +1176,7 @@ def volumes_with_an_attribute_that_is_no_buffer(*_: object) -> type[GAN]:
     return variant(make_generator=make_generator, presets={"tiny": config})
 
 
-@caught_by("check_adaptive_resume", "probability and observed are not those", alone=True)
+@caught_by("check_adaptive_resume", "probability and observed are not those")
 def chance_and_its_counters_lost_on_resume(*_: object) -> type[GAN]:
     return with_trainer(_modules=lambda self: tuple(name for name in SmallTrainer._modules(self) if name != "augment"))
 
