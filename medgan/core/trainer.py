@@ -18,7 +18,7 @@ from medgan.augment import AdaptiveAugment, DiffAugment
 from medgan.core.budget import Budget, format_duration
 from medgan.core.config import GANConfig
 from medgan.core.distribution import broadcast_from_main, gather, mean_of_processes, together
-from medgan.core.networks import Discriminator, Generator
+from medgan.core.networks import Discriminator, Generator, frozen
 from medgan.core.randomness import get_random_state, seeded, set_random_state
 from medgan.core.spec import Batch, DataSpec
 from medgan.errors import CheckpointError, ConfigError, DataError, PluginError, TrainingDivergedError
@@ -731,7 +731,7 @@ class AdversarialTrainer(Trainer[C]):
     def _generator_step(self, some: Sequence[tuple[Batch, Tensor | None]]) -> Metrics:
         """Move the generator, beside batches of real images and by the labels of their fakes."""
         logged: list[Metrics] = []
-        with _frozen(self.discriminator):
+        with frozen(self.discriminator):
             for real, labels in self._accumulating(some):
                 latents = self.draw(len(real.images), self.generator.make_latents)
                 with self.accelerator.autocast():
@@ -938,19 +938,6 @@ def _accuracy(real: Tensor, fake: Tensor) -> Tensor:
 def _uniform(n: int, rng: torch.Generator) -> Tensor:
     """Return n numbers in [0, 1), on the generator's device."""
     return torch.rand(n, generator=rng, device=rng.device)
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Take a module's weights out of the graph for a while; saves their gradients' cost."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
 
 
 def make_augmentation(config: GANConfig) -> DiffAugment:
