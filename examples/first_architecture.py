@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from medgan import losses, registry
-from medgan.core import GAN, AdversarialTrainer, Discriminator, DiscriminatorOutput, GANConfig, Generator, option
+from medgan.core import GAN, AdversarialTrainer, Discriminator, DiscriminatorOutput, GANConfig, Generator, Sides, option
 from medgan.data import open_dataset
-from medgan.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +86,7 @@ class Plain(GAN):
     Trainer = PlainTrainer
     presets: ClassVar = {"standard": PlainConfig(), "tiny": PlainConfig(width=4, latent_dim=8, batch_size=4)}
     default_preset = "standard"
-
-    @classmethod
-    def check(cls, config, data):
-        """Say which sizes do not work."""
-        super().check(config, data)
-        if any(length % 4 for length in data.size):
-            raise ConfigError(f"plain makes sizes divisible by 4, got {data.size}. Try --size 64.")
+    sides = Sides(multiple_of=4)
 
     def make_generator(self, config, data):
         """Return a fresh generator."""

@@ -92,7 +92,8 @@ class AdaptiveAugment(DiffAugment):
 
     Where it calls most of the training images real, r = E[sign D(x)] rises above a target, and the probability rises;
     below the target it falls: every 4 discriminator steps by ±(images since then) / (`kimg` × 1,000), within 0 and
-    `limit`. All state is in buffers, and nothing waits for an accelerator.
+    `limit`. With losses on differences r is E[sign(D(x) - D(G(z)))], over pairs. All state is in buffers, and nothing
+    waits for an accelerator.
 
     Args:
         policy: As in `DiffAugment`, but not ``"none"``.
@@ -132,7 +133,7 @@ class AdaptiveAugment(DiffAugment):
         self.limit = limit
         del self.probability
         self.register_buffer("probability", torch.tensor(float(probability)))
-        # Sum of the means of sign D(x), number of steps and images, since the probability moved last.
+        # Sum of the mean signs, number of steps and images, since the probability moved last.
         self.register_buffer("observed", torch.zeros(3))
 
     @torch.no_grad()
@@ -140,7 +141,8 @@ class AdaptiveAugment(DiffAugment):
         """Take note of a discriminator step, and move the probability at every fourth one.
 
         Args:
-            sign: Mean of sign D(x) over the training images of the step, over all processes; a scalar.
+            sign: Mean sign of the realness of the step's training images, or of its differences to that of generated
+                ones, over all processes; a scalar.
             images: Their number.
         """
         sign = sign.float()

@@ -172,7 +172,7 @@ def _write_pictures(
     note = PngInfo()
     note.add_text("Comment", _comment(gan))
     suffix = _SUFFIXES[form]
-    spacing = tuple(gan.provenance.get("spacing_mm") or (1.0, 1.0, 1.0))
+    spacing = gan.provenance.get("spacing_mm") or (1.0, 1.0, 1.0)
     with (folder / _TABLE).open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["path", *_label_columns(gan.data), "seed"])

@@ -70,7 +70,8 @@ def _show(name: str) -> None:
     console.print(f"[bold]{architecture.name}[/bold]: {architecture.summary}")
     if architecture.reference:
         console.print(f"Reference: {architecture.reference}")
-    console.print(f"Images: {' or '.join(f'{number}-D' for number in architecture.spatial_dims)}")
+    for line in _sides(architecture):
+        console.print(line)
     needs = "needed" if architecture.needs_labels else "optional"
     console.print(f"Labels: {', '.join(architecture.label_kinds)} ({needs})")
     table = Table(box=None, pad_edge=False)
@@ -83,6 +84,17 @@ def _show(name: str) -> None:
         choices = f" One of: {', '.join(map(str, item.choices))}." if item.choices else ""
         table.add_row("--" + item.name.replace("_", "-"), *values, item.help + choices)
     _print(table)
+
+
+def _sides(architecture: type[GAN]) -> list[str]:
+    """Return a line on the sizes of images for each preset, or one for all if they are alike."""
+    made: dict[str, str] = {}
+    for preset, config in architecture.presets.items():
+        sides = {dims: architecture.get_sides(config, dims) for dims in architecture.spatial_dims}
+        made[preset] = "; ".join(some.describe(dims) for dims, some in sides.items() if some is not None)
+    if len(set(made.values())) == 1:
+        return [f"Makes: {next(iter(made.values()))}"]
+    return [f"Makes with --preset {preset}: {what}" for preset, what in made.items()]
 
 
 def _print(table: Table) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from medgan.core.config import Config, GANConfig, Option, option
     from medgan.core.gan import GAN, TrainingData
     from medgan.core.networks import Discriminator, DiscriminatorOutput, Generator
+    from medgan.core.sides import Sides
     from medgan.core.spec import Batch, DataSpec, LabelKind, LabelSpec
     from medgan.core.trainer import AdversarialTrainer, Callback, Metrics, Trainer, make_accelerator
 
@@ -27,6 +28,7 @@ _HOMES = {
     "Discriminator": "networks",
     "DiscriminatorOutput": "networks",
     "Generator": "networks",
+    "Sides": "sides",
     "Batch": "spec",
     "DataSpec": "spec",
     "LabelKind": "spec",
@@ -55,6 +57,7 @@ __all__ = [
     "LabelSpec",
     "Metrics",
     "Option",
+    "Sides",
     "Trainer",
     "TrainingData",
     "make_accelerator",

@@ -6,7 +6,8 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import packages_distributions
 from itertools import islice
 from numbers import Integral
 from operator import index
@@ -22,6 +23,7 @@ from medgan.core.config import ClassSampling, GANConfig
 from medgan.core.networks import Discriminator, Generator
 from medgan.core.randomness import seeded
 from medgan.core.saving import pack_weights, read_model, write_model
+from medgan.core.sides import Sides, plural
 from medgan.core.spec import Batch, DataSpec, LabelKind
 from medgan.core.trainer import (
     AdversarialTrainer,
@@ -103,6 +105,7 @@ class GAN(ABC):
         presets: Named configs; has to hold ``tiny``, which trains in seconds on a CPU.
         default_preset: The preset that is used when none is named.
         spatial_dims: Numbers of spatial dimensions that it can do.
+        sides: Lengths that the sides of an image may have; `get_sides` where that depends on the options.
         label_kinds: Kinds of labels that it can learn.
         needs_labels: Whether it cannot do without labels.
         generator: The network to sample with.
@@ -125,6 +128,7 @@ class GAN(ABC):
     presets: ClassVar[Mapping[str, GANConfig]]
     default_preset: ClassVar[str]
     spatial_dims: ClassVar[tuple[int, ...]] = (2,)
+    sides: ClassVar[Sides] = Sides()
     label_kinds: ClassVar[tuple[LabelKind, ...]] = ("categorical",)
     needs_labels: ClassVar[bool] = False
 
@@ -169,6 +173,19 @@ class GAN(ABC):
             raise ConfigError(f"Preset {name!r} is unknown to {cls.name}. {nearest(name, cls.presets)}") from None
 
     @classmethod
+    def get_sides(cls, config: Any, dims: int) -> Sides | None:
+        """Return which lengths the sides of an image may have; `sides`, unless a subclass knows better.
+
+        Args:
+            config: The options.
+            dims: Number of spatial dimensions, one of `spatial_dims`.
+
+        Returns:
+            The sides; None if there are no images of so many dimensions with such options.
+        """
+        return cls.sides
+
+    @classmethod
     def check(cls, config: GANConfig, data: DataSpec) -> None:
         """Raise if this architecture cannot do such data with such options; extend with ``super()``.
 
@@ -182,6 +199,7 @@ class GAN(ABC):
         if len(data.size) not in cls.spatial_dims:
             wanted = " or ".join(str(number) for number in cls.spatial_dims)
             raise ConfigError(f"{cls.name} makes images of {wanted} dimensions, but the data's size is {data.size}.")
+        cls._check_size(config, data.size)
         make_augmentation(config)
         if data.channels == 1 and "saturation" in policy_names(config.augment):
             raise ConfigError(
@@ -200,6 +218,26 @@ class GAN(ABC):
             raise ConfigError(
                 f"{cls.name} learns {' or '.join(cls.label_kinds)} labels, but the data's are {data.labels.kind}."
             )
+
+    @classmethod
+    def _check_size(cls, config: GANConfig, size: tuple[int, ...]) -> None:
+        """Raise if the sides of an image may not be of such lengths."""
+        dims = len(size)
+        sides = cls.get_sides(config, dims)
+        if sides is not None and sides.accept(size):
+            return
+        who = f"{cls.name} (from {_distribution(cls.__module__.partition('.')[0])})"
+        given = "×".join(map(str, size))
+        presets = {name: cls.get_sides(preset, dims) for name, preset in cls.presets.items()}
+        hints = [f"--preset {name}" for name, others in presets.items() if others is not None and others.accept(size)][
+            :1
+        ]
+        if sides is None:
+            hint = f" Try {hints[0]}." if hints else ""
+            raise ConfigError(f"{who} makes no {plural(dims)} with these options, got {given}.{hint}")
+        *_, depth, _, width = (1, 1, *sides.nearest(size))
+        hints.insert(0, f"--depth {depth} --size {width}" if dims == 3 else f"--size {width}")
+        raise ConfigError(f"{who} makes {sides.describe(dims)}, got {given}. Try {', or '.join(hints)}.")
 
     @abstractmethod
     def make_generator(self, config: Any, data: DataSpec) -> Generator:
@@ -542,6 +580,12 @@ class GAN(ABC):
             raise CheckpointError(f"The weights in {folder} do not fit {cls.name}: {reason}") from error
         model.provenance = dict(facts["training_data"])
         return model
+
+
+@cache  # reads the metadata of all that is installed
+def _distribution(package: str) -> str:
+    """Return the name of the distribution that a package is from; the package's own where that is not known."""
+    return packages_distributions().get(package, [package])[0]
 
 
 def _joined(batches: Iterator[Batch], number: int) -> Iterator[Batch]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Discriminator", "DiscriminatorOutput", "Generator"]
+__all__ = ["Discriminator", "DiscriminatorOutput", "Generator", "frozen"]
 
 
 class Generator(nn.Module, ABC):
@@ -121,3 +122,20 @@ class Discriminator(nn.Module, ABC):
             Parts of this network that share no weight with each other.
         """
         return ()
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Take the weights of some modules out of the graph for a while; saves their gradients' cost.
+
+    Args:
+        *modules: Networks or parts of them; what was frozen before stays so.
+    """
+    weights = [weight for module in modules for weight in module.parameters() if weight.requires_grad]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)

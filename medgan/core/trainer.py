@@ -18,7 +18,7 @@ from medgan.augment import AdaptiveAugment, DiffAugment
 from medgan.core.budget import Budget, format_duration
 from medgan.core.config import GANConfig
 from medgan.core.distribution import broadcast_from_main, gather, mean_of_processes, together
-from medgan.core.networks import Discriminator, Generator
+from medgan.core.networks import Discriminator, Generator, frozen
 from medgan.core.randomness import get_random_state, seeded, set_random_state
 from medgan.core.spec import Batch, DataSpec
 from medgan.errors import CheckpointError, ConfigError, DataError, PluginError, TrainingDivergedError
@@ -603,6 +603,14 @@ class AdversarialTrainer(Trainer[C]):
         if config.gradient_penalty != "none":
             self._check_gradient_penalty()
 
+    @property
+    def realness_is_relative(self) -> bool:
+        """Whether the losses see only differences of realness, so that where it is zero means nothing.
+
+        An adaptive augmentation then goes by pairs of a real and a generated image, not by the sign on real images.
+        """
+        return False
+
     @abstractmethod
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Return the discriminator's loss (level 2: override the losses).
@@ -747,7 +755,7 @@ class AdversarialTrainer(Trainer[C]):
     def _generator_step(self, some: Sequence[tuple[Batch, Tensor | None]]) -> Metrics:
         """Move the generator, beside batches of real images and by the labels of their fakes."""
         logged: list[Metrics] = []
-        with _frozen(self.discriminator):
+        with frozen(self.discriminator):
             for real, labels in self._accumulating(some):
                 latents = self.draw(len(real.images), self.generator.make_latents)
                 with self.accelerator.autocast():
@@ -806,9 +814,10 @@ class AdversarialTrainer(Trainer[C]):
                 said[name] = self.discriminator(*half).realness
 
     def _means(self, realness: Mapping[str, Tensor]) -> Tensor:
-        """Return the mean realness of real and of generated images, and the mean sign of the former, ``(3,)``."""
+        """Return the mean realness of real and of generated images, and the mean sign that ADA goes by, ``(3,)``."""
         real, fake = realness["real"].float(), realness["fake"].float()
-        means = torch.stack([real.mean(), fake.mean(), real.sign().mean()]).detach()
+        judged = real - fake if self.realness_is_relative else real
+        means = torch.stack([real.mean(), fake.mean(), judged.sign().mean()]).detach()
         return mean_of_processes(self.accelerator, means)
 
     def _lecam(self, realness: Mapping[str, Tensor], said: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -995,19 +1004,6 @@ def _uniform(n: int, rng: torch.Generator) -> Tensor:
 def _uniform_pairs(n: int, rng: torch.Generator) -> Tensor:
     """Return n pairs of numbers in [0, 1), on the generator's device."""
     return torch.rand(n, 2, generator=rng, device=rng.device)
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Take a module's weights out of the graph for a while; saves their gradients' cost."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
 
 
 def make_augmentation(config: GANConfig) -> DiffAugment:

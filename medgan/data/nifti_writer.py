@@ -43,7 +43,10 @@ def write_nifti(
 
     if volume.ndim != 3:
         raise ConfigError(f"A NIfTI volume has depth, height and width, got an array of shape {volume.shape}.")
-    spacing = np.asarray(spacing_mm, np.float64)
+    try:
+        spacing = np.asarray(spacing_mm, np.float64)
+    except (TypeError, ValueError):  # from a damaged model.json, for example
+        spacing = np.empty(0)
     if spacing.shape != (3,) or not (np.isfinite(spacing).all() and (spacing > 0).all()):
         raise ConfigError(f"spacing_mm must be three lengths in mm, such as (1.0, 1.0, 1.0), got {spacing_mm!r}.")
     # NIfTI counts rightwards, forwards and upwards; here all three axes run against that.

@@ -18,11 +18,12 @@ from medgan import losses
 from medgan.core.config import ClassSampling, GANConfig, option
 from medgan.core.gan import GAN
 from medgan.core.networks import Discriminator, DiscriminatorOutput, Generator
+from medgan.core.sides import Sides
 from medgan.core.spec import Batch, DataSpec, LabelSpec
 from medgan.core.trainer import AdversarialTrainer, memory_format
 from medgan.errors import ConfigError
 from medgan.models.heads import ADCHead, D2DCEHead, LabelHead, TwinHead
-from medgan.nn import ChannelLayerNorm, FiLMNorm, MinibatchDiscrimination, MinibatchStdDev
+from medgan.nn import ChannelLayerNorm, FiLMNorm, MinibatchDiscrimination, MinibatchStdDev, fill_unknown
 
 __all__ = ["ACGAN", "ACGANConfig", "ACGANTrainer"]
 
@@ -30,7 +31,7 @@ _CLASSES = ("categorical", "ordinal")  # kinds of labels that are class indices
 # By the number of spatial dimensions.
 _CONVS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _MODES = {2: "bilinear", 3: "trilinear"}
-_LENGTHS = {2: (32, 64, 128, 256), 3: (16, 32, 64, 128)}
+_SIDES = {2: Sides.powers_of_two(32, 256), 3: Sides.powers_of_two(16, 128)}
 _HEADS: dict[str, type[LabelHead]] = {"tac": TwinHead, "adc": ADCHead, "d2dce": D2DCEHead}  # ac: a linear layer
 _KERNEL_DIMS = 8  # numbers that a kernel of minibatch discrimination compares
 
@@ -428,16 +429,16 @@ def _seed_size(size: tuple[int, ...]) -> tuple[int, ...]:
 class _VectorEmbedding(nn.Linear):
     """Embedding of label vectors: for a vector with a single 1 what `nn.Embedding` is for an index.
 
-    What is not known (NaN) counts as neutral: a finding as half present, a quantity as 0.
+    What is not known counts as neutral; see `fill_unknown`.
     """
 
     def __init__(self, labels: LabelSpec, width: int) -> None:
         super().__init__(len(labels), width, bias=False)
-        self.neutral = 0.5 if labels.kind == "multilabel" else 0.0
+        self.kind: Literal["multilabel", "continuous"] = "multilabel" if labels.kind == "multilabel" else "continuous"
         nn.init.normal_(self.weight)
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(torch.where(input.isnan(), self.neutral, input))
+        return super().forward(fill_unknown(input, self.kind))
 
 
 def _embedding(labels: LabelSpec, width: int) -> nn.Module:
@@ -447,6 +448,11 @@ def _embedding(labels: LabelSpec, width: int) -> nn.Module:
 
 class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
     """Realness and label losses of an auxiliary-classifier GAN."""
+
+    @property
+    def realness_is_relative(self) -> bool:
+        """Whether the loss on the realness is one of differences."""
+        return self.config.adversarial in ("relativistic", "wgan")
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return Adam or RMSprop, each network with its own rate and weight decay."""
@@ -650,22 +656,20 @@ class ACGAN(GAN):
     label_kinds = ("categorical", "ordinal", "multilabel", "continuous")
 
     @classmethod
-    def check(cls, config: ACGANConfig, data: DataSpec) -> None:  # type: ignore[override]
-        """Raise if the networks cannot make images of that size, or learn such labels; see `GAN.check`."""
-        super().check(config, data)
-        dims = len(data.size)
+    def get_sides(cls, config: ACGANConfig, dims: int) -> Sides | None:
+        """Return powers of two; of the report's networks multiples of 8, for images alone. See `GAN.get_sides`."""
         if config.backbone == "report":
-            _check_report(data)
-        elif any(length not in _LENGTHS[dims] for length in data.size):
-            *others, longest = _LENGTHS[dims]
-            near = min(_LENGTHS[dims], key=lambda length: abs(length - data.size[-1]))
-            what, hint = {
-                2: ("images", f"Try --size {near}, or --preset original for sizes divisible by 8."),
-                3: ("volumes", f"Try --depth {near} --size {near}."),
-            }[dims]
+            return Sides(multiple_of=8) if dims == 2 else None
+        return _SIDES[dims]
+
+    @classmethod
+    def check(cls, config: ACGANConfig, data: DataSpec) -> None:  # type: ignore[override]
+        """Raise if the networks cannot learn such labels; see `GAN.check`."""
+        super().check(config, data)
+        if config.backbone == "report" and data.labels is not None and data.labels.kind != "categorical":
             raise ConfigError(
-                f"acgan's residual networks make {what} of {', '.join(map(str, others))} or {longest} pixels a side, "
-                f"got {_by(data.size)}. {hint}"
+                f"acgan's report networks learn categorical labels, but the data's are {data.labels.kind}. "
+                "Type --preset modern."
             )
         if config.fake_labels == "uniform" and data.labels is not None and data.labels.kind not in _CLASSES:
             raise ConfigError(
@@ -698,23 +702,3 @@ class ACGAN(GAN):
             minibatch_kernels=config.minibatch_discrimination,
             spectral=config.spectral_norm,
         )
-
-
-def _check_report(data: DataSpec) -> None:
-    """Raise if the report's networks cannot do such data."""
-    if len(data.size) != 2:
-        raise ConfigError(f"acgan's report networks make no volumes, got {_by(data.size)}. Type --preset modern.")
-    if data.labels is not None and data.labels.kind != "categorical":
-        raise ConfigError(
-            f"acgan's report networks learn categorical labels, but the data's are {data.labels.kind}. "
-            "Type --preset modern."
-        )
-    if any(length % 8 for length in data.size):
-        raise ConfigError(
-            f"acgan's report networks make sizes divisible by 8, got {_by(data.size)}. "
-            f"Try --size {max(8, 8 * round(min(data.size) / 8))}."
-        )
-
-
-def _by(size: tuple[int, ...]) -> str:
-    return "×".join(str(length) for length in size)

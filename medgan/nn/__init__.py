@@ -1,7 +1,8 @@
 """Blocks that two or more architectures can use."""
 
 from medgan.nn.blocks import ChannelLayerNorm, FiLMNorm, MinibatchDiscrimination, MinibatchStdDev
-from medgan.nn.labels import label_vectors
+from medgan.nn.labels import fill_unknown, label_vectors
+from medgan.nn.pyramid import channels_at, halvings, initialise_normal, seed_size
 from medgan.nn.residual import ConditionalBatchNorm, ResidualDecoder, ResidualDownBlock, ResidualUpBlock
 
 __all__ = [
@@ -13,5 +14,10 @@ __all__ = [
     "ResidualDecoder",
     "ResidualDownBlock",
     "ResidualUpBlock",
+    "channels_at",
+    "fill_unknown",
+    "halvings",
+    "initialise_normal",
     "label_vectors",
+    "seed_size",
 ]

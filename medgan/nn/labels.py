@@ -7,7 +7,17 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["label_vectors"]
+__all__ = ["fill_unknown", "label_vectors"]
+
+
+def fill_unknown(labels: Tensor, kind: Literal["multilabel", "continuous"]) -> Tensor:
+    """Return findings or quantities with what is not known (NaN) as neutral: a finding half present, a quantity 0.
+
+    Args:
+        labels: Shape ``(N, K)``, as in `medgan.core.Batch`.
+        kind: What they are.
+    """
+    return labels.masked_fill(labels.isnan(), 0.5 if kind == "multilabel" else 0.0)
 
 
 def label_vectors(
@@ -15,7 +25,7 @@ def label_vectors(
 ) -> Tensor:
     """Return labels as float vectors: classes one-hot, findings and quantities as they are.
 
-    What is not known (NaN) counts as neutral: a finding as half present, a quantity as 0.
+    What is not known counts as neutral; see `fill_unknown`.
 
     Args:
         labels: As in `medgan.core.Batch`.
@@ -25,6 +35,6 @@ def label_vectors(
     Returns:
         Shape ``(N, K)``, float32.
     """
-    if kind in ("categorical", "ordinal"):
+    if kind == "categorical" or kind == "ordinal":
         return F.one_hot(labels, num_labels).float()
-    return labels.float().masked_fill(labels.isnan(), 0.5 if kind == "multilabel" else 0.0)
+    return fill_unknown(labels.float(), kind)

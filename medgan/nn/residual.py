@@ -155,7 +155,7 @@ class ResidualDecoder(nn.Module):
     def __init__(
         self,
         length: int,
-        base: tuple[int, int],
+        base: tuple[int, ...],
         widths: Sequence[int],
         channels: int,
         *,

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from medgan import registry
 from medgan.core.config import Config, GANConfig
 from medgan.core.gan import GAN
+from medgan.core.sides import Sides
 from medgan.core.spec import DataSpec, LabelKind, LabelSpec
 from medgan.core.trainer import Trainer
 from medgan.core.version import API_VERSION
@@ -132,6 +133,12 @@ def check_parts(architecture: type[GAN]) -> None:
         isinstance(dims, tuple) and bool(dims) and all(isinstance(number, int) and number > 0 for number in dims),
         f"{architecture.__name__}.spatial_dims is {dims!r}",
         "a tuple of numbers of dimensions, such as (2,)",
+    )
+    sides: Any = architecture.sides
+    require(
+        isinstance(sides, Sides),
+        f"{architecture.__name__}.sides is {sides!r}",
+        "medgan.core.Sides(...), or none at all",
     )
     kinds: Any = architecture.label_kinds
     require(

@@ -52,17 +52,24 @@ def checks() -> Iterator[Check]:
     yield training.check_losses_pure
     yield training.check_separate_updates
     yield training.check_every_kind_of_data
+    yield training.check_unknown_labels
     yield training.check_stabilisers_act
     yield training.check_frozen_stages
     yield training.check_accumulation
+    yield training.check_discriminator_steps
     yield training.check_mixed_precision
+    yield training.check_mixed_penalties
     yield training.check_tiny_speed
     yield training.check_sample_repeats
     yield training.check_sample_number
     yield training.check_sample_mode
+    yield training.check_truncation
+    yield training.check_truncation_labels
+    yield training.check_truncation_number
     yield training.check_save_load
     yield training.check_resume
     yield training.check_stabilisers_resume
+    yield training.check_adaptive_resume
     yield training.check_rewind
 
 

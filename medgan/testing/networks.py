@@ -42,6 +42,11 @@ __all__ = [
 ]
 
 _UNLIKELY_SEED = 2_903_471_651
+# Labels of `probe.label_options` that a generator which takes vectors for classes would not tell apart.
+_VALUES = {
+    "multilabel": [("first=1", "first=1,third=1")],
+    "continuous": [("first=0.2,second=0,third=0", "first=0.7,second=0,third=0")],
+}
 
 
 def check_shape(architecture: type[GAN]) -> None:
@@ -106,18 +111,20 @@ def check_latents_matter(architecture: type[GAN]) -> None:
 
 
 def check_labels_matter(architecture: type[GAN]) -> None:
-    """Other labels make other images, for each kind of labels."""
+    """Other labels make other images, for each kind: another class, one finding more, a little more of a quantity."""
     for data in specs(architecture):
         if data.labels is None:
             continue
         gan = make(architecture, data)
         latents = gan.generator.make_latents(1, torch.Generator().manual_seed(0))
-        one, other = (_images(gan, latents, gan.make_labels(1, name)) for name in data.labels.names[:2])
-        require(
-            not torch.equal(one, other),
-            f"For {data} the labels {' and '.join(map(repr, data.labels.names[:2]))} make the same image",
-            "the generator to use its labels",
-        )
+        first, second = data.labels.names[:2]
+        for pair in ((first, second), *_VALUES.get(data.labels.kind, ())):
+            one, other = (_images(gan, latents, gan.make_labels(1, label)) for label in pair)
+            require(
+                not torch.equal(one, other),
+                f"For {data} the labels {' and '.join(map(repr, pair))} make the same image",
+                "the generator to use its labels",
+            )
 
 
 def check_discriminator_output(architecture: type[GAN]) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "differences",
     "label_options",
     "main_spec",
+    "main_specs",
     "make",
     "make_batch",
     "make_if_possible",
@@ -123,6 +124,18 @@ def main_spec(architecture: type[GAN]) -> DataSpec:
         architecture: The class.
     """
     return specs(architecture)[0]
+
+
+def main_specs(architecture: type[GAN]) -> list[DataSpec]:
+    """Return the first of `specs` for each number of spatial dimensions: an image, a volume.
+
+    Args:
+        architecture: The class.
+    """
+    found: dict[int, DataSpec] = {}
+    for data in specs(architecture):
+        found.setdefault(len(data.size), data)
+    return list(found.values())
 
 
 def make(architecture: type[GAN], data: DataSpec | None = None, **options: Any) -> GAN:

@@ -15,16 +15,20 @@ from torch import Tensor
 from medgan.core.gan import GAN
 from medgan.core.randomness import seeded
 from medgan.core.saving import read_state, write_state
-from medgan.core.spec import Batch
+from medgan.core.spec import Batch, DataSpec
 from medgan.core.trainer import AdversarialTrainer, Callback, Metrics, Trainer
+from medgan.errors import ConfigError, TrainingDivergedError
 from medgan.testing.probe import (
     begin,
     copy_state,
     differences,
     main_spec,
+    main_specs,
     make,
     make_batch,
     make_if_possible,
+    make_labels,
+    perturbed,
     require,
     specs,
     stream,
@@ -34,11 +38,14 @@ from medgan.testing.probe import (
 __all__ = [
     "SECONDS",
     "check_accumulation",
+    "check_adaptive_resume",
     "check_batch_untouched",
+    "check_discriminator_steps",
     "check_every_kind_of_data",
     "check_frozen_stages",
     "check_losses_pure",
     "check_metrics",
+    "check_mixed_penalties",
     "check_mixed_precision",
     "check_resume",
     "check_rewind",
@@ -52,6 +59,10 @@ __all__ = [
     "check_tiny_speed",
     "check_trainable_after_step",
     "check_training_moves_both",
+    "check_truncation",
+    "check_truncation_labels",
+    "check_truncation_number",
+    "check_unknown_labels",
 ]
 
 SECONDS = 20.0
@@ -205,17 +216,60 @@ def check_every_kind_of_data(architecture: type[GAN]) -> None:
         require(images.shape == (2, data.channels, *data.size), f"{data} gives {tuple(images.shape)}", "such images")
 
 
+def check_unknown_labels(architecture: type[GAN]) -> None:
+    """Findings and quantities that are not known (NaN) neither spoil the training nor the images."""
+    for data in specs(architecture):
+        if data.labels is None or data.labels.kind not in ("multilabel", "continuous"):
+            continue
+        gan = make(architecture, data)
+        trainer = begin(gan)
+        batch = make_batch(data, gan.config.images_per_step)
+        labels = make_labels(data, len(batch.images), torch.Generator().manual_seed(1))
+        gaps = torch.arange(labels.numel()).view(labels.shape) % 2 == 0  # in every row some, and in each column
+        batch = Batch(batch.images, labels.masked_fill(gaps, torch.nan))
+        expected = "what is NaN to condition nothing and to be left out of the losses; medgan.nn.label_vectors does so"
+        try:
+            trainer.fit([batch, batch], 2)
+            images = gan.sample(2, labels=torch.full((2, len(data.labels)), torch.nan)).images
+        except (RuntimeError, TrainingDivergedError) as error:
+            require(False, f"With {data}, some of them NaN, training fails: {error}", expected)
+        spoilt = [
+            f"{network}.{name}"
+            for network in ("generator", "discriminator")
+            for name, weight in _weights(trainer, network).items()
+            if not weight.isfinite().all()
+        ]
+        require(not spoilt, f"With {data}, some of them NaN, {', '.join(spoilt[:3])} are not finite", expected)
+        require(bool(images.isfinite().all()), f"With {data}, all of them NaN, some pixels are not finite", expected)
+
+
 def check_mixed_precision(architecture: type[GAN]) -> None:
-    """A step works in bfloat16, and the weights stay float32."""
-    gan = make(architecture)
+    """A step works in bfloat16, of images as of volumes, and the weights stay float32."""
+    for data in main_specs(architecture):
+        _check_mixed(make(architecture, data), 1)
+
+
+def check_mixed_penalties(architecture: type[GAN]) -> None:
+    """Gradient penalties, which differentiate twice and in float32, work in a bfloat16 training, or are refused."""
+    for penalty in ("r1", "wgan-gp"):
+        options = {**_UNSTABILISED, "gradient_penalty": penalty}
+        if make_if_possible(architecture, **options) is not None:
+            # The second penalty is that of networks which have passed a step in bfloat16.
+            _check_mixed(make(architecture, **options), 2, f" and gradient_penalty {penalty}")
+
+
+def _check_mixed(gan: GAN, steps: int, options: str = "") -> None:
+    """Train some steps in bfloat16; `options` are for the message."""
     trainer: Trainer[Any] = gan.make_trainer(device="cpu", precision="bf16")
+    size = "×".join(map(str, gan.data.size))
     try:
-        trainer.fit(stream(gan), 1)
-    except RuntimeError as error:
-        require(False, f"A step with precision bf16 fails: {error}", "tensors of mixed types to be converted")
+        trainer.fit(stream(gan), steps)
+    except (RuntimeError, TrainingDivergedError) as error:
+        message = f"A step with precision bf16{options} fails at {size}: {error}"
+        require(False, message, "tensors of mixed types to be converted, and numbers of a range that bf16 has")
     for name in ("generator", "discriminator"):
         types = {weight.dtype for weight in _weights(trainer, name).values()}
-        require(types == {torch.float32}, f"With precision bf16 the {name} has weights of {types}", "float32")
+        require(types == {torch.float32}, f"With precision bf16{options} the {name} has weights of {types}", "float32")
 
 
 def check_tiny_speed(architecture: type[GAN]) -> None:
@@ -248,16 +302,98 @@ def check_sample_repeats(architecture: type[GAN]) -> None:
 
 def check_sample_number(architecture: type[GAN]) -> None:
     """A seed makes the same image, bit for bit, whatever else is sampled with it."""
+    for data in main_specs(architecture):
+        gan = make(architecture, data)
+        train(gan, 1)
+        _check_number(gan, truncation=1.0)
+
+
+def check_truncation(architecture: type[GAN]) -> None:
+    """Truncation at 1 changes nothing; the further below, the more alike the images. Or it is refused."""
     gan = make(architecture)
     train(gan, 1)
+    # A fresh network may have layers of zeros behind which no latents are seen.
+    gan.generator = perturbed(gan.generator)
+    label = _first_label(gan, 16)
+    latents = gan.generator.make_latents(16, torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        forward = gan.generator(latents, label)
+        for what, options in {"Without truncation": {}, "With truncation 1": {"truncation": 1.0}}.items():
+            images = gan.generator.generate(latents, label, **options)
+            require(
+                images.shape == forward.shape and torch.allclose(images, forward, atol=1e-4),
+                f"{what} generate() makes other images than forward()",
+                "those that forward() makes of the same latents",
+            )
+    spreads = []
+    for truncation in (1.0, 0.5, 0.0):
+        if not _can_truncate(gan, truncation):
+            return
+        images = gan.sample(16, labels=label, truncation=truncation).images
+        where = f"With truncation {truncation:g} the images are of shape {tuple(images.shape)}"
+        require(images.shape == forward.shape, where, f"{tuple(forward.shape)}")
+        where = f"With truncation {truncation:g} the pixels reach from {images.min():.4g} to {images.max():.4g}"
+        require(bool((images.abs() <= 1).all()), where, "[-1, 1]")
+        spreads.append(float(images.std(dim=0).mean()))
+    require(
+        spreads[0] > spreads[1] > spreads[2],
+        f"With truncation 1, 0.5 and 0 the pixels of 16 images of a label spread by {spreads[0]:.3g}, "
+        f"{spreads[1]:.3g} and {spreads[2]:.3g}",
+        "them to spread less and less. Override Generator.truncate or generate, or refuse what does nothing with a "
+        "ConfigError",
+    )
+
+
+def check_truncation_labels(architecture: type[GAN]) -> None:
+    """However far images are truncated, they are of the label that was asked for."""
+    gan = make(architecture)
+    gan.generator = perturbed(gan.generator)
+    if gan.data.labels is None or not _can_truncate(gan, 0.0):
+        return
+    one, other = (gan.sample(1, labels=name, truncation=0.0).images for name in gan.data.labels.names[:2])
+    require(
+        not torch.equal(one, other),
+        "With truncation 0 two labels make the same image",
+        "each label to keep a centre of its own: a mean image of all labels shows none of them",
+    )
+
+
+def check_truncation_number(architecture: type[GAN]) -> None:
+    """A truncated image, too, depends on nothing but its seed and label, bit for bit."""
+    gan = make(architecture)
+    train(gan, 1)
+    if not _can_truncate(gan, 0.5):
+        return
+    one, again = (gan.sample(3, seed=5, truncation=0.5).images for _ in range(2))
+    require(torch.equal(one, again), "With truncation 0.5 the same seed makes other images", "the same")
+    _check_number(gan, truncation=0.5)
+
+
+def _can_truncate(gan: GAN, truncation: float) -> bool:
+    """Whether a model does not refuse such a truncation."""
+    try:
+        gan.sample(1, truncation=truncation)
+    except ConfigError:
+        return False
+    return True
+
+
+def _first_label(gan: GAN, n: int) -> Tensor | None:
+    """Return the first label n times."""
+    return None if gan.data.labels is None else gan.make_labels(n, gan.data.labels.names[0])
+
+
+def _check_number(gan: GAN, *, truncation: float) -> None:
+    """Compare images that are sampled alone with the same among others."""
     labels = gan.make_labels(20)
-    many = gan.sample(20, labels=labels, seed=3)
+    many = gan.sample(20, labels=labels, seed=3, truncation=truncation)
+    at = f"At {'×'.join(map(str, gan.data.size))}" + ("" if truncation == 1 else f" with truncation {truncation:g}")
     for position in (0, 7, 18):
         label = None if labels is None else labels[position : position + 1]
-        alone = gan.sample(1, labels=label, seed=3 + position)
+        alone = gan.sample(1, labels=label, seed=3 + position, truncation=truncation)
         require(
             torch.equal(alone.images[0], many.images[position]),
-            f"Seed {3 + position} makes another image alone than among 20",
+            f"{at} seed {3 + position} makes another image alone than among 20",
             "the same: in evaluation mode an image must not depend on the rest of its batch",
         )
 
@@ -280,7 +416,12 @@ def check_sample_mode(architecture: type[GAN]) -> None:
 
 def check_save_load(architecture: type[GAN]) -> None:
     """A trained model that is saved and loaded makes the same images."""
-    gan = make(architecture)
+    for data in main_specs(architecture):
+        _check_save_load(make(architecture, data))
+
+
+def _check_save_load(gan: GAN) -> None:
+    """Compare a model with what is loaded after it was saved."""
     train(gan, 2)
     with tempfile.TemporaryDirectory() as folder:
         loaded = type(gan).load(gan.save(Path(folder) / "model"))
@@ -357,9 +498,68 @@ def check_frozen_stages(architecture: type[GAN]) -> None:
 def check_accumulation(architecture: type[GAN]) -> None:
     """Accumulated batches pass through the networks one by one and make one update, or are refused at once."""
     gan = make_if_possible(architecture, gradient_accumulation_steps=2)
-    if gan is None or gan.trainer is None:
+    if gan is None:
         return
-    trainer, config = gan.trainer, gan.config
+    passed, moved = _watch_step(gan)
+    config = gan.config
+    require(
+        passed <= config.batch_size,
+        f"With batches of {config.batch_size} and gradient_accumulation_steps=2 the generator makes {passed} "
+        "images at once",
+        "one batch; that more would not fit into memory is what the option is for",
+    )
+    expected = {"generator": 1, "discriminator": config.discriminator_steps}
+    require(
+        moved == expected,
+        f"With gradient_accumulation_steps=2 a step moves the generator {moved['generator']} times and the "
+        f"discriminator {moved['discriminator']} times",
+        f"{expected['generator']} and {expected['discriminator']}: gradients are to be added up, in Trainer.update",
+    )
+
+
+def check_discriminator_steps(architecture: type[GAN]) -> None:
+    """With discriminator_steps=3 the discriminator moves thrice, each time by other images, or that is refused."""
+    options = {"discriminator_steps": 3}
+    gan = make_if_possible(architecture, **options)
+    if gan is None:
+        return
+    passed, moved = _watch_step(gan)
+    require(
+        moved == {"generator": 1, "discriminator": 3},
+        f"With discriminator_steps=3 a step moves the generator {moved['generator']} times and the discriminator "
+        f"{moved['discriminator']} times",
+        "1 and 3: a part of Batch.chunk(config.discriminator_steps) each. Or check() to refuse the option",
+    )
+    require(
+        passed <= gan.config.batch_size,
+        f"With batches of {gan.config.batch_size} and discriminator_steps=3 the generator makes {passed} images "
+        "at once",
+        "one batch: a step's batch has the images of all discriminator steps",
+    )
+    ends = []
+    for part in (None, 0, 1, 2):
+        gan = make(architecture, **options)
+        trainer = begin(gan)
+        batch = make_batch(gan.data, gan.config.images_per_step)
+        if part is not None:
+            batch.chunk(3)[part].images.neg_()
+        trainer.fit([batch], 1)
+        ends.append(copy_state(_weights(trainer, "discriminator")))
+    unseen = [number for number, end in enumerate(ends[1:], start=1) if not differences(ends[0], end)]
+    require(
+        not unseen,
+        f"With discriminator_steps=3 the images of the parts {unseen} of the batch change nothing",
+        "each step to see images of its own, all of the batch",
+    )
+
+
+def _watch_step(gan: GAN) -> tuple[int, dict[str, int]]:
+    """Do a step of a training that has begun.
+
+    Returns:
+        The most images that the generator made at once, and how often each network was moved.
+    """
+    trainer = gan.trainer or begin(gan)
     passed: list[int] = []
     moved = {"generator": 0, "discriminator": 0}
 
@@ -374,18 +574,24 @@ def check_accumulation(architecture: type[GAN]) -> None:
     train(gan, 1)
     for handle in handles:
         handle.remove()
+    return max(passed, default=0), moved
+
+
+def check_adaptive_resume(architecture: type[GAN]) -> None:
+    """A checkpoint keeps the adaptive augmentation's chance and what it has counted since that moved last."""
+    gan = make_if_possible(architecture, **_ADAPTIVE)
+    if gan is None or gan.trainer is None:
+        return
+    # The chance moves at every fourth discriminator step: here it has moved, and counted on.
+    state = _through_a_file(train(gan, 5))
+    before = gan.trainer.augment.state_dict()
+    second = begin(make(architecture, **_ADAPTIVE))
+    second.load_state_dict(state)
+    lost = differences(before, second.augment.state_dict())
     require(
-        max(passed) <= config.batch_size,
-        f"With batches of {config.batch_size} and gradient_accumulation_steps=2 the generator makes {max(passed)} "
-        "images at once",
-        "one batch; that more would not fit into memory is what the option is for",
-    )
-    expected = {"generator": 1, "discriminator": config.discriminator_steps}
-    require(
-        moved == expected,
-        f"With gradient_accumulation_steps=2 a step moves the generator {moved['generator']} times and the "
-        f"discriminator {moved['discriminator']} times",
-        f"{expected['generator']} and {expected['discriminator']}: gradients are to be added up, in Trainer.update",
+        not lost,
+        f"After a resume the adaptive augmentation's {' and '.join(lost)} are not those of the checkpoint",
+        "them to be: Trainer.state_dict has to keep the state of `augment`",
     )
 
 
@@ -400,8 +606,9 @@ def check_stabilisers_resume(architecture: type[GAN]) -> None:
 
 
 def check_resume(architecture: type[GAN]) -> None:
-    """Two steps, a checkpoint and two more give what four steps give, bit for bit."""
-    _check_resume(architecture, {})
+    """Two steps, a checkpoint and two more give what four steps give, bit for bit, of images as of volumes."""
+    for data in main_specs(architecture):
+        _check_resume(architecture, {}, data)
 
 
 _UNSTABILISED: dict[str, Any] = {
@@ -426,20 +633,25 @@ _STABILISERS: tuple[dict[str, Any], ...] = (
     {"lecam_weight": 0.3},
     _ADAPTIVE,
     {"lr_decay": 0.7},
+    {"discriminator_steps": 2},
 )
 
 
-def _check_resume(architecture: type[GAN], options: Mapping[str, Any]) -> None:
-    """Compare four steps with two and two, with options over those of the preset."""
-    whole = make(architecture, **options)
-    train(whole, 4)
-    halves = make(architecture, **options)
-    first = train(halves, 2)
+def _through_a_file(trainer: Trainer[Any]) -> dict[str, Any]:
+    """Return a training's state as a checkpoint keeps it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
-        write_state(path, first.state_dict())
-        state = read_state(path)
-    resumed = make(architecture, **options)
+        write_state(path, trainer.state_dict())
+        return read_state(path)
+
+
+def _check_resume(architecture: type[GAN], options: Mapping[str, Any], data: DataSpec | None = None) -> None:
+    """Compare four steps with two and two, with options over those of the preset."""
+    whole = make(architecture, data, **options)
+    train(whole, 4)
+    halves = make(architecture, data, **options)
+    state = _through_a_file(train(halves, 2))
+    resumed = make(architecture, data, **options)
     second = begin(resumed)
     second.load_state_dict(state)
     train(resumed, 2, start=second.step)

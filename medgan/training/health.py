@@ -200,10 +200,8 @@ class HealthMonitor(Callback):
         self._new = {(finding.illness, finding.of)}
         self._save = False
         reaction: _Reaction | None = gather(trainer.accelerator, self._choose(trainer))[0]
-        if reaction is not None and reaction.back is not None:
-            self._apply(trainer, reaction)
-        else:
-            reaction = None
+        back = reaction is not None and reaction.back is not None
+        reaction = self._apply(trainer, reaction) if reaction is not None and back else None
         self._record(trainer, reaction)
         return reaction is not None
 
@@ -253,7 +251,7 @@ class HealthMonitor(Callback):
         save, reaction = gather(trainer.accelerator, (self._save, self._choose(trainer) if main else None))[0]
         self._save = False
         if reaction is not None:
-            self._apply(trainer, reaction)
+            reaction = self._apply(trainer, reaction)
         elif save:
             state = trainer.state_dict()
             if main:
@@ -278,10 +276,12 @@ class HealthMonitor(Callback):
             return _reaction(some, healthy, *(("label",) if self._has_label_loss else both))
         return _reaction(found, None, "discriminator_lr")
 
-    def _apply(self, trainer: Trainer[Any], reaction: _Reaction) -> None:
-        """Do something; in all processes."""
+    def _apply(self, trainer: Trainer[Any], reaction: _Reaction) -> _Reaction:
+        """Do something, in all processes, and return it with what can be said only then."""
         if reaction.back is not None:
-            trainer.go_back(read_state(Path(reaction.back))["trainer"])
+            state = read_state(Path(reaction.back))["trainer"]
+            trainer.go_back(state)
+            reaction = reaction._replace(text=f"went back to step {state['step']:,} and {reaction.text}")
         for name, factor in reaction.factors.items():
             trainer.factors[name] = trainer.factors.get(name, 1.0) * factor
         trainer.ended = trainer.ended or reaction.end
@@ -292,6 +292,7 @@ class HealthMonitor(Callback):
         memory["norms"], memory["accuracies"], memory["streaks"] = {}, [], {}
         self._norms.clear()
         self._accuracies.clear()
+        return reaction
 
     def _record(self, trainer: Trainer[Any], reaction: _Reaction | None) -> None:
         """Write what was found since the last time, and say what of it is new."""
@@ -511,8 +512,6 @@ def _reaction(illnesses: set[str], back: Path | None, *halved: str) -> _Reaction
     """Return a reaction, with its text."""
     names = {"label": "the label weight", "discriminator_lr": "the discriminator's learning rate"}
     text = f"halved {names[halved[0]] if len(halved) == 1 else 'both learning rates'}"
-    if back is not None:
-        text = f"went back to step {read_state(back)['trainer']['step']:,} and {text}"
     return _Reaction(illnesses, None if back is None else str(back), dict.fromkeys(halved, 0.5), False, text)
 
 

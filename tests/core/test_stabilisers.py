@@ -469,8 +469,12 @@ def test_terms_of_the_same_name_are_refused(plain: type[GAN], data: DataSpec, st
 # --------------------------------------------------------------------------------------------- ADA
 
 
-def test_ada_follows_the_signs_of_real_images(plain: type[GAN], data: DataSpec, stream: Stream) -> None:
-    """Every 4 discriminator steps p moves by ± 4 B / (kimg · 1000), within 0 and the limit."""
+@pytest.mark.parametrize("relative", [False, True])
+def test_ada_follows_the_signs_of_realness(plain: type[GAN], data: DataSpec, stream: Stream, relative: bool) -> None:
+    """Every 4 discriminator steps p moves by ± 4 B / (kimg · 1000), within 0 and the limit.
+
+    The signs are those of real images, or, where zero means nothing, of pairs of a real and a generated one.
+    """
     log: list[tuple[Tensor, Tensor]] = []
     found: list[float] = []
 
@@ -478,14 +482,14 @@ def test_ada_follows_the_signs_of_real_images(plain: type[GAN], data: DataSpec, 
         def on_step(self, trainer: Trainer[Any], metrics: dict[str, Tensor]) -> None:
             found.append(float(metrics["augment/probability"]))
 
-    other = variant(plain, Linear, discriminator_loss=Listening.one_by_one, log=log)
+    other = variant(plain, Linear, discriminator_loss=Listening.one_by_one, log=log, realness_is_relative=relative)
     options = {"ada_target": 0.1, "ada_kimg": 0.08, "ada_limit": 0.5, "augment": "brightness"}
     gan = other(data, **options, augment_probability=0.1, discriminator_lr=0.02, discriminator_steps=2)
     trainer = gan.make_trainer(device="cpu")
     assert isinstance(trainer.augment, AdaptiveAugment)
     trainer.fit(stream(n=8), 24, [Keep()])
     probability, expected = 0.1, []
-    signs = [float(np.sign(real.double().numpy()).mean()) for real, _ in log]
+    signs = [float((real - fake if relative else real).sign().mean()) for real, fake in log]
     for number in range(0, 48, 2):
         if number % 4 == 2:
             mean = np.mean(signs[number - 2 : number + 2])
@@ -493,6 +497,29 @@ def test_ada_follows_the_signs_of_real_images(plain: type[GAN], data: DataSpec, 
         expected.append(probability)
     assert len({round(value, 3) for value in expected}) > 2
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_relative_ada_does_not_see_an_offset(plain: type[GAN], data: DataSpec, stream: Stream) -> None:
+    """A number added to all realness changes no loss on differences, and no chance of the augmentation."""
+
+    class Offset(Linear):
+        def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+            return DiscriminatorOutput(super().forward(images, labels).realness + 100)
+
+    def loss(self: Any, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        on_real, on_fake = self.discriminator(*real).realness, self.discriminator(*fake).realness
+        return {"pairs": losses.relativistic_discriminator(on_real, on_fake)}
+
+    def chance(network: type[Discriminator], relative: bool) -> float:
+        methods = {"discriminator_loss": loss, "realness_is_relative": relative}
+        options = {"ada_target": 0.1, "ada_kimg": 0.08, "augment": "brightness", "augment_probability": 0.4}
+        trainer = variant(plain, network, **methods)(data, **options).make_trainer(device="cpu")
+        trainer.fit(stream(), 12)
+        return float(trainer.augment.probability)
+
+    assert chance(Offset, True) == pytest.approx(chance(Linear, True))
+    assert chance(Offset, False) == pytest.approx(0.8)  # the limit, whatever the images
+    assert chance(Linear, False) < 0.8
 
 
 def test_ada_needs_the_augmentation_that_it_steers(plain: type[GAN], data: DataSpec) -> None:

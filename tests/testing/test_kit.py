@@ -33,6 +33,7 @@ from medgan.core import (
 from medgan.core.randomness import seeded
 from medgan.errors import ConfigError
 from medgan.models import ACGAN
+from medgan.nn import label_vectors
 from medgan.runs import RunConfig
 from medgan.testing import (
     RESERVED,
@@ -43,6 +44,7 @@ from medgan.testing import (
     kit,
     networks,
     parametrize_with_checks,
+    run_checks,
     training,
 )
 
@@ -58,9 +60,9 @@ class SmallConfig(GANConfig):
 
 def encode(labels: Tensor | None, data: DataSpec, n: int) -> Tensor:
     """Any kind of labels as (N, K)."""
-    if labels is None:
+    if labels is None or data.labels is None:
         return torch.zeros(n, data.num_labels)
-    return F.one_hot(labels, data.num_labels).float() if labels.ndim == 1 else labels
+    return label_vectors(labels, data.num_labels, data.labels.kind)
 
 
 class SmallGenerator(Generator):
@@ -123,15 +125,16 @@ class Small(GAN):
 
 
 class WholeStepTrainer(Trainer[SmallConfig]):
-    """Level 3: a step of its own, with least squares and both updates computed at once."""
+    """Level 3: a step of its own, with least squares, whose last fakes serve both networks."""
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        latents = self.generator.make_latents(len(batch.images))
-        fake = self.generator(latents, batch.labels)
-        real_terms = losses.least_squares(self.discriminator(*batch).realness, 1)
-        fake_terms = losses.least_squares(self.discriminator(fake.detach(), batch.labels).realness, 0)
-        metrics = self.update("discriminator", {"real": real_terms, "fake": fake_terms})
-        fooled = losses.least_squares(self.discriminator(fake, batch.labels).realness, 1)
+        for part in batch.chunk(self.config.discriminator_steps):
+            latents = self.generator.make_latents(len(part.images))
+            fake = self.generator(latents, part.labels)
+            real_terms = losses.least_squares(self.discriminator(*part).realness, 1)
+            fake_terms = losses.least_squares(self.discriminator(fake.detach(), part.labels).realness, 0)
+            metrics = self.update("discriminator", {"real": real_terms, "fake": fake_terms})
+        fooled = losses.least_squares(self.discriminator(fake, part.labels).realness, 1)
         return metrics | self.update("generator", {"fooled": fooled})
 
 
@@ -160,13 +163,22 @@ def test_good_architecture_passes(architecture: type[GAN], check: Callable[[type
 
 Mutant = Callable[[pytest.MonkeyPatch, Path], type[GAN]]
 MUTANTS: list[tuple[str, str, Mutant]] = []
+SINGLE: list[tuple[str, Mutant]] = []
 
 
-def caught_by(check: str, message: str) -> Callable[[Mutant], Mutant]:
-    """Declare a function that returns an architecture which a check has to catch, and what it says."""
+def caught_by(check: str, message: str, *, alone: bool = False) -> Callable[[Mutant], Mutant]:
+    """Declare a function that returns an architecture which a check has to catch, and what it says.
+
+    Args:
+        check: Name of the check.
+        message: Pattern of what it says.
+        alone: Whether the other checks are to let it pass.
+    """
 
     def declare(mutant: Mutant) -> Mutant:
         MUTANTS.append((check, message, mutant))
+        if alone:
+            SINGLE.append((check, mutant))
         return mutant
 
     return declare
@@ -244,6 +256,11 @@ def abstract_trainer(*_: object) -> type[GAN]:
 @caught_by("check_parts", "spatial_dims")
 def dims_that_are_a_number(*_: object) -> type[GAN]:
     return variant(spatial_dims=2)
+
+
+@caught_by("check_parts", "sides is .64, 128.")
+def sides_that_are_a_list_of_lengths(*_: object) -> type[GAN]:
+    return variant(sides=(64, 128))
 
 
 @caught_by("check_parts", "label_kinds")
@@ -471,6 +488,27 @@ def collapsed(*_: object) -> type[GAN]:
 @caught_by("check_labels_matter", "'first' and 'second' make the same image")
 def ignored_labels(*_: object) -> type[GAN]:
     return with_generator(lambda self, latents, labels=None: torch.tanh(self.raw(latents, None)))
+
+
+def label_means(change: Callable[[Tensor], Tensor], kind: str) -> type[GAN]:
+    """Small, whose generator is given other labels of a kind."""
+
+    def forward(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        if labels is not None and self.data.labels is not None and self.data.labels.kind == kind:
+            labels = change(labels)
+        return torch.tanh(self.raw(latents, labels))
+
+    return with_generator(forward)
+
+
+@caught_by("check_labels_matter", "multilabel .*first=1,third=1.*the same image", alone=True)
+def findings_taken_for_classes(*_: object) -> type[GAN]:
+    return label_means(lambda labels: F.one_hot(labels.nan_to_num().argmax(dim=1), 3).float(), "multilabel")
+
+
+@caught_by("check_labels_matter", r"continuous .*first=0\.2.*the same image", alone=True)
+def quantities_taken_for_findings(*_: object) -> type[GAN]:
+    return label_means(lambda labels: (labels > 0.9).float(), "continuous")
 
 
 @caught_by("check_discriminator_output", "realness")
@@ -762,6 +800,70 @@ def only_class_indices(*_: object) -> type[GAN]:
     return with_trainer(make_labels=make_labels, discriminator_loss=discriminator_loss)
 
 
+@caught_by("check_every_kind_of_data", "A step and a sample with 1×32, no labels fail", alone=True)
+def only_data_with_labels(*_: object) -> type[GAN]:
+    def discriminator_loss(self: SmallTrainer, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        len(real.labels)  # type: ignore[arg-type]
+        return SmallTrainer.discriminator_loss(self, real, fake)
+
+    return with_trainer(discriminator_loss=discriminator_loss)
+
+
+@caught_by("check_unknown_labels", "multilabel .*some of them NaN, training fails", alone=True)
+def unknown_findings_are_used_as_they_are(*_: object) -> type[GAN]:
+    def discriminator_loss(self: SmallTrainer, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        terms = SmallTrainer.discriminator_loss(self, real, fake)
+        if real.labels is not None and real.labels.is_floating_point():
+            guessed = self.discriminator(*real).features[:, : self.data.num_labels]  # type: ignore[index]
+            terms["label"] = 0.1 * F.mse_loss(guessed, real.labels)
+        return terms
+
+    return with_trainer(discriminator_loss=discriminator_loss)
+
+
+@caught_by("check_unknown_labels", "all of them NaN, some pixels are not finite", alone=True)
+def unknown_quantities_in_samples(*_: object) -> type[GAN]:
+    def forward(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        images = self.raw(latents, labels)
+        if not self.training and labels is not None and labels.is_floating_point():
+            images = images + labels.mean(dim=1).view(-1, *[1] * (images.ndim - 1))
+        return torch.tanh(images)
+
+    return with_generator(forward)
+
+
+@caught_by("check_discriminator_steps", "discriminator 1 times", alone=True)
+def one_discriminator_step_whatever_is_asked_for(*_: object) -> type[GAN]:
+    def train_step(self: SmallTrainer, batch: Batch) -> dict[str, Tensor]:
+        config, self.config = self.config, self.config.replace(discriminator_steps=1)
+        try:
+            return SmallTrainer.train_step(self, batch.chunk(config.discriminator_steps)[0])
+        finally:
+            self.config = config
+
+    return with_trainer(train_step=train_step)
+
+
+@caught_by("check_discriminator_steps", r"images of the parts \[2, 3\] of the batch change nothing", alone=True)
+def the_same_images_at_every_discriminator_step(*_: object) -> type[GAN]:
+    def train_step(self: SmallTrainer, batch: Batch) -> dict[str, Tensor]:
+        parts = self.config.discriminator_steps
+        return SmallTrainer.train_step(self, Batch.join([batch.chunk(parts)[0]] * parts))
+
+    return with_trainer(train_step=train_step)
+
+
+@caught_by("check_discriminator_steps", "generator makes 12 images at once", alone=True)
+def fakes_of_all_discriminator_steps_at_once(*_: object) -> type[GAN]:
+    def train_step(self: SmallTrainer, batch: Batch) -> dict[str, Tensor]:
+        if self.config.discriminator_steps > 1:
+            with torch.no_grad():
+                self.generator(self.generator.make_latents(len(batch.images)), batch.labels)
+        return SmallTrainer.train_step(self, batch)
+
+    return with_trainer(train_step=train_step)
+
+
 @caught_by("check_stabilisers_act", "penalty r1 changes nothing")
 def step_of_its_own_without_penalties(*_: object) -> type[GAN]:
     return with_trainer(train_step=WholeStepTrainer.train_step)
@@ -844,6 +946,31 @@ def mixed_types(*_: object) -> type[GAN]:
     return with_generator(forward)
 
 
+@caught_by("check_mixed_precision", "fails at 16×16×16", alone=True)
+def mixed_types_of_volumes(*_: object) -> type[GAN]:
+    def forward(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        images = self.raw(latents, labels)
+        if images.ndim == 5:
+            positions = torch.arange(len(images)).view(-1, 1, 1, 1, 1).expand_as(images)
+            images = torch.zeros(images.shape).scatter_(0, positions, images)
+        return torch.tanh(images)
+
+    return with_generator(forward)
+
+
+@caught_by("check_mixed_penalties", "bf16 and gradient_penalty r1 fails", alone=True)
+def half_precision_kept_from_the_losses_to_the_penalty(*_: object) -> type[GAN]:
+    def forward(self: SmallDiscriminator, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        output = SmallDiscriminator.forward(self, images, labels)
+        if self.training:
+            kept, self.kept = getattr(self, "kept", None), self.hidden(images.flatten(1)).detach()
+            if kept is not None:  # the features of the last call, as an autocast block would multiply them
+                output.features.detach() @ kept.T  # type: ignore[union-attr]
+        return output
+
+    return with_discriminator(forward)
+
+
 @caught_by("check_mixed_precision", "weights of")
 def weights_cast_down(*_: object) -> type[GAN]:
     def train_step(self: SmallTrainer, batch: Batch) -> dict[str, Tensor]:
@@ -891,6 +1018,89 @@ def batch_statistics(*_: object) -> type[GAN]:
         return torch.tanh(images - images.mean(0, keepdim=True) / 2)
 
     return with_generator(forward)
+
+
+@caught_by("check_sample_number", "At 16×16×16 seed 3 makes another image alone than among 20", alone=True)
+def batch_statistics_of_volumes(*_: object) -> type[GAN]:
+    def forward(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        images = self.raw(latents, labels)
+        return torch.tanh(images - images.mean(0, keepdim=True) / 2 if images.ndim == 5 else images)
+
+    return with_generator(forward)
+
+
+def truncating(generate: Callable[..., Tensor]) -> type[GAN]:
+    """Small with a `Generator.generate` of its own."""
+    return with_generator(SmallGenerator.forward, generate=generate)
+
+
+@caught_by("check_truncation", "Without truncation generate.. makes other images", alone=True)
+def truncation_by_default(*_: object) -> type[GAN]:
+    def generate(
+        self: SmallGenerator, latents: Tensor, labels: Tensor | None = None, *, truncation: float = 0.7
+    ) -> Tensor:
+        return Generator.generate(self, latents, labels, truncation=truncation)
+
+    return truncating(generate)
+
+
+@caught_by("check_truncation", "With truncation 1 generate.. makes other images", alone=True)
+def one_that_truncates(*_: object) -> type[GAN]:
+    def generate(
+        self: SmallGenerator, latents: Tensor, labels: Tensor | None = None, *, truncation: float = 2.0
+    ) -> Tensor:
+        return Generator.generate(self, latents, labels, truncation=truncation / 2)
+
+    return truncating(generate)
+
+
+@caught_by("check_truncation", "spread by", alone=True)
+def truncation_that_is_normalised_away(*_: object) -> type[GAN]:
+    def raw(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return torch.tanh(self.raw(F.normalize(latents), labels))
+
+    return with_generator(raw)
+
+
+@caught_by("check_truncation", "pixels reach from", alone=True)
+def truncation_of_pixels_beyond_their_range(*_: object) -> type[GAN]:
+    def generate(
+        self: SmallGenerator, latents: Tensor, labels: Tensor | None = None, *, truncation: float = 1.0
+    ) -> Tensor:
+        images = Generator.generate(self, latents, labels, truncation=truncation)
+        return images + 2 * (1 - truncation)
+
+    return truncating(generate)
+
+
+@caught_by("check_truncation_labels", "two labels make the same image", alone=True)
+def one_mean_image_of_all_labels(*_: object) -> type[GAN]:
+    def generate(
+        self: SmallGenerator, latents: Tensor, labels: Tensor | None = None, *, truncation: float = 1.0
+    ) -> Tensor:
+        centre = self(torch.zeros_like(latents[:1]), None if labels is None else torch.zeros_like(labels[:1]))
+        return torch.lerp(centre, self(latents, labels), truncation)
+
+    return truncating(generate)
+
+
+@caught_by("check_truncation_number", "same seed makes other images", alone=True)
+def a_centre_drawn_anew(*_: object) -> type[GAN]:
+    calls = [0]
+
+    def truncate(self: SmallGenerator, latents: Tensor, truncation: float) -> Tensor:
+        calls[0] += 1
+        return latents * truncation + (1 - truncation) * 0.1 * calls[0] * (truncation > 0)
+
+    return with_generator(SmallGenerator.forward, truncate=truncate)
+
+
+@caught_by("check_truncation_number", r"with truncation 0\.5 seed 3 makes another image alone", alone=True)
+def truncation_towards_the_mean_of_the_batch(*_: object) -> type[GAN]:
+    def truncate(self: SmallGenerator, latents: Tensor, truncation: float) -> Tensor:
+        return latents if truncation == 1 else torch.lerp(latents.mean(0, keepdim=True), latents, truncation)
+
+    return with_generator(SmallGenerator.forward, truncate=truncate)
 
 
 @caught_by("check_sample_mode", "mode has changed")
@@ -947,6 +1157,30 @@ def anchors_and_chance_lost_on_resume(*_: object) -> type[GAN]:
     return with_trainer(_modules=lambda self: ("generator", "discriminator", "averaged_generator"))
 
 
+@caught_by("check_resume", r"2 \+ 2 steps .* differ")
+def counter_of_volumes_lost_on_resume(*_: object) -> type[GAN]:
+    def train_step(self: Any, batch: Batch) -> dict[str, Tensor]:
+        self.calls = getattr(self, "calls", 0) + (batch.images.ndim == 5)
+        return SmallTrainer.train_step(self, Batch(batch.images / (1 + self.calls), batch.labels))
+
+    return with_trainer(train_step=train_step)
+
+
+@caught_by("check_save_load", "other images")
+def volumes_with_an_attribute_that_is_no_buffer(*_: object) -> type[GAN]:
+    config = SmallConfig(latent_dim=8, batch_size=4, width=8, ema_halflife=0)
+
+    def make_generator(self: GAN, config: SmallConfig, data: DataSpec) -> Generator:
+        return (Counting if len(data.size) == 3 else SmallGenerator)(config, data)
+
+    return variant(make_generator=make_generator, presets={"tiny": config})
+
+
+@caught_by("check_adaptive_resume", "probability and observed are not those")
+def chance_and_its_counters_lost_on_resume(*_: object) -> type[GAN]:
+    return with_trainer(_modules=lambda self: tuple(name for name in SmallTrainer._modules(self) if name != "augment"))
+
+
 @caught_by("check_rewind", "hidden state")
 def counter_not_rewound(*_: object) -> type[GAN]:
     return hidden_counter()
@@ -975,6 +1209,18 @@ def test_check_catches_its_mutant(
     architecture = mutant(monkeypatch, tmp_path)
     with pytest.raises(ComplianceError, match=f"(?s){message}"):
         CHECKS[name](architecture)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "mutant"), SINGLE, ids=[mutant.__name__ for _, mutant in SINGLE])
+def test_other_checks_do_not_blame_a_mutant(
+    name: str, mutant: Mutant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    architecture = mutant(monkeypatch, tmp_path)
+    # An import in another process sees nothing of a class of this module.
+    others = [check for other, check in CHECKS.items() if other not in (name, "check_import")]
+    monkeypatch.setattr(kit, "checks", lambda: iter(others))
+    assert {result.name: str(result) for result in run_checks(architecture) if result.error is not None} == {}
 
 
 def test_seeding_is_seen_where_the_experiment_has_the_same_seed() -> None:

@@ -22,14 +22,12 @@ from medgan.core import (
     DiscriminatorOutput,
     GANConfig,
     Generator,
+    Sides,
     option,
 )
-from medgan.errors import ConfigError
-from medgan.nn import label_vectors
+from medgan.nn import channels_at, halvings, initialise_normal, label_vectors
 
 __all__ = ["DCGAN3D", "DCGAN3DConfig", "DCGAN3DDiscriminator", "DCGAN3DGenerator", "DCGAN3DTrainer"]
-
-_LENGTHS = (16, 32, 64, 128)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +68,7 @@ class DCGAN3DGenerator(Generator):
             )
         )
         self.to_volume = nn.ConvTranspose3d(widths[-1], data.channels, 4, stride=2, padding=1)
-        self.apply(_initialise)
+        self.apply(initialise_normal)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Make volumes; the labels are appended to the latents."""
@@ -167,18 +165,8 @@ class DCGAN3D(GAN):
     }
     default_preset = "small"
     spatial_dims = (3,)
+    sides = Sides.powers_of_two(16, 128)
     label_kinds = ("categorical", "ordinal", "multilabel", "continuous")
-
-    @classmethod
-    def check(cls, config: GANConfig, data: DataSpec) -> None:
-        """Raise if the networks cannot make volumes of that size; see `GAN.check`."""
-        super().check(config, data)
-        if any(length not in _LENGTHS for length in data.size):
-            near = min(_LENGTHS, key=lambda length: abs(length - data.size[-1]))
-            raise ConfigError(
-                f"dcgan-3d makes volumes of 16, 32, 64 or 128 voxels a side, got {'×'.join(map(str, data.size))}. "
-                f"Try --depth {near} --size {near}."
-            )
 
     def make_generator(self, config: DCGAN3DConfig, data: DataSpec) -> Generator:
         """Return a fresh `DCGAN3DGenerator`."""
@@ -191,18 +179,10 @@ class DCGAN3D(GAN):
 
 def _widths(data: DataSpec, width: int) -> list[int]:
     """Channels at each halving, the finest first; the coarsest is 4 voxels on its shortest side."""
-    return [width << min(level, 3) for level in range(int(math.log2(min(data.size))) - 2)]
+    return [channels_at(width, level, most=8) for level in range(halvings(data.size))]
 
 
 def _initialised(module: nn.Module) -> nn.Module:
-    """Return the module with weights as `_initialise` has them; before its spectral norm is taken."""
-    _initialise(module)
+    """Return the module with weights as `initialise_normal` has them; before its spectral norm is taken."""
+    initialise_normal(module)
     return module
-
-
-def _initialise(module: nn.Module) -> None:
-    """Weights from N(0, 0.02), those of batch normalisation from N(1, 0.02), biases 0."""
-    if isinstance(module, nn.Linear | nn.Conv3d | nn.ConvTranspose3d | nn.BatchNorm3d):
-        nn.init.normal_(module.weight, 1.0 if isinstance(module, nn.BatchNorm3d) else 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

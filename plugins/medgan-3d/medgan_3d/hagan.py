@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from medgan import losses
-from medgan.core import GAN, Batch, DataSpec, Discriminator, GANConfig, Generator, Metrics, Trainer, option
+from medgan.core import GAN, Batch, DataSpec, Discriminator, GANConfig, Generator, Metrics, Sides, Trainer, option
+from medgan.core.networks import frozen
 from medgan.errors import ConfigError
 from medgan_3d.hierarchy import FACTOR, HAGANDiscriminator, HAGANGenerator, Views, thickness
 
 __all__ = ["HAGAN", "HAGANConfig", "HAGANTrainer"]
-
-_LENGTHS = (16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +55,7 @@ class HAGANTrainer(Trainer[HAGANConfig]):
             starts = [min(int(place * places), places - 1) for place in chosen.tolist()]
             views = Views.of(real.images, starts, slices)
             metrics |= self._discriminator_step(real, views, starts, slices)
-        with _frozen(self.discriminator):
+        with frozen(self.discriminator):
             metrics |= self._generator_step(real, views, starts, slices)
         return metrics
 
@@ -98,7 +96,7 @@ class HAGANTrainer(Trainer[HAGANConfig]):
         """
         generator, encoder = self.generator, self.generator.encoder
         slices = views.high.shape[2] // FACTOR
-        with _frozen(generator.project, generator.trunk, generator.low, generator.high):
+        with frozen(generator.project, generator.trunk, generator.low, generator.high):
             part = generator.make_part(encoder.encode_part(views.high), 0, slices)
             again = generator.make_views(encoder(real.images, slices), real.labels, starts, slices)
         return {
@@ -154,18 +152,13 @@ class HAGAN(GAN):
     }
     default_preset = "small"
     spatial_dims = (3,)
+    sides = Sides.powers_of_two(16, 256)
     label_kinds = ("categorical", "ordinal", "multilabel", "continuous")
 
     @classmethod
     def check(cls, config: GANConfig, data: DataSpec) -> None:
-        """Raise if the networks cannot make volumes of that size, or an option acts on nothing; see `GAN.check`."""
+        """Raise if there is an augmentation; see `GAN.check`."""
         super().check(config, data)
-        if any(length not in _LENGTHS for length in data.size):
-            near = min(_LENGTHS, key=lambda length: abs(length - data.size[-1]))
-            raise ConfigError(
-                f"ha-gan makes volumes of 16, 32, 64, 128 or 256 voxels a side, got {'×'.join(map(str, data.size))}. "
-                f"Try --depth {near} --size {near}."
-            )
         if config.augment != "none":
             raise ConfigError(
                 f"ha-gan judges a volume at two resolutions, which --augment {config.augment} would distort "
@@ -179,19 +172,6 @@ class HAGAN(GAN):
     def make_discriminator(self, config: HAGANConfig, data: DataSpec) -> Discriminator:
         """Return a fresh `HAGANDiscriminator`."""
         return HAGANDiscriminator(data, config.width, config.sub_volumes)
-
-
-@contextmanager
-def _frozen(*modules: nn.Module) -> Iterator[None]:
-    """Take the weights of some modules out of the graph for a while."""
-    weights = [weight for module in modules for weight in module.parameters() if weight.requires_grad]
-    for weight in weights:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in weights:
-            weight.requires_grad_(True)
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:

@@ -8,13 +8,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from medgan import losses
-from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, option
-from medgan.errors import ConfigError
+from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, Sides, option
 from medgan_dcgan.networks import DCGANDiscriminator, DCGANGenerator
 
 __all__ = ["DCGAN", "DCGANConfig", "DCGANTrainer"]
-
-_LENGTHS = (32, 64, 128, 256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,18 +67,8 @@ class DCGAN(GAN):
         "tiny": DCGANConfig(batch_size=8, latent_dim=16, width=4),
     }
     default_preset = "small"
+    sides = Sides.powers_of_two(32, 256)
     label_kinds = ("categorical", "ordinal", "multilabel", "continuous")
-
-    @classmethod
-    def check(cls, config: GANConfig, data: DataSpec) -> None:
-        """Raise if the networks cannot make images of that size; see `GAN.check`."""
-        super().check(config, data)
-        if any(length not in _LENGTHS for length in data.size):
-            near = min(_LENGTHS, key=lambda length: abs(length - data.size[-1]))
-            raise ConfigError(
-                f"dcgan makes images of 32, 64, 128 or 256 pixels a side, got {'×'.join(map(str, data.size))}. "
-                f"Try --size {near}."
-            )
 
     def make_generator(self, config: DCGANConfig, data: DataSpec) -> Generator:
         """Return a fresh `DCGANGenerator`."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
-from medgan.nn import label_vectors
+from medgan.nn import channels_at, halvings, initialise_normal, label_vectors
 
 __all__ = ["DCGANDiscriminator", "DCGANGenerator"]
 
@@ -43,7 +43,7 @@ class DCGANGenerator(Generator):
             )
         )
         self.to_image = nn.ConvTranspose2d(widths[-1], data.channels, 5, stride=2, padding=2, output_padding=1)
-        self.apply(_initialise)
+        self.apply(initialise_normal)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Make images; the labels are appended to the latents."""
@@ -84,7 +84,7 @@ class DCGANDiscriminator(Discriminator):
         )
         pixels = math.prod(length >> len(widths) for length in data.size)
         self.realness = nn.Linear(widths[-1] * pixels, 1)
-        self.apply(_initialise)
+        self.apply(initialise_normal)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         """Judge images; the labels are appended to their channels, one constant plane each."""
@@ -101,16 +101,8 @@ class DCGANDiscriminator(Discriminator):
 
 def _widths(data: DataSpec, width: int) -> list[int]:
     """Channels at each halving, the finest first; the coarsest is 4 pixels on its shorter side."""
-    return [width << min(level, 3) for level in range(int(math.log2(min(data.size))) - 2)]
+    return [channels_at(width, level, most=8) for level in range(halvings(data.size))]
 
 
 def _leaky() -> nn.Module:
     return nn.LeakyReLU(0.2)
-
-
-def _initialise(module: nn.Module) -> None:
-    """Weights from N(0, 0.02), those of batch normalisation from N(1, 0.02), biases 0."""
-    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0 if isinstance(module, nn.BatchNorm2d) else 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -10,14 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medgan import losses
-from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator
+from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, Sides
 from medgan.core.config import ClassSampling, option
-from medgan.errors import ConfigError
 from medgan_fastgan.networks import FastGANDiscriminator, FastGANGenerator, Judgement, quarter
 
 __all__ = ["FastGAN", "FastGANConfig", "FastGANTrainer"]
-
-_LENGTHS = (64, 128, 256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,20 +108,8 @@ class FastGAN(GAN):
     Trainer = FastGANTrainer
     presets: ClassVar = {"small": _SMALL, "paper": _PAPER, "tiny": _TINY}
     default_preset = "small"
+    sides = Sides.powers_of_two(64, 256, equal=True)
     label_kinds = ("categorical", "ordinal")
-
-    @classmethod
-    def check(cls, config: GANConfig, data: DataSpec) -> None:
-        """Raise if the networks cannot make images of that size; see `GAN.check`."""
-        super().check(config, data)
-        if len(set(data.size)) > 1 or data.size[0] not in _LENGTHS:
-            *others, longest = _LENGTHS
-            near = min(_LENGTHS, key=lambda length: abs(length - max(data.size)))
-            raise ConfigError(
-                f"fastgan makes square images of {', '.join(map(str, others))} or {longest} pixels a side, got "
-                f"{'×'.join(map(str, data.size))}: its excitation joins maps of 4×4 with maps 16 times that size. "
-                f"Try --size {near}."
-            )
 
     def make_generator(self, config: FastGANConfig, data: DataSpec) -> Generator:
         """Return the generator."""

@@ -19,14 +19,13 @@ from medgan.core import (
     Discriminator,
     GANConfig,
     Generator,
+    Sides,
 )
 from medgan.core.config import ClassSampling, GradientPenalty, option
 from medgan.errors import ConfigError
 from medgan_r3gan.networks import R3GANDiscriminator, R3GANGenerator, Shape
 
 __all__ = ["R3GAN", "R3GANConfig", "R3GANTrainer", "half_cosine"]
-
-_LENGTHS = (32, 64, 128, 256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +104,11 @@ def half_cosine(start: float, end: float, progress: float) -> float:
 
 class R3GANTrainer(AdversarialTrainer[R3GANConfig]):
     """Relativistic loss on pairs; penalty, rates, averaging and augmentation follow the burn-in."""
+
+    @property
+    def realness_is_relative(self) -> bool:
+        """True: the loss is on pairs."""
+        return True
 
     def annealed(self, start: float, end: float) -> float:
         """Return a value on its way through the burn-in; it follows from the images seen alone."""
@@ -205,19 +209,13 @@ class R3GAN(GAN):
     Trainer = R3GANTrainer
     presets: ClassVar = {"small": _SMALL, "paper": _PAPER, "tiny": _TINY}
     default_preset = "small"
+    sides = Sides.powers_of_two(32, 256, equal=True)
     label_kinds = ("categorical", "ordinal")
 
     @classmethod
     def check(cls, config: R3GANConfig, data: DataSpec) -> None:  # type: ignore[override]
-        """Raise if the networks cannot make images of that size, or the widths do not fit; see `GAN.check`."""
+        """Raise if the widths do not fit; see `GAN.check`."""
         super().check(config, data)
-        if len(set(data.size)) > 1 or data.size[0] not in _LENGTHS:
-            *others, longest = _LENGTHS
-            near = min(_LENGTHS, key=lambda length: abs(length - max(data.size)))
-            raise ConfigError(
-                f"r3gan makes square images of {', '.join(map(str, others))} or {longest} pixels a side, got "
-                f"{'×'.join(map(str, data.size))}. Try --size {near}."
-            )
         for width in config.shape.widths(data):
             inside = width * config.expansion
             if config.group_size and inside % config.group_size:

@@ -8,14 +8,11 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from medgan import losses
-from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator
+from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, Sides
 from medgan.core.config import option
-from medgan.errors import ConfigError
 from medgan_sngan.networks import Growth, SNGANDiscriminator, SNGANGenerator
 
 __all__ = ["SNGAN", "SNGANConfig", "SNGANTrainer"]
-
-_LENGTHS = (32, 64, 128, 256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +91,8 @@ class SNGAN(GAN):
     Trainer = SNGANTrainer
     presets: ClassVar = {"small": _SMALL, "paper": _PAPER, "cifar": _CIFAR, "tiny": _TINY}
     default_preset = "small"
+    sides = Sides.powers_of_two(32, 256)
     label_kinds = ("categorical", "ordinal", "multilabel", "continuous")
-
-    @classmethod
-    def check(cls, config: SNGANConfig, data: DataSpec) -> None:  # type: ignore[override]
-        """Raise if the networks cannot make images of that size; see `GAN.check`."""
-        super().check(config, data)
-        if any(length not in _LENGTHS for length in data.size):
-            near = min(_LENGTHS, key=lambda length: abs(length - data.size[-1]))
-            size = "×".join(str(length) for length in data.size)
-            raise ConfigError(
-                f"{cls.name} makes images of 32, 64, 128 or 256 pixels a side, got {size}. Try --size {near}."
-            )
 
     def make_generator(self, config: SNGANConfig, data: DataSpec) -> Generator:
         """Return the generator."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch.nn.functional as F
@@ -10,13 +9,12 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
-from medgan.nn import ResidualDecoder, ResidualDownBlock, label_vectors
+from medgan.nn import ResidualDecoder, ResidualDownBlock, channels_at, halvings, label_vectors, seed_size
 
 __all__ = ["Growth", "SNGANDiscriminator", "SNGANGenerator"]
 
 Growth = Literal["doubling", "constant"]
 
-_SEED = 4  # pixels along the shorter side of the coarsest level
 _WIDEST = 16  # times the width at full resolution
 
 
@@ -38,10 +36,9 @@ class SNGANGenerator(Generator):
         """Create the layers."""
         super().__init__(latent_dim)
         self.labels = data.labels
-        widths = [_width(width, level, growth) for level in range(_halvings(data) + 1)][::-1]
-        height, breadth = (_SEED * length // min(data.size) for length in data.size)
+        widths = [_width(width, level, growth) for level in range(halvings(data.size) + 1)][::-1]
         self.decoder = ResidualDecoder(
-            latent_dim, (height, breadth), widths, data.channels, norm=norm, condition=data.num_labels
+            latent_dim, seed_size(data.size), widths, data.channels, norm=norm, condition=data.num_labels
         )
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -71,7 +68,7 @@ class SNGANDiscriminator(Discriminator):
         super().__init__()
         self.labels = data.labels
         keeping = 1 if growth == "doubling" else 2
-        factors = [2] * (_halvings(data) - keeping + 1) + [1] * keeping
+        factors = [2] * (halvings(data.size) - keeping + 1) + [1] * keeping
         widths = [data.channels, *(_width(width, level, growth) for level in range(len(factors)))]
         self.blocks = nn.ModuleList(
             ResidualDownBlock(widths[level], widths[level + 1], factor=factor, first=level == 0, wrap=spectral_norm)
@@ -97,14 +94,9 @@ class SNGANDiscriminator(Discriminator):
         return list(self.blocks)
 
 
-def _halvings(data: DataSpec) -> int:
-    """Halvings from full resolution to the coarsest level."""
-    return int(math.log2(min(data.size) // _SEED))
-
-
 def _width(width: int, level: int, growth: Growth) -> int:
     """Channels `level` halvings below full resolution."""
-    return width if growth == "constant" else width * min(1 << level, _WIDEST)
+    return width if growth == "constant" else channels_at(width, level, most=_WIDEST)
 
 
 def _linear(length_in: int, length_out: int, *, bias: bool) -> nn.Linear:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from medgan import losses
-from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, Metrics
+from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, Metrics, Sides
 from medgan.core.config import GradientPenalty, option
 from medgan.core.distribution import mean_of_processes
 from medgan.errors import CheckpointError, ConfigError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["StyleGAN2", "StyleGAN2Config", "StyleGAN2Trainer", "path_lengths"]
 
-_SIDES = (32, 64, 128, 256)
 _DECAY = 0.99  # of the running mean of path lengths, for each penalty
 _MEAN = "mean_path_length"  # what `generator_loss` tells `update` beside the terms of the loss
 
@@ -260,19 +259,8 @@ class StyleGAN2(GAN):
     Trainer = StyleGAN2Trainer
     presets: ClassVar = {"small": _SMALL, "paper": _PAPER, "tiny": _TINY}
     default_preset = "small"
+    sides = Sides.powers_of_two(32, 256, equal=True)
     label_kinds = ("categorical", "ordinal", "multilabel")
-
-    @classmethod
-    def check(cls, config: StyleGAN2Config, data: DataSpec) -> None:  # type: ignore[override]
-        """Raise if the networks cannot make images of that size; see `GAN.check`."""
-        super().check(config, data)
-        if len(set(data.size)) > 1 or data.size[0] not in _SIDES:
-            near = min(_SIDES, key=lambda side: abs(side - data.size[-1]))
-            *others, largest = _SIDES
-            raise ConfigError(
-                f"stylegan2 makes square images of {', '.join(map(str, others))} or {largest} pixels a side, got "
-                f"{'×'.join(map(str, data.size))}. Try --size {near}."
-            )
 
     def make_generator(self, config: StyleGAN2Config, data: DataSpec) -> Generator:
         """Return mapping and synthesis network."""

@@ -8,14 +8,12 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from medgan import losses
-from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator
+from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, Sides
 from medgan.core.config import GradientPenalty, option
 from medgan.errors import ConfigError
 from medgan_wgan_gp.networks import Growth, WGANGPCritic, WGANGPGenerator
 
 __all__ = ["WGANGP", "WGANGPConfig", "WGANGPTrainer"]
-
-_LENGTHS = (32, 64, 128, 256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +51,15 @@ class WGANGPConfig(GANConfig):
                 "wgan-gp's critic measures a distance only while its slope is bounded. Type --gradient-penalty wgan-gp "
                 "and a --penalty-weight above 0, such as 10."
             )
-        if self.ada_target is not None:
-            raise ConfigError(
-                f"--ada-target {self.ada_target:g} goes by the sign of the realness, which means nothing for wgan-gp: "
-                "adding a number to all of it changes no loss. Type --ada-target none."
-            )
 
 
 class WGANGPTrainer(AdversarialTrainer[WGANGPConfig]):
     """The Wasserstein loss, and that of the label head; the core adds the gradient penalty."""
+
+    @property
+    def realness_is_relative(self) -> bool:
+        """True: a critic's loss is a difference of means."""
+        return True
 
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Wasserstein loss of both kinds of images, and the label of the real ones."""
@@ -141,18 +139,8 @@ class WGANGP(GAN):
     Trainer = WGANGPTrainer
     presets: ClassVar = {"small": _SMALL, "paper": _PAPER, "cifar": _CIFAR, "tiny": _TINY}
     default_preset = "small"
+    sides = Sides.powers_of_two(32, 256)
     label_kinds = ("categorical", "ordinal", "multilabel", "continuous")
-
-    @classmethod
-    def check(cls, config: WGANGPConfig, data: DataSpec) -> None:  # type: ignore[override]
-        """Raise if the networks cannot make images of that size; see `GAN.check`."""
-        super().check(config, data)
-        if any(length not in _LENGTHS for length in data.size):
-            near = min(_LENGTHS, key=lambda length: abs(length - data.size[-1]))
-            size = "×".join(str(length) for length in data.size)
-            raise ConfigError(
-                f"{cls.name} makes images of 32, 64, 128 or 256 pixels a side, got {size}. Try --size {near}."
-            )
 
     def make_generator(self, config: WGANGPConfig, data: DataSpec) -> Generator:
         """Return the generator."""

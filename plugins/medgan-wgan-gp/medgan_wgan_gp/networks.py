@@ -10,13 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
-from medgan.nn import ResidualDecoder, ResidualDownBlock, label_vectors
+from medgan.nn import ResidualDecoder, ResidualDownBlock, channels_at, halvings, label_vectors, seed_size
 
 __all__ = ["Growth", "WGANGPCritic", "WGANGPGenerator"]
 
 Growth = Literal["doubling", "constant"]
 
-_SEED = 4  # pixels along the shorter side of the coarsest level
 _WIDEST = 8  # times the width at full resolution
 
 
@@ -38,9 +37,9 @@ class WGANGPGenerator(Generator):
         """Create the layers."""
         super().__init__(latent_dim)
         self.labels = data.labels
-        widths = [_width(width, level, growth) for level in range(_halvings(data) + 1)][::-1]
+        widths = [_width(width, level, growth) for level in range(halvings(data.size) + 1)][::-1]
         self.decoder = ResidualDecoder(
-            latent_dim, _seed_size(data), widths, data.channels, norm=norm, condition=data.num_labels
+            latent_dim, seed_size(data.size), widths, data.channels, norm=norm, condition=data.num_labels
         )
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -73,7 +72,7 @@ class WGANGPCritic(Discriminator):
         super().__init__()
         # One group of all channels: layer normalisation of the whole image.
         make_norm = partial(nn.GroupNorm, 1) if norm == "layer" else None
-        levels = _halvings(data)
+        levels = halvings(data.size)
         self.pooled = growth == "constant"
         if growth == "constant":
             self.stem: nn.Module = nn.Identity()
@@ -93,7 +92,7 @@ class WGANGPCritic(Discriminator):
             )
             for level, factor in enumerate(factors)
         )
-        features = widths[-1] if self.pooled else widths[-1] * math.prod(_seed_size(data))
+        features = widths[-1] if self.pooled else widths[-1] * math.prod(seed_size(data.size))
         self.realness = nn.Linear(features, 1)
         self.label = nn.Linear(features, data.num_labels) if data.labels else None
 
@@ -111,17 +110,6 @@ class WGANGPCritic(Discriminator):
         return list(self.blocks)
 
 
-def _halvings(data: DataSpec) -> int:
-    """Halvings from full resolution to the coarsest level."""
-    return int(math.log2(min(data.size) // _SEED))
-
-
-def _seed_size(data: DataSpec) -> tuple[int, int]:
-    """Height and width of the coarsest level."""
-    height, width = (_SEED * length // min(data.size) for length in data.size)
-    return height, width
-
-
 def _width(width: int, level: int, growth: Growth) -> int:
     """Channels `level` halvings below full resolution."""
-    return width if growth == "constant" else width * min(1 << level, _WIDEST)
+    return width if growth == "constant" else channels_at(width, level, most=_WIDEST)

@@ -198,7 +198,6 @@ def test_without_labels_there_is_no_head():
         ({"gradient_penalty": "none"}, "Type --gradient-penalty wgan-gp"),
         ({"gradient_penalty": "r1"}, "Type --gradient-penalty wgan-gp"),
         ({"penalty_weight": 0.0}, "--penalty-weight above 0"),
-        ({"augment": "cutout", "ada_target": 0.6}, "Type --ada-target none"),
     ],
 )
 def test_refuses_options_that_cannot_be(options, message):
