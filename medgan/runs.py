@@ -107,6 +107,12 @@ class RunConfig(DataConfig):
     init_from: str | None = option(
         None, "Run folder or saved model to begin from: weights that fit by name and shape are taken."
     )
+    rejected: str | None = option(
+        None, "Images that the generator is not to make, such as samples that readers rejected; with --init-from."
+    )
+    rejected_share: float = option(
+        0.2, "Share of the discriminator's generated images that make way for rejected ones.", ge=0.001, le=0.9
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Where to train.")
     precision: Literal["fp32", "bf16", "fp16"] = option("fp32", "Arithmetic of the networks.")
     log_every: int = option(20, "Steps between lines of metrics.jsonl.", ge=1)
@@ -138,6 +144,10 @@ class RunConfig(DataConfig):
                 parse_duration(self.budget)
             except ConfigError as error:
                 raise ConfigError(f"--budget {error}") from None
+        if self.rejected is not None and self.init_from is None:
+            raise ConfigError(
+                f"--rejected {self.rejected} corrects a model that makes such images. Add --init-from RUN, that model."
+            )
         if self.name is not None and not re.fullmatch(r"[\w][\w.+-]*", self.name):
             raise ConfigError(f"--name {self.name!r} is not usable. Use letters, digits and . _ + - only.")
 
@@ -512,6 +522,8 @@ class Run:
             gan.initial_model = self._initial_model
         elif initial is not None:
             self._take_weights(gan, initial)
+        if self.config.rejected is not None:
+            self._reject(trainer, self.config.rejected)
         steps = None
         if budget is not None:
             self._check_budget(trainer, budget)
@@ -646,6 +658,42 @@ class Run:
             self._initial_summary.append(
                 f"Discriminator is fresh: {source} has no checkpoint of a training, which holds one. A run folder has."
             )
+
+    def _reject(self, trainer: Trainer[Any], source: str) -> None:
+        """Give a training the images that its generator is not to make."""
+        import torch
+
+        from medgan.core.spec import Batch
+        from medgan.core.trainer import AdversarialTrainer
+        from medgan.data import open_configured
+
+        if not isinstance(trainer, AdversarialTrainer):
+            raise ConfigError(
+                f"--rejected joins the images that the discriminator takes for generated ones, but {self.config.arch} "
+                "has a training of its own. Leave it out."
+            )
+        spec, size = trainer.data, trainer.data.size
+        kind = spec.labels.kind if spec.labels is not None else "categorical"
+        shape: dict[str, Any] = {"size": size[-1], "channels": str(spec.channels), "label_kind": kind}
+        if len(size) == 3:
+            shape["depth"] = size[0]
+        dataset = open_configured(DataConfig.from_dict({"data": source, **shape}))
+        labels = None
+        if spec.labels is not None:
+            if dataset.labels is None or dataset.spec.labels is None:
+                raise DataError(f"--rejected {source} has no labels, but the data has. Sort the images by class.")
+            found, known = dataset.spec.labels.names, spec.labels.names
+            if set(found) - set(known) or (dataset.labels.ndim == 2 and found != known):
+                raise DataError(
+                    f"--rejected {source} has the labels {', '.join(found)}, but the data {', '.join(known)}. Give "
+                    "images of the same."
+                )
+            labels = torch.as_tensor(dataset.labels)
+            if labels.ndim == 1:
+                labels = torch.tensor([known.index(name) for name in found])[labels]
+        images = dataset.images_at(range(len(dataset)))
+        trainer.reject(Batch(images, labels), share=self.config.rejected_share)
+        self.say(f"Rejected: {len(dataset):,} images of {source}, {self.config.rejected_share:.0%} of a step's fakes")
 
     def _check_frozen(self, gan: GAN, taken: Transfer | None) -> None:
         """Raise if blocks of the discriminator would keep weights that nobody has trained."""

@@ -23,6 +23,7 @@ _COMMANDS = {
     "inspect": "medgan.cli.inspect:inspect",
     "metrics": "medgan.cli.metrics:metrics",
     "plugins": "medgan.cli.plugins:plugins",
+    "refine": "medgan.cli.refine:refine",
     "sample": "medgan.cli.sample:sample",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,17 @@ def parse_seeds(text: str) -> list[int]:
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the first image; the next have those after it.")
 @click.option("--seeds", help="Seeds such as 0-35 or 1,5,7-9, one image each.")
 @truncation_option
+@click.option(
+    "--quality",
+    type=click.Path(path_type=Path),
+    metavar="SCORER",
+    help="Only images that a scorer finds good enough: a folder that `medgan refine` wrote.",
+)
+@click.option(
+    "--keep",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of each class's images that is good enough, with --quality.  [default: 0.8]",
+)
 @click.option("--out", type=click.Path(path_type=Path), default="samples", show_default=True, help="Folder to create.")
 @click.option(
     "--format",
@@ -83,6 +95,8 @@ def sample(
     seed: int | None,
     seeds: str | None,
     truncation: float,
+    quality: Path | None,
+    keep: float | None,
     out: Path,
     form: str,
     bits: str | None,
@@ -93,8 +107,8 @@ def sample(
 
     Findings and quantities are in samples.csv alone; it is a manifest, which --data reads.
 
-    A seed and a label always give the same image of a model. Every file says that it is synthetic, and synthetic.json
-    says where it comes from.
+    A seed and a label always give the same image of a model; --quality leaves seeds out. Every file says that it is
+    synthetic, and synthetic.json says where it comes from.
     """
     from medgan.export import write_samples
     from medgan.models import find_model, load_model
@@ -103,11 +117,29 @@ def sample(
         raise click.UsageError("--seeds says which and how many; leave out -n and --seed.")
     if bits is not None and form != "dicom":
         raise click.UsageError(f"--bits {bits} is for DICOM files; leave it out, or add --format dicom.")
+    if quality is None and keep is not None:
+        raise click.UsageError(f"--keep {keep:g} needs --quality SCORER, which says what is good enough.")
+    if quality is not None and seeds is not None:
+        raise click.UsageError("--quality chooses the seeds; leave out --seeds, and give -n and --seed.")
     start = seed or 0
-    chosen = range(start, start + (num or 64)) if seeds is None else parse_seeds(seeds)
+    chosen: Sequence[int] = range(start, start + (num or 64)) if seeds is None else parse_seeds(seeds)
     names = None if labels in ((), ("balanced",)) else list(labels)
     place = find_model(model, which=which)
     gan = load_model(place)
+    if quality is not None:
+        from medgan.metrics.scorer import SampleScorer
+        from medgan.refinement import accepted_samples
+
+        chosen, names = accepted_samples(
+            gan,
+            SampleScorer.load(quality),
+            len(chosen),
+            keep=0.8 if keep is None else keep,
+            labels=names,
+            seed=start,
+            truncation=truncation,
+            device=device,
+        )
     written = write_samples(
         gan,
         out,

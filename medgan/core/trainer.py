@@ -594,6 +594,7 @@ class AdversarialTrainer(Trainer[C]):
     ) -> None:
         """Place the networks, create the optimizers and what the stabilisers need."""
         super().__init__(generator, discriminator, config, data, accelerator=accelerator)
+        self._rejected: _Rejected | None = None
         self.anchors = self._place(_Anchors()) if config.lecam_weight else None
         if config.ada_target is not None and not isinstance(self.augment, AdaptiveAugment):
             raise ConfigError(
@@ -633,6 +634,27 @@ class AdversarialTrainer(Trainer[C]):
         Returns:
             Named scalars, weighted already. Call `self.discriminator`, and change nothing.
         """
+
+    def reject(self, images: Batch, *, share: float) -> None:
+        """Show the discriminator images that the generator is not to make, as if they were generated ones.
+
+        In each of its steps a generated image makes way for one of them, of the same class, with the chance `share`. At
+        the optimum the generator then makes what is in the data, less the rejected images in that proportion (negative
+        examples, as in Sinha et al., 2021, arXiv:2102.05113). They are no part of the training's state: say it again
+        after a resume.
+
+        Args:
+            images: On any device; labels as the data has them, or None without.
+            share: Chance, at least 0 and below 1.
+
+        Raises:
+            ConfigError: If the share is another, or the labels do not fit the data.
+        """
+        if not 0 <= share < 1:
+            raise ConfigError(f"The share of rejected images must be at least 0 and below 1, got {share:g}.")
+        if not len(images.images) or (images.labels is None) != (self.data.labels is None):
+            raise ConfigError("Rejected images need labels where the data has them, and there has to be one at least.")
+        self._rejected = _Rejected(images, self.data, share, self.device)
 
     def make_labels(self, real: Batch) -> Tensor | None:
         """Return the labels to generate from; those of the real images unless overridden.
@@ -705,6 +727,8 @@ class AdversarialTrainer(Trainer[C]):
                 with torch.no_grad():
                     images = self.generator(latents, labels)
                 fake = Batch(images, labels)
+                if self._rejected is not None:
+                    fake = self._rejected.mixed_into(fake, self.draw(len(images), _uniform_pairs))
                 seen = self._augmented(real), self._augmented(fake)
                 listening: AbstractContextManager[dict[str, Tensor]] = nullcontext({})
                 if needed or watch:
@@ -856,6 +880,43 @@ class AdversarialTrainer(Trainer[C]):
         return distorted
 
 
+class _Rejected:
+    """Images that the discriminator sees as generated ones; sorted by class, where there are classes."""
+
+    def __init__(self, rejected: Batch, data: DataSpec, share: float, device: torch.device) -> None:
+        self.share = share
+        images, labels = rejected.images, rejected.labels
+        self.by_class = labels is not None and labels.ndim == 1
+        if labels is not None and self.by_class:
+            order = labels.argsort(stable=True)
+            images, labels = images[order], labels[order]
+            self.counts = torch.bincount(labels, minlength=data.num_labels).to(device)
+            self.starts = self.counts.cumsum(0) - self.counts
+        self.images = images.to(device)
+        self.labels = None if labels is None else labels.to(device)
+
+    def mixed_into(self, fake: Batch, chances: Tensor) -> Batch:
+        """Put some in the place of generated images.
+
+        Args:
+            fake: Generated images.
+            chances: Uniform in [0, 1), ``(N, 2)``: whether, and which.
+        """
+        chosen = chances[:, 0] < self.share
+        first = torch.zeros_like(chosen, dtype=torch.int64)
+        count = torch.full_like(first, len(self.images))
+        if self.by_class and fake.labels is not None:
+            first, count = self.starts[fake.labels], self.counts[fake.labels]
+            chosen &= count > 0
+        within = torch.minimum((chances[:, 1] * count).long(), (count - 1).clamp(min=0))
+        rows = (first + within).clamp(max=len(self.images) - 1)  # of a class without any, which is not chosen
+        mask = chosen.view(-1, *[1] * (fake.images.ndim - 1))
+        labels = fake.labels
+        if labels is not None and self.labels is not None and not self.by_class:
+            labels = torch.where(chosen[:, None], self.labels[rows], labels)
+        return Batch(torch.where(mask, self.images[rows].to(fake.images.dtype), fake.images), labels)
+
+
 class _Anchors(nn.Module):
     """LeCam's running means of the realness of real and of generated images.
 
@@ -938,6 +999,11 @@ def _accuracy(real: Tensor, fake: Tensor) -> Tensor:
 def _uniform(n: int, rng: torch.Generator) -> Tensor:
     """Return n numbers in [0, 1), on the generator's device."""
     return torch.rand(n, generator=rng, device=rng.device)
+
+
+def _uniform_pairs(n: int, rng: torch.Generator) -> Tensor:
+    """Return n pairs of numbers in [0, 1), on the generator's device."""
+    return torch.rand(n, 2, generator=rng, device=rng.device)
 
 
 def make_augmentation(config: GANConfig) -> DiffAugment:
