@@ -87,7 +87,7 @@ def read_ratings(file: Path) -> pd.DataFrame:
         DataError: If it cannot be read, or a column or value is missing or something else.
     """
     try:
-        table = pd.read_csv(file, dtype={"label": str, "seed": "Int64"}, keep_default_na=True)
+        table = pd.read_csv(file, dtype={"label": "str", "seed": "Int64"}, keep_default_na=True)
     except (OSError, ValueError, UnicodeError) as error:
         raise DataError(f"The ratings {file} cannot be read: {str(error).splitlines()[0]}") from error
     missing = [name for name in ("seed", "accepted") if name not in table]
@@ -377,7 +377,7 @@ def _figures(gan: GAN, candidates: _Candidates, real: torch.Tensor | None) -> di
         extractor = get_extractor("random-conv")
         batches = gan.sample_batches(candidates.seeds, labels=candidates.labels)
         made = torch.cat([extractor(batch.images) for batch in batches]).numpy()
-        known = torch.cat([extractor(part) for part in real.split(64)]).numpy()
+        known = torch.cat([extractor(part) for part in torch.split(real, 64)]).numpy()
         figures["coverage"] = float(
             density_coverage(standardize(known, known), standardize(made, known), k=_COVERAGE_NEIGHBOURS).coverage
         )

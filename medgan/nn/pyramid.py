@@ -49,8 +49,8 @@ def initialise_normal(module: nn.Module) -> None:
     References:
         Radford et al., 2016, arXiv:1511.06434.
     """
-    norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-    if norm or isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+    if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.Linear | nn.modules.conv._ConvNd):
+        norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
         nn.init.normal_(module.weight, 1.0 if norm else 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -225,6 +225,7 @@ def check_unknown_labels(architecture: type[GAN]) -> None:
         trainer = begin(gan)
         batch = make_batch(data, gan.config.images_per_step)
         labels = make_labels(data, len(batch.images), torch.Generator().manual_seed(1))
+        assert labels is not None  # for the type checker
         gaps = torch.arange(labels.numel()).view(labels.shape) % 2 == 0  # in every row some, and in each column
         batch = Batch(batch.images, labels.masked_fill(gaps, torch.nan))
         expected = "what is NaN to condition nothing and to be left out of the losses; medgan.nn.label_vectors does so"
@@ -519,7 +520,7 @@ def check_accumulation(architecture: type[GAN]) -> None:
 
 def check_discriminator_steps(architecture: type[GAN]) -> None:
     """With discriminator_steps=3 the discriminator moves thrice, each time by other images, or that is refused."""
-    options = {"discriminator_steps": 3}
+    options: dict[str, Any] = {"discriminator_steps": 3}
     gan = make_if_possible(architecture, **options)
     if gan is None:
         return
