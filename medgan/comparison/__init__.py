@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medgan.comparison.side_by_side import Comparison, compare
     from medgan.comparison.options import MeasureConfig
+    from medgan.comparison.side_by_side import Comparison, compare
 
 # Looked up on first use: the command line needs the options long before it needs torch.
 _HOMES = {

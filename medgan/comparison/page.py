@@ -342,17 +342,20 @@ def write_pictures(
         CheckpointError: If a file cannot be written.
     """
     folder = out / "figures"
+    best = {entry["name"]: entry["best"] for entry in facts["trainings"]}
     grids = []
-    shown = [*samples, *([] if real is None else [("real", *real)])]
-    for name, batch, spec in shown:
+    for name, batch, spec in samples:
         grid = make_grid(batch, spec)
         save_image(grid, folder / f"samples-{name}.png")
-        caption = f"{name}: {_images_of_best(facts, name)}"
-        if name == "real":
-            caption = f"Real images ({facts['reference']['part']}), of {_people(facts)}"
-        grids.append(Figure.of_image(grid, f"Images of {name}", caption))
-    if real is None:  # of an earlier time
-        (folder / "samples-real.png").unlink(missing_ok=True)
+        caption = f"{name}: the best model, after {best[name]['images_seen']:,} images"
+        grids.append(Figure.of_image(grid, f"Samples of {name}.", caption))
+    (folder / "real.png").unlink(missing_ok=True)
+    if real is not None:
+        grid = make_grid(*real)
+        save_image(grid, folder / "real.png")
+        who = "computed, of nobody" if _is_phantom(facts) else "of patients"
+        caption = f"Real images of the {facts['reference']['part']}, {who}"
+        grids.append(Figure.of_image(grid, "Real images.", caption))
     drawn: dict[str, Figure | None] = {"quality": _draw_curves(facts), "metrics": _draw_metrics(facts)}
     for name, figure in drawn.items():
         if figure is None:
@@ -467,11 +470,6 @@ def _is_phantom(facts: Facts) -> bool:
     return str(facts["data"]["source"]).startswith("phantom:")
 
 
-def _people(facts: Facts) -> str:
-    """Say whom the real images show."""
-    return "no patient: the phantom is computed" if _is_phantom(facts) else "patients"
-
-
 def _machine(facts: Facts) -> str:
     """Say what the trainings were done on."""
     machines = dict.fromkeys(
@@ -528,12 +526,6 @@ def _option_table(facts: Facts) -> Table:
 def _option(value: Any) -> str:
     """Return the value of an option as text."""
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _images_of_best(facts: Facts, name: str) -> str:
-    """Say after how many images the best model of a training was kept."""
-    best = next(entry["best"] for entry in facts["trainings"] if entry["name"] == name)
-    return f"the best model, after {best['images_seen']:,} images"
 
 
 def _draw_curves(facts: Facts) -> Figure | None:
