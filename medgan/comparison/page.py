@@ -140,14 +140,23 @@ def narrow_tables(facts: Facts) -> list[Table]:
     Args:
         facts: Of the comparison.
     """
-    quality = _quality_table(facts)
-    if quality is None:
+    keys, finished = _keys(facts), _finished(facts)
+    if not keys:
         return [_cost_table(facts)]
-    cells = list(zip(*quality.rows, strict=True))
-    columns = ["metric", *cells[0]]
-    rows = [[title, *values] for title, values in zip(quality.columns[1:], cells[1:], strict=True)]
-    strong = {(place[1] - 1, place[0] + 1) for place in quality.strong if isinstance(place, tuple)}
-    return [_cost_table(facts), Table(columns, rows, caption=quality.caption, strong=strong)]
+    rows: list[list[str]] = []
+    strong: set[tuple[int, int]] = set()
+    for key in keys:
+        scores = [_score(entry, key) for entry in finished]
+        floor = _floor(facts, key)
+        best = _best(scores)
+        if best is not None:
+            strong.add((len(rows), best + 1))
+        rows.append([_heading(facts, key), *(_cell(score) for score in scores), _floor_cell(floor)])
+        if floor is not None and any(score and score["relative"] is not None for score in scores):
+            relatives = ["" if score is None else _number(score["relative"]) for score in scores]
+            rows.append([f"× floor, at N = {floor['images']:,}", *relatives, "1"])
+    columns = ["number", *(entry["name"] for entry in finished), _REAL]
+    return [_cost_table(facts), Table(columns, rows, caption=_quality_caption(facts), strong=strong)]
 
 
 def _column_names(key: Key) -> list[str]:
@@ -214,63 +223,72 @@ def _cost_table(facts: Facts) -> Table:
 
 
 def _quality_table(facts: Facts) -> Table | None:
-    """Return the table of what the best models are like; None if there is none."""
+    """Return the table of what the best models are like, a training in each row; None if there is none."""
     keys, finished = _keys(facts), _finished(facts)
     if not keys:
         return None
-    floors = {(each["metric"], each["group"]): each for each in facts["floors"]}
-    titles = []
-    for key in keys:
-        score = next(score for score in (_score(entry, key) for entry in finished) if score is not None)
-        group = "" if key[1] == ALL else f", {key[1]}"
-        titles.append(f"{score['title']}{group} {_ARROWS[score['direction']]}")
-    rows = [[entry["name"], *(_cell(_score(entry, key)) for key in keys)] for entry in finished]
-    strong = {
-        (row, column + 1)
-        for column, key in enumerate(keys)
-        for row in [_best([_score(entry, key) for entry in finished])]
-        if row is not None
-    }
-    floor = [_REAL]
-    for key in keys:
-        each = floors.get(key)
-        floor.append(
-            "" if each is None else f"{_number(each['mean'])} ± {_number(each['spread'])}, N = {each['images']:,}"
-        )
-    count = finished[0]["scores"][0]
-    samples = f" in each of {count['samples']} samples" if count["samples"] > 1 else ""
-    caption = (
-        f"The best model of each beside {_reference(facts)}: value, 95 % interval and × floor; "
-        f"{count['real_images']:,} real and {count['synthetic_images']:,} synthetic images{samples}. The best value of "
-        "number is bold, whether the next is far from it or not."
+    rows = [[entry["name"], *(_whole_cell(_score(entry, key)) for key in keys)] for entry in finished]
+    floor = [_REAL, *(_floor_cell(_floor(facts, key)) for key in keys)]
+    columns = ["training", *(_heading(facts, key) for key in keys)]
+    return Table(columns, [*rows, floor], caption=_quality_caption(facts))
+
+
+def _quality_caption(facts: Facts) -> str:
+    """Say what the best models were compared with."""
+    score = _finished(facts)[0]["scores"][0]
+    samples = f" in each of {score['samples']} samples" if score["samples"] > 1 else ""
+    return (
+        f"The best model of each beside {_reference(facts)}: value and 95 % interval; {score['real_images']:,} real "
+        f"and {score['synthetic_images']:,} synthetic images{samples}. Bold is the best value, whether the next is far "
+        "from it or not."
     )
-    return Table(["training", *titles], [*rows, floor], caption=caption, strong=strong)
+
+
+def _heading(facts: Facts, key: Key) -> str:
+    """Return the name of a number, with the direction in which it is better."""
+    score = next(score for score in (_score(entry, key) for entry in _finished(facts)) if score is not None)
+    group = "" if key[1] == ALL else f", {key[1]}"
+    return f"{score['title']}{group} {_ARROWS[score['direction']]}"
+
+
+def _floor(facts: Facts, key: Key) -> dict[str, Any] | None:
+    """Return what real images give for a number; None where there is nothing to compare."""
+    return next((each for each in facts["floors"] if (each["metric"], each["group"]) == key), None)
+
+
+def _floor_cell(floor: Mapping[str, Any] | None) -> str:
+    """Return the floor of a number."""
+    if floor is None:
+        return ""
+    return f"{_number(floor['mean'])} ± {_number(floor['spread'])}, N = {floor['images']:,}"
 
 
 def _cell(score: Mapping[str, Any] | None) -> str:
-    """Return a number with its interval and what it is times the floor."""
+    """Return a number with its interval."""
     if score is None:
         return ""
     if score["value"] is None:
         return "not computed"
     text = _number(score["value"])
-    if score["interval"] is not None:
-        low, high = score["interval"]["low"], score["interval"]["high"]
-        at = (
-            ""
-            if score["interval"]["images"] == score["synthetic_images"]
-            else f" at N = {score['interval']['images']:,}"
-        )
-        text += f" ({_number(low)} to {_number(high)}{at})"
-    return text if score["relative"] is None else f"{text}, {score['relative']:.2f} × floor"
+    if score["interval"] is None:
+        return text
+    low, high, images = (score["interval"][name] for name in ("low", "high", "images"))
+    at = "" if images == score["synthetic_images"] else f" at N = {images:,}"
+    return f"{text} ({_number(low)} to {_number(high)}{at})"
+
+
+def _whole_cell(score: Mapping[str, Any] | None) -> str:
+    """Return a number with its interval, and how many times the floor it is."""
+    if score is None or score["relative"] is None:
+        return _cell(score)
+    return f"{_cell(score)}, {_number(score['relative'])} × floor"
 
 
 def _best(scores: Sequence[Mapping[str, Any] | None]) -> int | None:
-    """Return the position of the best value; None unless there are two to choose from."""
+    """Return the position of the best value; None unless there are two to choose from, and one is ahead."""
     distances = [math.inf if score is None else _distance(score) for score in scores]
-    if sum(map(math.isfinite, distances)) < 2:
-        return None
-    return min(range(len(distances)), key=distances.__getitem__)
+    first, second = sorted(distances)[:2] if len(distances) > 1 else (math.inf, math.inf)
+    return distances.index(first) if first < second < math.inf else None
 
 
 def _distance(score: Mapping[str, Any]) -> float:
@@ -293,20 +311,19 @@ def summarise(facts: Facts) -> list[str]:
     finished = _finished(facts)
     sentences = []
     for key in [key for key in _keys(facts) if key[1] == ALL]:
-        scores = [_score(entry, key) for entry in finished]
-        best = _best(scores)
-        if best is None or scores[best]["relative"] is None:  # type: ignore[index]
+        found = [
+            (_distance(score), entry["name"], score)
+            for entry, score in ((entry, _score(entry, key)) for entry in finished)
+            if score is not None and score["relative"] is not None
+        ]
+        ranked = sorted(found, key=lambda each: each[0])
+        if len(ranked) < 2 or ranked[0][0] == ranked[1][0]:
             continue
-        others = [number for number, score in enumerate(scores) if score and score["value"] is not None]
-        second = min((number for number in others if number != best), key=lambda number: _distance(scores[number]))  # type: ignore[arg-type]
-        names = [finished[number]["name"] for number in (best, second)]
-        first, next_ = scores[best], scores[second]
-        assert first is not None and next_ is not None  # noqa: PT018 - for the type checker
-        apart = _apart(first, next_)
+        (_, first, best), (_, second, next_) = ranked[:2]
+        doubt = "" if _apart(best, next_) else " Their intervals overlap, or there are none: this shows no difference."
         sentences.append(
-            f"{first['title']}: {names[0]} is ahead with {_cell(first)}; {names[1]} follows with {_cell(next_)}"
-            + ("" if apart else ". Their intervals overlap, or there are none: this shows no difference")
-            + "."
+            f"{best['title']}: {first} is ahead with {_whole_cell(best)}; {second} follows with {_whole_cell(next_)}."
+            + doubt
         )
     return sentences
 
@@ -584,8 +601,8 @@ def _draw_curves(facts: Facts) -> Figure | None:
 def _draw_metrics(facts: Facts) -> Figure | None:
     """Draw the numbers of the best models with their intervals, beside the floor; None if there are none."""
     finished = _finished(facts)
-    floors = {(each["metric"], each["group"]): each for each in facts["floors"]}
-    keys = [key for key in _keys(facts) if key[1] == ALL and key in floors]
+    floors = {key: floor for key in _keys(facts) if (floor := _floor(facts, key)) is not None}
+    keys = [key for key in floors if key[1] == ALL]
     if not keys or not finished:
         return None
     columns = min(3, len(keys))
