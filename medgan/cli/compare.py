@@ -72,7 +72,7 @@ def compare(
         comparison = run_comparison(
             archs.split(","),
             out=out,
-            options={"seed": 0, **given(context, _SHARED)},
+            options=given(context, _SHARED),
             config=MeasureConfig.from_dict(given(context, _MEASURE)),
             transforms=transforms,
             real_images=real_images,

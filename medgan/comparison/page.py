@@ -490,7 +490,7 @@ def _is_phantom(facts: Facts) -> bool:
 def _machine(facts: Facts) -> str:
     """Say what the trainings were done on."""
     machines = dict.fromkeys(
-        f"{machine['machine']} with {machine['threads']} threads"
+        f"{machine['machine']}, {machine['threads']} thread{'s' * (machine['threads'] != 1)}"
         for machine in (entry["machine"] for entry in facts["trainings"])
         if machine["machine"]
     )

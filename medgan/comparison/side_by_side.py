@@ -22,11 +22,11 @@ from medgan.comparison.plan import (
     open_shared,
 )
 from medgan.comparison.results import choose_reference, make_extractor, measure, show, training_facts
-from medgan.comparison.worker import DONE, outcome_of, train
+from medgan.comparison.worker import DONE, FAILED, outcome_of, train
 from medgan.core.budget import parse_duration
 from medgan.core.saving import versions, write_aside
 from medgan.core.trainer import make_accelerator
-from medgan.errors import ConfigError, DataError
+from medgan.errors import ConfigError, DataError, MedganError
 from medgan.runs import OpenedData
 from medgan.training import counting
 from medgan.training.frozen_features import can_classify, read_classifier, train_features, write_classifier
@@ -79,7 +79,7 @@ def compare(
         archs: Architectures by name, at least two, with their default preset, or as ``name:preset``.
         out: Folder of the results.
         options: What all trainings share, options of `medgan.runs.RunConfig` and `medgan.core.GANConfig` by name; with
-            ``budget`` or ``kimg``.
+            ``budget`` or ``kimg``; ``seed`` is 0 unless given.
         config: How the best models are measured.
         transforms: ``module:object`` of the user's own preprocessing.
         real_images: Whether the page shows held-out real images beside the samples.
@@ -98,15 +98,17 @@ def compare(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("A comparison starts its trainings itself, one after the other. Type medgan compare alone.")
     config = config or MeasureConfig()
+    options = {"seed": 0, **options}  # and not each preset's own
     contenders = make_contenders(archs, options, out=out, transforms=transforms, say=say)
     data = open_shared(contenders)
     reference = choose_reference(data)
     device = make_accelerator(contenders[0].run.config.device).device.type
     extractor = make_extractor(config, reference.images, device)
     sizes = check_contenders(contenders, data)
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file, not a folder. Name another --out.")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be made a folder: {error.strerror}. Name another --out.") from error
     try:
         with FileLock(out / ".lock", timeout=0):
             plan = make_plan(contenders, data)
@@ -122,21 +124,24 @@ def compare(
             ]
             _check_same_images(trainings, data)
             seed = contenders[0].run.model_config.seed
-            finished = [
-                (contender, entry)
-                for contender, entry in zip(contenders, trainings, strict=True)
-                if entry["status"] == DONE
-            ]
+            finished: list[Contender] = []
             settings: dict[str, Any] = {}
-            for contender, entry in finished:
+            for contender, entry in zip(contenders, trainings, strict=True):
+                if entry["status"] != DONE:
+                    continue
                 say(f"Measuring {contender.name} beside {len(reference.images):,} {reference.part} images.")
-                with counting("images") as progress:
-                    report = measure(
-                        contender, reference, extractor, config, seed=seed, device=device, progress=progress
-                    )
+                try:
+                    with counting("images") as progress:
+                        report = measure(
+                            contender, reference, extractor, config, seed=seed, device=device, progress=progress
+                        )
+                except MedganError as error:
+                    entry |= {"status": FAILED, "error": f"It was trained, and cannot be measured: {error}"}
+                    continue
                 found = report.to_dict()
                 entry |= {"scores": found["scores"], "warnings": found["warnings"], "synthetic": found["synthetic"]}
                 settings = {name: found[name] for name in ("settings", "extractors", "real", "training")}
+                finished.append(contender)
             facts = {
                 "protocol": "comparison",
                 "command": command,
@@ -153,9 +158,9 @@ def compare(
                 text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False)
                 aside.write_text(text + "\n", encoding="utf-8")
             write_tables(facts, out)
-            real, samples = show([contender.folder for contender, _ in finished], reference.images, seed=seed)
-            specs = [as_seen(contender, data).whole.spec for contender, _ in finished]
-            names = [contender.name for contender, _ in finished]
+            real, samples = show([contender.folder for contender in finished], reference.images, seed=seed)
+            specs = [as_seen(contender, data).whole.spec for contender in finished]
+            names = [contender.name for contender in finished]
             page = write_pictures(
                 facts,
                 out,

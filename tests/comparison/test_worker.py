@@ -67,7 +67,7 @@ def test_a_signal_goes_to_the_training_which_ends_first(
         "import os, signal, sys, time, pathlib; "
         f"place = pathlib.Path({str(tmp_path)!r}); "
         "signal.signal(signal.SIGTERM, lambda *_: (place.joinpath('asked').touch(), sys.exit(0))); "
-        "os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+        "sys.stdin.readline(); os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
     )
     monkeypatch.setattr(worker, "_START", code)
     with pytest.raises(KeyboardInterrupt):
