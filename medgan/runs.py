@@ -494,8 +494,11 @@ class Run:
         images = self.model_config.images_per_step * gan.trainer.accelerator.num_processes
         self.say(f"Would train {self.config.total_steps(images):,} steps.")
 
-    def fit(self) -> RunResult:
+    def fit(self, *, count_preparation: bool = True) -> RunResult:
         """Train, and write the run folder.
+
+        Args:
+            count_preparation: Whether the time of a budget begins now, or when images and model are there.
 
         Returns:
             Where everything is.
@@ -525,7 +528,6 @@ class Run:
         from medgan.training.callbacks import TrainingStopped
 
         seconds = self.config.budget and parse_duration(self.config.budget)
-        budget = Budget(seconds, started=started) if seconds else None
         self._check_tracker()
         accelerator = make_accelerator(self.config.device, self.config.precision)
         main = accelerator.is_main_process
@@ -546,8 +548,9 @@ class Run:
             self._take_weights(gan, initial)
         if self.config.rejected is not None:
             self._reject(trainer, self.config.rejected)
-        steps = None
-        if budget is not None:
+        steps, budget = None, None
+        if seconds:
+            budget = Budget(seconds, started=started if count_preparation else time.perf_counter())
             self._check_budget(trainer, budget)
         else:
             steps = self.config.total_steps(self.model_config.images_per_step * accelerator.num_processes)

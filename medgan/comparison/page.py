@@ -43,7 +43,7 @@ _CURVES = (
     ("class_consistency", "class consistency ↑"),
 )
 _REAL = "real beside real"
-_LINES = ("-", "--", ":", "-.")
+_LINES: tuple[Any, ...] = ("-", "--", ":", "-.")
 
 _READING = (
     "One training of each, with one seed: another seed gives other figures, and the intervals do not hold that. They "

@@ -175,7 +175,7 @@ def work(task: Mapping[str, Any]) -> int:
             run = Run(moved, resume=Path(task["resume"]), transforms=task["transforms"], say=say)
         # Killed between its last step and its outcome, it has nothing left to do.
         if not run.is_done():
-            run.fit()
+            run.fit(count_preparation=False)
     except (TrainingStopped, KeyboardInterrupt):
         outcome, code = {"status": STOPPED, "error": None}, 130
     except MedganError as error:
@@ -208,8 +208,8 @@ def peak_memory() -> dict[str, int | None]:
     """
     import torch
 
-    device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
-    return {"peak_memory_bytes": _resident_peak(), "peak_device_memory_bytes": device}
+    device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    return {"peak_memory_bytes": _resident_peak(), "peak_device_memory_bytes": device or None}
 
 
 def _resident_peak() -> int | None:
@@ -239,7 +239,7 @@ def _facts() -> dict[str, Any]:
     """Return what it was trained on."""
     import torch
 
-    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    cuda = torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0
     name = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
     return {"machine": name, "threads": torch.get_num_threads(), "cores": os.cpu_count()}
 
