@@ -27,7 +27,9 @@ def _shared_options() -> list[click.Option]:
     run = make_options(RunConfig)
     for option in run:
         if option.name == "kimg":
-            option.help = "Length of each training in thousand images, where equal numbers of them are compared."
+            option.help = "Length of each training in thousand images."
+        elif option.name == "budget":
+            option.help = "Length of each training as time, from the first step: 45m, 90s, 2h or 1h30m."
     return [option for option in (*run, *seed, *own) if option.name not in OF_ONE_TRAINING]
 
 

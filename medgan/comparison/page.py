@@ -467,7 +467,7 @@ def _length(facts: Facts) -> str:
     """Say how long each training is."""
     options = facts["plan"]["options"]
     if options["budget"] is not None:
-        return f"{options['budget']}, all included"
+        return str(options["budget"])
     return f"{options['kimg']:g} thousand images"
 
 

@@ -156,7 +156,6 @@ def work(task: Mapping[str, Any]) -> int:
     """
     import click
 
-    # Everything is imported before the time of a budget begins: that is not of the training.
     from medgan.runs import Run
     from medgan.training import TrainingStopped
 

@@ -118,7 +118,7 @@ def test_cells() -> None:
     costs, quality = narrow_tables(facts(3.0, None, 9.0))
     assert costs.rows[0][-2:] == ["1.50 GiB", "50 images"]
     assert costs.rows[1][-1] == "failed"
-    assert "20m, all included, on abacus, 1 thread" in costs.caption
+    assert "20m, on abacus, 1 thread" in costs.caption
     assert list(quality.columns) == ["number", "A", "C", "real beside real"]
     assert quality.rows == [
         ["Fréchet distance ↓", "3 (2.5 to 3.5)", "9 (8.5 to 9.5)", "2 ± 0.5, N = 10"],
