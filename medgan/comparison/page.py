@@ -297,7 +297,8 @@ def _distance(score: Mapping[str, Any]) -> float:
     if value is None:
         return math.inf
     if score["direction"] == "as real":
-        return math.inf if score["floor"] is None else abs(value - score["floor"]["mean"])
+        level = (score["floor"] or {}).get("mean")
+        return math.inf if level is None else abs(value - level)
     distances = {"lower": value, "higher": -value, "near 0": abs(value)}
     return float(distances[score["direction"]])
 
@@ -435,7 +436,7 @@ def _make_page(
         opening=opening,
         sections=sections,
         footer={
-            "seed": str(facts["plan"]["options"].get("seed", _seed(facts))),
+            "seed": str(_seed(facts)),
             "data": str(facts["data"]["source"]),
             "fingerprint": str(facts["data"]["fingerprint"]),
             **{f"extractor {each['name']}": each["sha256"] for each in facts["measured"].get("extractors", [])},
@@ -602,7 +603,7 @@ def _draw_metrics(facts: Facts) -> Figure | None:
     """Draw the numbers of the best models with their intervals, beside the floor; None if there are none."""
     finished = _finished(facts)
     floors = {key: floor for key in _keys(facts) if (floor := _floor(facts, key)) is not None}
-    keys = [key for key in floors if key[1] == ALL]
+    keys = [key for key, floor in floors.items() if key[1] == ALL and floor["mean"] is not None]
     if not keys or not finished:
         return None
     columns = min(3, len(keys))
@@ -614,8 +615,9 @@ def _draw_metrics(facts: Facts) -> Figure | None:
     for panel, key in zip(panels.flat, keys, strict=False):
         floor = floors[key]
         panel.axvline(floor["mean"], color="#5b5b5b", linewidth=1, linestyle="--")
-        low, high = floor["mean"] - floor["spread"], floor["mean"] + floor["spread"]
-        panel.axvspan(low, high, color="#5b5b5b", alpha=0.15, linewidth=0)
+        if floor["spread"] is not None:
+            low, high = floor["mean"] - floor["spread"], floor["mean"] + floor["spread"]
+            panel.axvspan(low, high, color="#5b5b5b", alpha=0.15, linewidth=0)
         for place, entry in enumerate(finished):
             score = _score(entry, key)
             if score is None or score["value"] is None:
