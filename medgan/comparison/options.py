@@ -9,7 +9,10 @@ from medgan.core.config import Config, option
 __all__ = ["OF_ONE_TRAINING", "MeasureConfig"]
 
 OF_ONE_TRAINING = frozenset(
-    {"arch", "preset", "steps", "init_from", "freeze_discriminator", "outdir", "name"},
+    {
+        *("arch", "preset", "steps", "init_from", "freeze_discriminator", "rejected", "rejected_share"),
+        *("outdir", "name"),
+    }
 )
 """Options of `medgan fit` that trainings cannot share: what is compared, and where it lies; steps differ in images."""
 
