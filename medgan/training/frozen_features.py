@@ -263,7 +263,10 @@ def read_classifier(
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         if json.loads(header["facts"]) != _facts(training):
             return None
-        thresholds, outputs = json.loads(header["thresholds"]), json.loads(header["outputs"])
+        thresholds = json.loads(header["thresholds"])
+        spec = training.spec.labels  # what the outputs are of in a file that does not say it
+        known = {"num_classes": training.spec.num_labels, "multilabel": spec is not None and spec.kind == "multilabel"}
+        outputs = json.loads(header.get("outputs", json.dumps(known)))
         classifier = _make_classifier(
             training.spec, num_classes=int(outputs["num_classes"]), multilabel=bool(outputs["multilabel"])
         )
