@@ -371,6 +371,7 @@ class Run:
         self._initial_model: dict[str, Any] | None = None  # what the model that this one began from was trained on
         self._initial_images: list[str] | None = None
         self._initial_summary: list[str] = []
+        self._left_out: LabelSpec | None = None  # labels of the data that the architecture cannot learn any of
         if resume is not None and file is not None:
             self._initial_model = (_read_provenance(resume).get("training_data") or {}).get("initial_model")
             _check_continues(resume, file, self.config.to_dict() | self.model_config.to_dict())
@@ -386,7 +387,7 @@ class Run:
         from medgan.training import reading_progress
 
         config = self.config
-        self._check_size()
+        self.check_size()
         with reading_progress() as progress:
             dataset = open_configured(config, transforms=self.transforms, progress=progress)
         if config.splits is not None:
@@ -406,11 +407,18 @@ class Run:
                 by=config.split_by,
                 allow_patient_overlap=config.allow_patient_overlap,
             )
+        if not self.architecture.label_kinds:
+            self._left_out = dataset.spec.labels
+            dataset = dataset.without_labels()
         parts = dataset.apply_splits(splits, allow_patient_overlap=config.allow_patient_overlap)
         return OpenedData(dataset, parts, splits)
 
-    def _check_size(self) -> None:
-        """Raise if the architecture cannot make images of this size, before any image is read."""
+    def check_size(self) -> None:
+        """Look whether the architecture can make images of this size, before any image is read.
+
+        Raises:
+            ConfigError: If it cannot.
+        """
         config = self.config
         channels = 1 if config.channels == "auto" else int(config.channels)
         size = (config.size, config.size) if config.depth is None else (config.depth, config.size, config.size)
@@ -450,6 +458,21 @@ class Run:
         processes = len(state["random"])
         return bool(state["step"] >= self.config.total_steps(self.model_config.images_per_step * processes))
 
+    def make_model(self, data: OpenedData) -> GAN:
+        """Return the model as it is before its first step, with its trainer.
+
+        Args:
+            data: From `open_data`.
+
+        Raises:
+            ConfigError: If the architecture cannot do such data with its options, there are too few images for a step,
+                or device or precision are not to be had here.
+        """
+        gan = self.architecture(data.whole.spec, self.model_config)
+        trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
+        _check_batch(self.model_config, data.parts["train"], trainer.accelerator.num_processes)
+        return gan
+
     def dry_run(self) -> None:
         """Say what `fit` would do: options, data and networks; write nothing.
 
@@ -459,9 +482,8 @@ class Run:
         self._check_tracker()
         initial = self._open_initial()
         data = self.open_data()
-        gan = self.architecture(data.whole.spec, self.model_config)
-        trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
-        _check_batch(self.model_config, data.parts["train"], trainer.accelerator.num_processes)
+        gan = self.make_model(data)
+        assert gan.trainer is not None
         if initial is not None:
             self._take_weights(gan, initial)
         self.say(json.dumps(self.describe(data), indent=2, ensure_ascii=False))
@@ -469,11 +491,14 @@ class Run:
         if self.config.budget is not None:
             self.say(f"Would train for {format_duration(parse_duration(self.config.budget))}, all included.")
             return
-        images = self.model_config.images_per_step * trainer.accelerator.num_processes
+        images = self.model_config.images_per_step * gan.trainer.accelerator.num_processes
         self.say(f"Would train {self.config.total_steps(images):,} steps.")
 
-    def fit(self) -> RunResult:
+    def fit(self, *, count_preparation: bool = True) -> RunResult:
         """Train, and write the run folder.
+
+        Args:
+            count_preparation: Whether the time of a budget begins now, or when images and model are there.
 
         Returns:
             Where everything is.
@@ -503,7 +528,6 @@ class Run:
         from medgan.training.callbacks import TrainingStopped
 
         seconds = self.config.budget and parse_duration(self.config.budget)
-        budget = Budget(seconds, started=started) if seconds else None
         self._check_tracker()
         accelerator = make_accelerator(self.config.device, self.config.precision)
         main = accelerator.is_main_process
@@ -524,8 +548,9 @@ class Run:
             self._take_weights(gan, initial)
         if self.config.rejected is not None:
             self._reject(trainer, self.config.rejected)
-        steps = None
-        if budget is not None:
+        steps, budget = None, None
+        if seconds:
+            budget = Budget(seconds, started=started if count_preparation else time.perf_counter())
             self._check_budget(trainer, budget)
         else:
             steps = self.config.total_steps(self.model_config.images_per_step * accelerator.num_processes)
@@ -830,6 +855,9 @@ class Run:
             f"Data: {dataset.name}, {len(dataset):,} images ({counts or 'no labels'}), "
             f"{', '.join(held_out) or 'none held out'}{own}; {dataset.spec}"
         )
+        if self._left_out is not None:
+            names = ", ".join(self._left_out.names)
+            self.say(f"{gan.name} learns no labels: it does not see which images are {names}.")
         if len(dataset.quarantine):
             self.say(
                 f"Left out {len(dataset.quarantine):,} unreadable images; see data/quarantine.csv in the run folder."
@@ -978,6 +1006,8 @@ def reopen(run: Path, *, data: str | None = None, transforms: str | None = None)
     except DataError as error:
         raise DataError(f"{error} {run} was trained on {options.get('data')}; if that has moved, say where.") from error
     splits = Splits.read(run / "data" / "splits.json")
+    if (_read_provenance(run).get("data") or {}).get("labels", True) is None:
+        dataset = dataset.without_labels()
     parts = dataset.apply_splits(splits, allow_patient_overlap=config.allow_patient_overlap)
     trained_on = _read_provenance(run).get("training_data") or {}
     if "train" not in parts or parts["train"].fingerprint != trained_on.get("fingerprint"):

@@ -17,6 +17,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "archs": "medgan.cli.archs:archs",
     "augment": "medgan.cli.augment:augment",
+    "compare": "medgan.cli.compare:compare",
     "evaluate": "medgan.cli.evaluate:evaluate",
     "features": "medgan.cli.features:features",
     "fit": "medgan.cli.fit:fit",

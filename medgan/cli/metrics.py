@@ -7,8 +7,6 @@ import json
 import re
 import shlex
 import sys
-import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ import click
 
 from medgan.cli.options import data_options, device_option, given, open_as, truncation_option, which_option
 from medgan.data.config import DataConfig
-from medgan.errors import CheckpointError, ConfigError
+from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
@@ -42,10 +40,6 @@ class _Real(NamedTuple):
     reference: ImageDataset
     description: str
     training: ImageDataset | None
-
-
-class SamplingCacheWarning(UserWarning):
-    """Sampled images that cannot be kept."""
 
 
 @click.command(params=[*_DATA])
@@ -141,6 +135,7 @@ def metrics(
     from medgan.evaluation.fidelity import measure_fidelity
     from medgan.evaluation.fidelity.metrics import check_metrics
     from medgan.evaluation.fidelity.page import write_report
+    from medgan.evaluation.fidelity.samples import draw_samples
     from medgan.models import find_model, load_model
     from medgan.training import counting
 
@@ -164,7 +159,17 @@ def metrics(
             count = num or len(chosen.reference)
             opened = [
                 replace(images, name=_folder_name(synthetic), source=f"sampled from {place}")
-                for images in _sample(gan, chosen.reference, count, samples, seed, truncation, device, cache_dir, stack)
+                for images in draw_samples(
+                    gan,
+                    chosen.reference,
+                    count=count,
+                    samples=samples,
+                    seed=seed,
+                    truncation=truncation,
+                    device=device,
+                    cache_dir=cache_dir,
+                    stack=stack,
+                )
             ]
             last = seed + samples * count - 1
             facts |= {"model": str(place), "image_seeds": f"{seed}-{last}", "truncation": truncation}
@@ -302,59 +307,6 @@ def _read_provenance(source: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):  # other images have no such file, and need none
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _sample(
-    gan: GAN,
-    like: ImageDataset,
-    count: int,
-    samples: int,
-    seed: int,
-    truncation: float,
-    device: str,
-    cache_dir: Path,
-    stack: contextlib.ExitStack,
-) -> list[ImageDataset]:
-    """Sample a model, with the labels of the reference; the images are kept in the cache."""
-    from medgan.evaluation.pools import PoolStore
-
-    counts = _counts(gan, like, count)
-
-    def draw(folder: Path) -> list[ImageDataset]:
-        store = PoolStore(folder, truncation, device)
-        return [store.open(gan, like, counts, first_seed=seed + number * count) for number in range(samples)]
-
-    try:
-        return draw(cache_dir / "samples")
-    except CheckpointError:
-        folder = cache_dir / "samples"
-        warnings.warn(f"{folder} cannot be written: sampled images are not kept.", SamplingCacheWarning, stacklevel=2)
-        return draw(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-
-
-def _counts(gan: GAN, like: ImageDataset, count: int) -> Any:
-    """Return the number of images of each class, in the shares of the reference; or of all, where there are none."""
-    import numpy as np
-
-    spec = gan.data.labels
-    if spec is None or spec.kind not in ("categorical", "ordinal"):
-        if spec is not None and (like.labels is None or like.spec.labels != spec):
-            raise ConfigError(
-                f"The model makes images of {', '.join(spec.names)}, which the real images have no labels of. Give "
-                "real images with these labels, or a folder that `medgan sample` wrote."
-            )
-        return np.array([count])
-    shares = like.class_counts() or dict.fromkeys(spec.names, 1)
-    unknown = [name for name, number in shares.items() if number and name not in spec.names]
-    if unknown:
-        raise ConfigError(
-            f"The real images have the class {unknown[0]}, but the model knows {', '.join(spec.names)}. Give real "
-            "images of these classes."
-        )
-    exact = np.array([shares.get(name, 0) for name in spec.names]) * count / sum(shares.values())
-    counts = np.floor(exact).astype(np.int64)
-    counts[np.argsort(counts - exact, kind="stable")[: count - counts.sum()]] += 1
-    return counts
 
 
 # ----------------------------------------------------------------------------------- extractors

@@ -230,6 +230,14 @@ class ImageDataset:
             _rows=self._rows[chosen],
         )
 
+    def without_labels(self) -> ImageDataset:
+        """Return the same images as data without labels, with a fingerprint of its own; it shares the pixels."""
+        if self.labels is None:
+            return self
+        digest = hashlib.sha256(f"{self.fingerprint} without labels".encode())
+        spec = DataSpec(self.spec.channels, self.spec.size)
+        return replace(self, spec=spec, labels=None, fingerprint=digest.hexdigest())
+
     @staticmethod
     def join(parts: Sequence[ImageDataset]) -> ImageDataset:
         """Put parts of one data set together again; they share its pixels.

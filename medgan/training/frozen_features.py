@@ -155,7 +155,8 @@ def can_classify(training: ImageDataset) -> bool:
 def train_features(
     training: ImageDataset,
     *,
-    seconds: float,
+    seconds: float = 0.0,
+    steps: int | None = None,
     required: bool = False,
     seed: int = 0,
     device: str | torch.device = "cpu",
@@ -168,6 +169,7 @@ def train_features(
     Args:
         training: Images of the training patients; see `can_classify`.
         seconds: How long; no more than 1,000 steps are done.
+        steps: How many steps, in place of a time.
         required: Whether to do 30 steps in any case; else nothing is trained where the time allows for fewer.
         seed: Of weights and order.
         device: Where to train, and then to compute.
@@ -180,13 +182,14 @@ def train_features(
     """
     labels, spec = training.labels, training.spec
     assert labels is not None and spec.labels is not None  # noqa: PT018 - for the type checker
+    names, multilabel = spec.labels.names, spec.labels.kind == "multilabel"
     findings = labels.ndim == 2
     sampling: Any = "natural" if findings or min(training.class_counts().values()) == 0 else "uniform"
     known = np.flatnonzero(np.isfinite(labels).any(axis=1)) if findings else np.arange(len(training))
     watched = training.subset(known[np.linspace(0, len(known) - 1, min(_WATCHED, len(known))).astype(np.int64)])
 
     def train(steps: int) -> tuple[Classifier, list[float]]:
-        classifier = _make_classifier(spec, seed=seed)
+        classifier = _make_classifier(spec, num_classes=len(names), multilabel=multilabel, seed=seed)
         times: list[float] = []
         train_classifier(
             classifier,
@@ -200,12 +203,13 @@ def train_features(
         )
         return classifier, times
 
-    _, times = train(_TRIED_STEPS)
-    a_step = statistics.median(np.diff(times))
-    affordable = int(seconds / max(a_step, 1e-9)) - _TRIED_STEPS
-    if affordable < _LEAST_STEPS and not required:
-        return None
-    steps = min(_MOST_STEPS, max(_LEAST_STEPS, affordable))
+    if steps is None:
+        _, times = train(_TRIED_STEPS)
+        a_step = statistics.median(np.diff(times))
+        affordable = int(seconds / max(a_step, 1e-9)) - _TRIED_STEPS
+        if affordable < _LEAST_STEPS and not required:
+            return None
+        steps = min(_MOST_STEPS, max(_LEAST_STEPS, affordable))
     classifier, _ = train(steps)
     thresholds = None
     if findings:
@@ -221,14 +225,19 @@ def write_classifier(path: Path, features: ClassifierFeatures, training: ImageDa
     Args:
         path: File to create or to replace.
         features: The classifier.
-        training: What it was trained on.
+        training: What it was trained on; or the same images without labels, to be looked at without them.
 
     Raises:
         CheckpointError: If it cannot be written.
     """
     weights = {name: value.detach().cpu().contiguous() for name, value in features.classifier.state_dict().items()}
     thresholds = None if features.thresholds is None else features.thresholds.tolist()
-    header = {"facts": json.dumps(_facts(training)), "thresholds": json.dumps(thresholds)}
+    outputs = {"num_classes": features.classifier.num_classes, "multilabel": features.classifier.multilabel}
+    header = {
+        "facts": json.dumps(_facts(training)),
+        "outputs": json.dumps(outputs),
+        "thresholds": json.dumps(thresholds),
+    }
     with write_aside(path) as temporary:
         temporary.write_bytes(save_safetensors(weights, metadata=header))
 
@@ -246,7 +255,7 @@ def read_classifier(
     Returns:
         The features; None if there are none, or they were not trained on these images.
     """
-    if not path.is_file() or not can_classify(training):
+    if not path.is_file():
         return None
     try:
         with safe_open(path, framework="pt") as file:
@@ -255,24 +264,27 @@ def read_classifier(
         if json.loads(header["facts"]) != _facts(training):
             return None
         thresholds = json.loads(header["thresholds"])
-        classifier = _make_classifier(training.spec)
+        spec = training.spec.labels  # what the outputs are of in a file that does not say it
+        known = {"num_classes": training.spec.num_labels, "multilabel": spec is not None and spec.kind == "multilabel"}
+        outputs = json.loads(header.get("outputs", json.dumps(known)))
+        classifier = _make_classifier(
+            training.spec, num_classes=int(outputs["num_classes"]), multilabel=bool(outputs["multilabel"])
+        )
         classifier.load_state_dict(weights)
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
         return None  # damaged, or of another version: it can be trained again
     return ClassifierFeatures(
         classifier, None if thresholds is None else np.array(thresholds, dtype=np.float64), device=device
     )
 
 
-def _make_classifier(spec: DataSpec, *, seed: int = 0) -> Classifier:
-    """Return a fresh classifier of the images' classes or findings."""
-    assert spec.labels is not None
-    multilabel = spec.labels.kind == "multilabel"
+def _make_classifier(spec: DataSpec, *, num_classes: int, multilabel: bool, seed: int = 0) -> Classifier:
+    """Return a fresh classifier of so many classes or findings."""
     return make_classifier(
         _CLASSIFIER,
         channels=spec.channels,
         size=spec.size,
-        num_classes=len(spec.labels),
+        num_classes=num_classes,
         multilabel=multilabel,
         seed=seed,
     )

@@ -291,10 +291,10 @@ class KeepBest(Callback):
     def _features(self, trainer: Trainer[Any], seconds: float) -> FrozenFeatures:
         """Return the run's classifier, trained if there is none yet, or random convolutions."""
         device = trainer.device
+        found = read_classifier(self.classifier, self.training, device=device)
+        if found is not None:
+            return found
         if can_classify(self.training):
-            found = read_classifier(self.classifier, self.training, device=device)
-            if found is not None:
-                return found
             begun = time.perf_counter()
             try:
                 trained = train_features(self.training, seconds=seconds, required=self.every is not None, device=device)

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medgan.cli.metrics import _counts
 from medgan.data import ImageDataset
+from medgan.evaluation.fidelity.samples import count_classes
 from medgan.models import load_model
 
 FEW = ("--samples", 3, "-n", 24, "--halvings", 2, "--permutations", 20)
@@ -96,7 +96,7 @@ def test_a_second_run_reads_the_cache(medgan: Any, here: Path, run: Path, monkey
     assert json.loads(second.stdout)["scores"] == json.loads(first.stdout)["scores"]
 
 
-@pytest.mark.filterwarnings("default::medgan.cli.metrics.SamplingCacheWarning")
+@pytest.mark.filterwarnings("default::medgan.evaluation.fidelity.samples.SamplingCacheWarning")
 @pytest.mark.filterwarnings("default::medgan.metrics.features.FeatureCacheWarning")
 @pytest.mark.filterwarnings("default::medgan.evaluation.fidelity.result_cache.ResultCacheWarning")
 def test_a_cache_that_is_no_folder(medgan: Any, here: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,10 +260,10 @@ def test_counts_keep_the_shares(run: Path) -> None:
     gan = load_model(run)
     labels = np.repeat([0, 1], [7, 3])
     like = ImageDataset.from_arrays(np.zeros((10, 32, 32), np.uint8), labels, names=["NORMAL", "PNEUMONIA"])
-    assert _counts(gan, like, 10).tolist() == [7, 3]
-    assert _counts(gan, like, 4).tolist() == [3, 1]
-    assert _counts(gan, like, 1001).tolist() == [701, 300]
+    assert count_classes(gan, like, 10).tolist() == [7, 3]
+    assert count_classes(gan, like, 4).tolist() == [3, 1]
+    assert count_classes(gan, like, 1001).tolist() == [701, 300]
     turned = ImageDataset.from_arrays(np.zeros((10, 32, 32), np.uint8), 1 - labels, names=["PNEUMONIA", "NORMAL"])
-    assert _counts(gan, turned, 10).tolist() == [7, 3]
+    assert count_classes(gan, turned, 10).tolist() == [7, 3]
     unlabelled = ImageDataset.from_arrays(np.zeros((10, 32, 32), np.uint8))
-    assert _counts(gan, unlabelled, 10).tolist() == [5, 5]
+    assert count_classes(gan, unlabelled, 10).tolist() == [5, 5]

@@ -499,3 +499,17 @@ def test_a_subset_knows_of_what(numbered: Numbered) -> None:
     assert whole.whole_fingerprint == whole.fingerprint
     assert part.whole_fingerprint == whole.fingerprint != part.fingerprint
     assert part.provenance()["whole_fingerprint"] == whole.fingerprint
+
+
+def test_without_labels():
+    whole = open_dataset("phantom://chest?n=12&seed=1", size=16)
+    plain = whole.without_labels()
+    assert plain.spec == DataSpec(1, (16, 16))
+    assert plain.labels is None
+    assert plain.class_counts() == {}
+    assert torch.equal(plain.images_at(range(12)), whole.images_at(range(12)))
+    assert plain.fingerprint not in (whole.fingerprint, whole.without_labels().subset([0]).fingerprint)
+    assert plain.fingerprint == whole.without_labels().fingerprint
+    assert plain.whole_fingerprint == whole.whole_fingerprint
+    assert next(plain.batches(4, seed=0)).labels is None
+    assert plain.without_labels() is plain

@@ -301,6 +301,19 @@ def test_classifier_features(parts, tmp_path):
     assert not any(parameter.requires_grad for parameter in made.classifier.parameters())
 
 
+def test_a_classifier_that_looks_at_images_without_labels(parts, tmp_path):
+    """One that is put there is used, whether the training sees labels or not."""
+    train, validation = (part.without_labels() for part in parts)
+    made, steps = train_features(parts[0], steps=3)
+    assert steps == 3
+    gan, best, callbacks = make((train, validation), tmp_path)
+    write_classifier(best.classifier, made, train)
+    assert read_classifier(best.classifier, parts[0]) is None
+    gan.fit(train, steps=2, device="cpu", callbacks=callbacks)
+    assert best.record["features"] == made.sha256
+    assert "class_consistency" not in best.record
+
+
 def arrays(size, labels=None, count=24, **options):
     pixels = np.random.default_rng(0).random((count, *size, 1), dtype=np.float32)
     known = None if labels is None else np.nan_to_num(labels)
