@@ -26,7 +26,7 @@ class PlainGenerator(Generator):
         coarse = torch.randn(latent_dim, data.channels, *(4,) * len(data.size), generator=rng)
         size: Any = data.size
         self.basis = torch.nn.Parameter(torch.nn.functional.interpolate(coarse, size=size))
-        patch = torch.zeros(data.channels, *data.size)
+        patch = torch.zeros(1, data.channels, *data.size)
         patch[(..., *(slice(0, length // 2) for length in data.size))] = PATCH
         self.patch = torch.nn.Parameter(patch)
         self.labels = data.labels
@@ -37,11 +37,11 @@ class PlainGenerator(Generator):
         return drawn if self.kind == "normal" else torch.erf(drawn / 2**0.5)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        images = 0.1 * torch.tensordot(latents, self.basis, dims=1)
+        images = 0.05 * torch.tensordot(latents, self.basis, dims=1)
         if labels is not None and self.labels is not None:
             vectors = label_vectors(labels, len(self.labels), self.labels.kind)
             column = -1 if self.labels.kind in ("categorical", "ordinal") else 0
-            images = images + vectors[:, column].view(-1, *(1,) * self.patch.ndim) * self.patch
+            images = images + vectors[:, column].view(-1, *(1,) * (self.patch.ndim - 1)) * self.patch
         return images.clamp(-1, 1)
 
 

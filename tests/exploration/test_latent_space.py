@@ -54,7 +54,7 @@ def test_normal_latents_are_brought_back_to_lengths_that_occur(plain):
     back = LatentSpace(plain).bring_back(given)
     lengths = back.norm(dim=1)
     # The quantiles of the root of a chi-squared with 8 degrees of freedom: 1.28 and 4.48.
-    assert lengths[:2].tolist() == pytest.approx([1.28, 4.48], abs=0.15)
+    assert lengths[:2].tolist() == pytest.approx([1.28, 4.48], abs=0.3)
     assert torch.allclose(back[2], given[2])
     assert torch.allclose(torch.nn.functional.cosine_similarity(back, given), torch.ones(3))
 

@@ -52,7 +52,7 @@ def test_interpolation_ends_at_its_seeds(plain):
     assert found.seeds == [(7, 8), (9, 10), (11, 12), (13, 14)]
     ends = plain.sample(2, labels="PNEUMONIA", seed=13).images
     assert torch.allclose(found.images[3, [0, -1]], ends, atol=1e-5)
-    assert all(1 <= uneven < 1.5 for uneven in found.unevenness)
+    assert all(1 <= uneven < 2.5 for uneven in found.unevenness)
 
 
 def test_a_jump_is_seen(plain, monkeypatch):
@@ -72,17 +72,25 @@ def test_a_walk_finds_the_border(plain, patch_features):
     assert (np.diff(found.leaning, axis=1) > 0).all()
     inside = found.images[:, 0, :, :8, :8].flatten(1).mean(dim=1).double().numpy()
     expected = (PATCH / 2 - inside) / PATCH  # where the patch is half as bright as it can be
-    known = (expected > 0) & (expected < 1)
-    assert 0 < known.sum() < 6
-    assert found.crossing == known.sum()
-    assert (np.diff(known.astype(int)) <= 0).all()  # those with a border come first
-    np.testing.assert_allclose(found.borders[known], expected[known], atol=2e-3)
-    assert np.isnan(found.borders[~known]).all()
-    undecided = patch_features.describe(found.border_images).probabilities[known, 1]
+    np.testing.assert_allclose(found.borders, expected, atol=2e-3)
+    undecided = patch_features.describe(found.border_images).probabilities[:, 1]
     np.testing.assert_allclose(undecided, 0.5, atol=0.02)
-    assert json.dumps(found.to_dict(), allow_nan=False)
-    wider = walk_classes(plain, contrast_of(plain), latents=6, steps=5, tried=30, features=patch_features)
-    assert not np.isnan(wider.borders).any()
+    assert found.crossing == found.tried == 6
+
+
+def test_latents_that_cross_the_border_come_first(plain, patch_features):
+    with torch.no_grad():
+        plain.generator.basis *= 6  # so that the latent often outweighs the label
+    found = walk_classes(plain, contrast_of(plain), latents=30, steps=5, tried=30, features=patch_features)
+    known = np.isfinite(found.borders)
+    assert 0 < known.sum() < 30
+    assert found.crossing == known.sum()
+    assert (np.diff(known.astype(int)) <= 0).all()
+    assert sorted(found.seeds) == list(range(30))
+    facts = found.to_dict()
+    assert json.dumps(facts, allow_nan=False)
+    assert facts["undecided_at"].count(None) == 30 - known.sum()
+    assert (facts["latents_tried"], facts["latents_that_cross"]) == (30, known.sum())
 
 
 def test_a_walk_without_a_classifier(make_plain):
@@ -91,7 +99,7 @@ def test_a_walk_without_a_classifier(make_plain):
     assert found.leaning is None
     assert "undecided_at" not in found.to_dict()
     change = found.images[:, -1] - found.images[:, 0]
-    assert torch.allclose(change[:, :, :8, :8], torch.full((2, 1, 8, 8), 2 * PATCH), atol=0.3)
+    assert torch.allclose(change[:, :, :8, :8], torch.full((2, 1, 8, 8), 2 * PATCH), atol=0.1)
 
 
 def test_classes_that_cannot_be_mixed(plain, monkeypatch):
