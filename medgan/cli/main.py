@@ -19,6 +19,7 @@ _COMMANDS = {
     "augment": "medgan.cli.augment:augment",
     "compare": "medgan.cli.compare:compare",
     "evaluate": "medgan.cli.evaluate:evaluate",
+    "explore": "medgan.cli.explore:explore",
     "features": "medgan.cli.features:features",
     "fit": "medgan.cli.fit:fit",
     "inspect": "medgan.cli.inspect:inspect",

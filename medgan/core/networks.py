@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,14 @@ class Generator(nn.Module, ABC):
 
     Args:
         latent_dim: Length of a latent vector.
+
+    Attributes:
+        mixes_classes: Whether `forward` takes class labels also as weights of the classes, float32 ``(N, K)`` that add
+            up to 1, so that what lies between two classes can be looked at. A single 1 means its class.
+            `medgan.nn.label_vectors` and `medgan.nn.LabelEmbedding` do. Findings and quantities are numbers anyway.
     """
+
+    mixes_classes: ClassVar[bool] = False
 
     def __init__(self, latent_dim: int) -> None:
         """Store the length of a latent vector."""
@@ -31,7 +38,7 @@ class Generator(nn.Module, ABC):
 
         Args:
             latents: Shape ``(N, latent_dim)``, float32, as `make_latents` draws them.
-            labels: Labels as in `medgan.core.Batch`, or None for data without labels.
+            labels: Labels as in `medgan.core.Batch`, or None for data without labels; see also `mixes_classes`.
 
         Returns:
             Images, shape ``(N, channels, *size)``, in [-1, 1] whatever the latents.

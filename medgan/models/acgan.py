@@ -23,7 +23,15 @@ from medgan.core.spec import Batch, DataSpec, LabelSpec
 from medgan.core.trainer import AdversarialTrainer, memory_format
 from medgan.errors import ConfigError
 from medgan.models.heads import ADCHead, D2DCEHead, LabelHead, TwinHead
-from medgan.nn import ChannelLayerNorm, FiLMNorm, MinibatchDiscrimination, MinibatchStdDev, fill_unknown
+from medgan.nn import (
+    ChannelLayerNorm,
+    FiLMNorm,
+    LabelEmbedding,
+    MinibatchDiscrimination,
+    MinibatchStdDev,
+    fill_unknown,
+    label_vectors,
+)
 
 __all__ = ["ACGAN", "ACGANConfig", "ACGANTrainer"]
 
@@ -133,6 +141,8 @@ class ACGANConfig(GANConfig):
 class _ACGANGenerator(Generator):
     """Latents, uniform or normal, for both kinds of networks."""
 
+    mixes_classes = True
+
     def __init__(self, latent_dim: int, latents: str) -> None:
         """Store how latents are drawn."""
         super().__init__(latent_dim)
@@ -175,7 +185,8 @@ class ReportGenerator(_ACGANGenerator):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Make images; see `Generator.forward`."""
         if labels is not None:
-            latents = torch.cat([latents, F.one_hot(labels, self.num_labels).to(latents)], dim=1)
+            vectors = label_vectors(labels, self.num_labels, "categorical")
+            latents = torch.cat([latents, vectors.to(latents)], dim=1)
         hidden = self.dense2(self.dense1(latents)).view(len(latents), 256, *self.base)
         hidden = hidden.contiguous(memory_format=torch.channels_last)
         for norm, conv in zip(self.norms, self.convs, strict=True):
@@ -443,7 +454,7 @@ class _VectorEmbedding(nn.Linear):
 
 def _embedding(labels: LabelSpec, width: int) -> nn.Module:
     """Map from labels, as in `Batch`, to vectors ``(N, width)``."""
-    return nn.Embedding(len(labels), width) if labels.kind in _CLASSES else _VectorEmbedding(labels, width)
+    return LabelEmbedding(len(labels), width) if labels.kind in _CLASSES else _VectorEmbedding(labels, width)
 
 
 class ACGANTrainer(AdversarialTrainer[ACGANConfig]):

@@ -7,12 +7,26 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from medgan.core.saving import write_aside
 from medgan.core.spec import Batch, DataSpec
 from medgan.data.pixels import to_uint8
 
-__all__ = ["make_grid", "save_image"]
+__all__ = ["make_grid", "save_image", "visible"]
+
+
+def visible(images: Tensor) -> Tensor:
+    """Return what of images a picture can show: of volumes the middle slice, of other channels than 1 or 3 the first.
+
+    Args:
+        images: Shape ``(N, C, *size)``.
+
+    Returns:
+        Shape ``(N, 1 or 3, height, width)``.
+    """
+    slices = images if images.ndim == 4 else images[:, :, images.shape[2] // 2]
+    return slices if slices.shape[1] in (1, 3) else slices[:, :1]
 
 
 def make_grid(batch: Batch, data: DataSpec, *, columns: int = 8, scale: int | None = None) -> Image.Image:
@@ -27,10 +41,7 @@ def make_grid(batch: Batch, data: DataSpec, *, columns: int = 8, scale: int | No
     Returns:
         A grey or RGB picture.
     """
-    images = batch.images if len(data.size) == 2 else batch.images[:, :, data.size[0] // 2]
-    pixels = to_uint8(images)
-    if data.channels not in (1, 3):
-        pixels = pixels[..., :1]
+    pixels = to_uint8(visible(batch.images))
     height, width = pixels.shape[1:3]
     scale = scale or max(1, -(-96 // width))
     blocks: list[tuple[str, np.ndarray[Any, np.dtype[np.uint8]]]] = [("", pixels)]

@@ -36,6 +36,7 @@ __all__ = [
     "check_labels_matter",
     "check_latents",
     "check_latents_matter",
+    "check_mixed_classes",
     "check_range",
     "check_seed",
     "check_shape",
@@ -125,6 +126,29 @@ def check_labels_matter(architecture: type[GAN]) -> None:
                 f"For {data} the labels {' and '.join(map(repr, pair))} make the same image",
                 "the generator to use its labels",
             )
+
+
+def check_mixed_classes(architecture: type[GAN]) -> None:
+    """A generator that says it mixes classes takes weights of them, and a single 1 means its class."""
+    for data in specs(architecture):
+        gan = make(architecture, data)
+        if not gan.generator.mixes_classes or data.labels is None or data.labels.kind not in ("categorical", "ordinal"):
+            continue
+        latents = gan.generator.make_latents(1, torch.Generator().manual_seed(0))
+        weights = torch.eye(data.num_labels)[:2]
+        images = [_images(gan, latents, torch.tensor([number])) for number in (0, 1)]
+        ends = [_images(gan, latents, weights[number : number + 1]) for number in (0, 1)]
+        middle = _images(gan, latents, weights.mean(dim=0, keepdim=True))
+        require(
+            all(torch.allclose(image, end, atol=1e-4) for image, end in zip(images, ends, strict=True)),
+            f"For {data} weights of classes with a single 1 make another image than the index of that class",
+            "the same image. Use medgan.nn.label_vectors, or leave mixes_classes out",
+        )
+        require(
+            all(not torch.equal(middle, image) for image in images),
+            f"For {data} a mixture of two classes makes the image of one of them",
+            "an image between them",
+        )
 
 
 def check_discriminator_output(architecture: type[GAN]) -> None:

@@ -485,6 +485,26 @@ def collapsed(*_: object) -> type[GAN]:
     return with_generator(lambda self, latents, labels=None: torch.tanh(self.raw(latents * 0, labels)))
 
 
+@caught_by("check_mixed_classes", "another image than the index of that class")
+def mixture_that_is_scaled(*_: object) -> type[GAN]:
+    def forward(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        if labels is not None and self.data.labels.kind != "continuous" and labels.is_floating_point():
+            labels = labels * 2
+        return SmallGenerator.forward(self, latents, labels)
+
+    return with_generator(forward, mixes_classes=True)
+
+
+@caught_by("check_mixed_classes", "makes the image of one of them")
+def mixture_that_is_rounded(*_: object) -> type[GAN]:
+    def forward(self: SmallGenerator, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        if labels is not None and self.data.labels.kind == "categorical" and labels.is_floating_point():
+            labels = labels.argmax(dim=1)
+        return SmallGenerator.forward(self, latents, labels)
+
+    return with_generator(forward, mixes_classes=True)
+
+
 @caught_by("check_labels_matter", "'first' and 'second' make the same image")
 def ignored_labels(*_: object) -> type[GAN]:
     return with_generator(lambda self, latents, labels=None: torch.tanh(self.raw(latents, None)))

@@ -51,6 +51,8 @@ class DCGAN3DGenerator(Generator):
         width: Channels at half the resolution of the volume; doubled at each halving, up to 8 times.
     """
 
+    mixes_classes = True
+
     def __init__(self, data: DataSpec, latent_dim: int, width: int) -> None:
         """Create the layers."""
         super().__init__(latent_dim)

@@ -61,6 +61,8 @@ class HAGANGenerator(Generator):
         width: Channels of the features; doubled at each halving, up to 8 times.
     """
 
+    mixes_classes = True
+
     def __init__(self, data: DataSpec, latent_dim: int, width: int) -> None:
         """Create the layers."""
         super().__init__(latent_dim)

@@ -24,6 +24,8 @@ class DCGANGenerator(Generator):
         width: Channels at half the resolution of the image; doubled at each halving, up to 8 times.
     """
 
+    mixes_classes = True
+
     def __init__(self, data: DataSpec, latent_dim: int, width: int) -> None:
         """Create the layers."""
         super().__init__(latent_dim)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
 from medgan.core.trainer import memory_format
+from medgan.nn import LabelEmbedding
 
 __all__ = ["FastGANDiscriminator", "FastGANGenerator", "Judgement", "SkipLayerExcitation", "quarter"]
 
@@ -79,13 +80,15 @@ class FastGANGenerator(Generator):
         width: Channels at 128×128; 16 times as many at 4×4.
     """
 
+    mixes_classes = True
+
     def __init__(self, data: DataSpec, latent_dim: int, width: int) -> None:
         """Create the layers."""
         super().__init__(latent_dim)
         sizes = _sizes(4, data.size[0])
         widths = [_channels(width, size) for size in sizes]
         self.memory_format = memory_format(data)
-        self.embed = nn.Embedding(data.num_labels, latent_dim) if data.labels else None
+        self.embed = LabelEmbedding(data.num_labels, latent_dim) if data.labels else None
         self.seed = nn.Linear(latent_dim * (2 if data.labels else 1), 2 * widths[0] * 16, bias=False)
         self.seed_norm = nn.BatchNorm2d(2 * widths[0])
         self.blocks = nn.ModuleList(_up(i, o) for i, o in pairwise(widths))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
 from medgan.core.trainer import memory_format
+from medgan.nn import LabelEmbedding
 
 __all__ = ["BASE", "R3GANDiscriminator", "R3GANGenerator", "Shape"]
 
@@ -107,13 +108,15 @@ class R3GANGenerator(Generator):
         shape: Widths and depths.
     """
 
+    mixes_classes = True
+
     def __init__(self, data: DataSpec, latent_dim: int, shape: Shape) -> None:
         """Create the layers."""
         super().__init__(latent_dim)
         widths = shape.widths(data)
         depth = len(widths) * shape.blocks
         self.memory_format = memory_format(data)
-        self.embed = nn.Embedding(data.num_labels, latent_dim) if data.labels else None
+        self.embed = LabelEmbedding(data.num_labels, latent_dim) if data.labels else None
         self.basis = nn.Parameter(torch.randn(widths[0], BASE, BASE))
         self.weights = nn.Linear(latent_dim * (2 if data.labels else 1), widths[0], bias=False)
         nn.init.kaiming_normal_(self.weights.weight, nonlinearity="linear")

@@ -30,6 +30,8 @@ class SNGANGenerator(Generator):
         norm: Normalisation; see `ResidualDecoder`.
     """
 
+    mixes_classes = True
+
     def __init__(
         self, data: DataSpec, latent_dim: int, width: int, growth: Growth, norm: Literal["batch", "group"]
     ) -> None:

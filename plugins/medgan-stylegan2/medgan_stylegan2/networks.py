@@ -181,6 +181,8 @@ class StyleGenerator(Generator):
         Karras et al., 2020, arXiv:1912.04958.
     """
 
+    mixes_classes = True
+
     def __init__(
         self,
         data: DataSpec,

@@ -31,6 +31,8 @@ class WGANGPGenerator(Generator):
         norm: Normalisation; see `ResidualDecoder`.
     """
 
+    mixes_classes = True
+
     def __init__(
         self, data: DataSpec, latent_dim: int, width: int, growth: Growth, norm: Literal["batch", "group"]
     ) -> None:
