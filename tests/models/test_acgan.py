@@ -383,7 +383,7 @@ def test_refusal_says_what_to_type() -> None:
         ACGAN(DataSpec(1, (60, 64)), preset="original")
     with pytest.raises(ConfigError, match=r"--preset original"):
         ACGAN(DataSpec(1, (48, 48)))
-    with pytest.raises(ConfigError, match=r"16, 32, 64 or 128 pixels a side, got 8×48×48. Try --depth 16 --size 32"):
+    with pytest.raises(ConfigError, match=r"16, 32, 64 or 128 voxels a side, got 8×48×48. Try --depth 16 --size 32"):
         ACGAN(DataSpec(1, (8, 48, 48)))
     with pytest.raises(ConfigError, match=r"no volumes with these options, got 16×16×16. Try --preset modern"):
         ACGAN(DataSpec(1, (16, 16, 16)), preset="original")
