@@ -44,7 +44,7 @@ class Nearest(NamedTuple):
     """
 
     distances: NDArray[np.float64]
-    positions: Numbers
+    positions: NDArray[np.int64]
 
 
 # -------------------------------------------------------------------------------------- vectors
