@@ -159,7 +159,8 @@ def subgroup_tables(report: FidelityReport) -> list[Table]:
     tables = []
     worst = _worst_groups(report)
     for column in dict.fromkeys(score.column for score in report.scores if score.column):
-        rows, strong = [], []
+        rows: list[list[str]] = []
+        strong = []
         for score in report.scores:
             if score.column != column:
                 continue

@@ -351,7 +351,8 @@ def _subgroup_blocks(report: AuditReport) -> list[Block]:
     blocks: list[Block] = []
     columns = list(dict.fromkeys(each.column for each in report.subgroups))
     for column in columns:
-        rows, strong = [], []
+        rows: list[list[str]] = []
+        strong = []
         for each in report.subgroups:
             if each.column != column:
                 continue
