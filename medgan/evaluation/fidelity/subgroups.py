@@ -103,7 +103,8 @@ def subgroup_scores(
                 interval = None
                 if entry["interval"] is not None:
                     method = f"Student's t over {entry['over']}; it holds for these synthetic images"
-                    interval = Interval(*entry["interval"], images=len(found[1]), method=method)
+                    low, high = entry["interval"]
+                    interval = Interval(low, high, len(found[1]), method)
                 scores.append(
                     Score(
                         metric=number.key,

@@ -160,8 +160,8 @@ def audit_privacy(
     if progress is not None:
         progress(total, total, "")
 
-    there = set(pixel_hashes(training))
-    identical = sum(each in there for each in pixel_hashes(synthetic))
+    trained = set(pixel_hashes(training))
+    identical = sum(each in trained for each in pixel_hashes(synthetic))
     findings = _judge(results)
     warnings += _limits(results, training, held_out, synthetic)
     return AuditReport(
