@@ -16,6 +16,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "archs": "medgan.cli.archs:archs",
+    "audit": "medgan.cli.audit:audit",
     "augment": "medgan.cli.augment:augment",
     "compare": "medgan.cli.compare:compare",
     "evaluate": "medgan.cli.evaluate:evaluate",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from medgan.cli.options import data_options, device_option, given, open_as, truncation_option, which_option
+from medgan.cli.synthetic import (
+    OFFLINE,
+    find_model_folder,
+    folder_name,
+    make_extractor,
+    open_some_like,
+    read_provenance,
+    split_weights,
+)
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
 
@@ -22,14 +29,12 @@ if TYPE_CHECKING:
     from medgan.core.gan import GAN
     from medgan.data import ImageDataset
     from medgan.evaluation.fidelity import FidelityReport
-    from medgan.metrics.extractors import Extractor
     from medgan.models import Which
     from medgan.runs import OpenedData
 
 __all__ = ["metrics"]
 
 _DATA = data_options("size", "depth", "channels", "pipeline", "fit", "window", "contrast")
-_OFFLINE = ("radiomics", "random-conv")
 _SAMPLES = 5
 _REFERENCES = ("held-out", "train", "all")
 
@@ -66,7 +71,7 @@ class _Real(NamedTuple):
     multiple=True,
     help="What features are computed with: inception, radiomics, random-conv, classifier, radimagenet, "
     "torchxrayvision, torch-fidelity:NAME, torchscript:PATH, module:Class; repeat it for several.  "
-    f"[default: {' and '.join(_OFFLINE)}]",
+    f"[default: {' and '.join(OFFLINE)}]",
 )
 @click.option("--weights", "weights", multiple=True, metavar="[EXTRACTOR=]PATH", help="Weights of an extractor.")
 @click.option(
@@ -79,6 +84,11 @@ class _Real(NamedTuple):
     "--metrics", "wanted", metavar="A,B", help="Metrics, joined by commas.  [default: all but the rarer ones]"
 )
 @click.option("--per-class", is_flag=True, help="Compare each class as well.")
+@click.option(
+    "--subgroups",
+    metavar="A,B",
+    help="Columns of the real images' table to report by.  [default: age, sex, view and site, where they are there]",
+)
 @click.option("-n", "--num", type=click.IntRange(min=2), help="Synthetic images a sample.  [default: as many as real]")
 @click.option(
     "--samples",
@@ -114,6 +124,7 @@ def metrics(
     download: bool,
     wanted: str | None,
     per_class: bool,
+    subgroups: str | None,
     num: int | None,
     samples: int,
     halvings: int,
@@ -141,8 +152,8 @@ def metrics(
 
     names = None if wanted is None else [name.strip() for name in wanted.split(",") if name.strip()]
     check_metrics(names)  # before anything is read
-    files = _split_weights(weights, extractors)
-    model = _find_model(synthetic)
+    files = split_weights(weights, extractors)
+    model = find_model_folder(synthetic)
     place = None if model is None else find_model(Path(synthetic).expanduser(), which=which)
     gan = None if place is None else load_model(place)
     if gan is None and truncation != 1:
@@ -151,14 +162,14 @@ def metrics(
     chosen = _open_real(real, synthetic, model, reference, training, data, transforms, gan)
     device_name = str(make_accelerator(device).device)
     if not extractors:
-        extractors = _OFFLINE if len(chosen.reference.spec.size) == 2 else ()
+        extractors = OFFLINE if len(chosen.reference.spec.size) == 2 else ()
     cache_dir = default_cache_dir()
     with contextlib.ExitStack() as stack:
         facts: dict[str, Any] = {"reference": chosen.description, "command": shlex.join(["medgan", *sys.argv[1:]])}
         if gan is not None:
             count = num or len(chosen.reference)
             opened = [
-                replace(images, name=_folder_name(synthetic), source=f"sampled from {place}")
+                replace(images, name=folder_name(synthetic), source=f"sampled from {place}")
                 for images in draw_samples(
                     gan,
                     chosen.reference,
@@ -175,11 +186,11 @@ def metrics(
             facts |= {"model": str(place), "image_seeds": f"{seed}-{last}", "truncation": truncation}
             trained_on = gan.provenance
         else:
-            opened = [_open_like(synthetic, chosen.reference, num, seed)]
-            trained_on = _read_provenance(Path(synthetic))
+            opened = [open_some_like(synthetic, chosen.reference, num, seed)]
+            trained_on = read_provenance(Path(synthetic))
         progress = stack.enter_context(counting("images"))
         made = [
-            _make_extractor(
+            make_extractor(
                 name, files.get(name), device_name, resizer, chosen.training, seed, progress, download=download
             )
             for name in dict.fromkeys(extractors)
@@ -192,6 +203,7 @@ def metrics(
             training=chosen.training,
             trained_on=trained_on,
             per_class=per_class,
+            subgroups=None if subgroups is None else [each.strip() for each in subgroups.split(",") if each.strip()],
             halvings=halvings,
             permutations=permutations,
             seed=seed,
@@ -199,7 +211,7 @@ def metrics(
             facts=facts,
             progress=progress,
         )
-    folder = out or Path(f"metrics-{_folder_name(synthetic)}")
+    folder = out or Path(f"metrics-{folder_name(synthetic)}")
     written = write_report(report, folder)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
@@ -209,15 +221,6 @@ def metrics(
 
 
 # ---------------------------------------------------------------------------------- real images
-
-
-def _find_model(synthetic: str) -> Path | None:
-    """Return the run or model folder that was meant; None if it is data."""
-    from medgan.runs import find_run_of, is_run
-
-    folder = find_run_of(Path(synthetic).expanduser())
-    is_model = is_run(folder) or (folder / "model.json").is_file() or (folder / "model" / "model.json").is_file()
-    return folder if is_model else None
 
 
 def _open_real(
@@ -287,91 +290,10 @@ def _choose(opened: OpenedData, run: Path, reference: str) -> _Real:
 # ----------------------------------------------------------------------------- synthetic images
 
 
-def _open_like(source: str, like: ImageDataset, num: int | None, seed: int) -> ImageDataset:
-    """Open synthetic images, or a random choice of them."""
-    import numpy as np
-
-    found = open_as(source, like.spec, {})
-    if num is None:
-        return found
-    if num > len(found):
-        raise ConfigError(f"{source} has {len(found):,} images, and -n {num} were asked for. Leave -n out.")
-    return found.subset(np.sort(np.random.default_rng([seed, 17]).choice(len(found), num, replace=False)))
-
-
-def _read_provenance(source: Path) -> dict[str, Any]:
-    """Return what `medgan sample` wrote of the training data of its model; empty if nothing."""
-    folder = source if source.is_dir() else source.parent
-    try:
-        found = json.loads((folder / "synthetic.json").read_text(encoding="utf-8"))["training_data"]
-    except (OSError, ValueError, KeyError, TypeError):  # other images have no such file, and need none
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 # ----------------------------------------------------------------------------------- extractors
 
 
-def _split_weights(weights: Sequence[str], extractors: Sequence[str]) -> dict[str, str]:
-    """Return the weights of each extractor."""
-    found: dict[str, str] = {}
-    takers = [name for name in extractors if name not in (*_OFFLINE, "classifier")]
-    for text in weights:
-        name, equals, path = text.partition("=")
-        if not equals or name not in extractors:
-            if len(takers) != 1:
-                known = " or ".join(f"{taker}={text}" for taker in takers) or "--extractor inception"
-                raise click.UsageError(f"--weights {text} does not say of which extractor. Type {known}.")
-            name, path = takers[0], text
-        if name in found:
-            raise click.UsageError(f"--weights were given twice for {name}.")
-        found[name] = path
-    return found
-
-
-def _make_extractor(
-    name: str,
-    weights: str | None,
-    device: str,
-    resizer: str | None,
-    training: ImageDataset | None,
-    seed: int,
-    progress: Callable[[int, int, str], None],
-    *,
-    download: bool,
-) -> Extractor:
-    """Return an extractor, trained first where it is a classifier."""
-    from medgan.metrics.extractors import get_extractor, train_classifier_extractor
-
-    if name != "classifier":
-        return get_extractor(name, weights=weights, device=device, resizer=resizer, download=download)
-    if training is None:
-        raise ConfigError(
-            "The extractor 'classifier' is trained on the real training images, which are not known. Give a run as "
-            "--real or --synthetic, or --training."
-        )
-    if training.spec.labels is None:
-        raise ConfigError("The extractor 'classifier' needs labels, and the real training images have none.")
-    learning, choosing = training.split(0.15, seed=seed, by="auto")
-    steps = 1_000
-    return train_classifier_extractor(
-        learning,
-        choosing,
-        class_names=training.spec.labels.names,
-        steps=steps,
-        seed=seed,
-        device=device,
-        progress=lambda done: progress(0, 0, f"training the classifier: {done:,}/{steps:,} steps"),
-    )
-
-
 # --------------------------------------------------------------------------------------- output
-
-
-def _folder_name(source: str) -> str:
-    """Return a short name for the folder of the report."""
-    path = Path(source).expanduser().resolve()
-    return re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else path.name).strip("-.") or "images"
 
 
 def _show(report: FidelityReport) -> None:

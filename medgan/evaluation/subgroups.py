@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["UNKNOWN", "Groups", "groups_of"]
+__all__ = ["SMALL_GROUP", "UNKNOWN", "Groups", "groups_of"]
+
+SMALL_GROUP = 20
+"""A subgroup of fewer patients is small, and gets no verdict."""
 
 UNKNOWN = "unknown"
 """Name of the group of images of which the property is not known."""

@@ -139,12 +139,9 @@ from medgan.evaluation.scores import (
     problem_kind,
     score_table,
 )
-from medgan.evaluation.subgroups import UNKNOWN, groups_of
+from medgan.evaluation.subgroups import SMALL_GROUP, UNKNOWN, groups_of
 
-__all__ = ["SMALL_GROUP", "summarise", "summarise_runs"]
-
-SMALL_GROUP = 20
-"""A subgroup of fewer patients is small."""
+__all__ = ["summarise", "summarise_runs"]
 
 _BAND_REPLICATES = 500  # the spread of curves and subgroups is known well enough from fewer draws
 _FLIPS = 24  # images in a list

@@ -11,6 +11,8 @@ patients. So each number comes with
   images; it holds for this reference and that number of images. The kernel distance, which does not depend on it: a
   jackknife over patients and over synthetic images, and a p-value of a permutation test that exchanges whole patients.
   Similarity of pairs: a jackknife over patients;
+- the same for **subgroups** of the real patients, as far as images tell: see
+  `medgan.evaluation.fidelity.subgroups`;
 - who was compared, read how, by which extractor, and what limits it.
 
 `measure_fidelity` computes all of it, `FidelityReport` is the result.
@@ -35,6 +37,7 @@ from medgan.evaluation.fidelity.metrics import FEATURE_METRICS, check_metrics
 from medgan.evaluation.fidelity.records import FidelityReport, Score
 from medgan.evaluation.fidelity.replicates import CONFIDENCE
 from medgan.evaluation.fidelity.result_cache import ResultCache
+from medgan.evaluation.fidelity.subgroups import subgroup_columns, subgroup_scores
 from medgan.metrics import features as metrics_features
 from medgan.metrics import functional
 from medgan.metrics.extractors.base import Extractor
@@ -55,6 +58,7 @@ def measure_fidelity(
     training: ImageDataset | None = None,
     trained_on: Mapping[str, Any] | None = None,
     per_class: bool = False,
+    subgroups: Sequence[str] | None = None,
     halvings: int = 10,
     permutations: int = 1_000,
     seed: int = 0,
@@ -74,6 +78,8 @@ def measure_fidelity(
         training: The real images that the generator was trained on, where known.
         trained_on: What is known of them otherwise: `GAN.provenance` of the generator.
         per_class: Whether to compare each class, or the images with each finding, as well.
+        subgroups: Columns of the real images' index to report fidelity and coverage by; None for the usual ones, age,
+            sex, view and site, where they are there.
         halvings: Random halvings of the real images for the floor, at least 2.
         permutations: Of the test of the kernel distance.
         seed: Of all random choices.
@@ -99,6 +105,7 @@ def measure_fidelity(
     if training is not None:
         check_alike(real, [training], what="training")
     settings = Settings(halvings, permutations, seed)
+    columns = subgroup_columns(real, subgroups)
     classes = class_groups(real, samples, required=per_class)
     groups = [whole_group(real, samples), *(classes if per_class else ())]
     cache = ResultCache(None if cache_dir is None else cache_dir / "metrics", _CODE)
@@ -114,6 +121,8 @@ def measure_fidelity(
             for each in found[1:]:
                 check_comparable(found[0], each)
             scores += feature_scores(extractor, found, groups, of_features, settings, cache)
+            if columns:
+                scores += subgroup_scores(real, found, columns, settings, cache)
     if "diversity" in wanted:
         scores += diversity_scores(real, samples[0], classes or groups[:1], settings, cache)
     overlap_is_known = training is not None and not _shared(real, training)
@@ -126,9 +135,10 @@ def measure_fidelity(
             "There is nothing to compute. Metrics of features need an extractor, such as radiomics; nearest-real needs "
             "the real training images, which the reference must not hold."
         )
+    # Subgroups come last, as they are.
     order = {group.name: number for number, group in enumerate([groups[0], *classes])}
     return FidelityReport(
-        scores=tuple(sorted(scores, key=lambda score: order[score.group])),
+        scores=tuple(sorted(scores, key=lambda score: len(order) if score.column else order[score.group])),
         warnings=tuple(
             find_warnings(real, samples, training=training, trained_on=trained_on, features=known, metrics=wanted)
         ),

@@ -12,6 +12,7 @@ from medgan.core.saving import write_aside
 from medgan.evaluation.fidelity.groups import ALL
 from medgan.evaluation.fidelity.metrics import Direction
 from medgan.evaluation.fidelity.records import FidelityReport, Score
+from medgan.evaluation.subgroups import UNKNOWN
 from medgan.pages import (
     COLOURS,
     Code,
@@ -30,10 +31,12 @@ from medgan.pages.page import Block
 
 __all__ = [
     "COLUMNS",
+    "SUBGROUP_COLUMNS",
     "group_caption",
     "group_rows",
     "groups_of",
     "make_page",
+    "subgroup_tables",
     "summarise_report",
     "to_markdown",
     "write_report",
@@ -65,12 +68,19 @@ _READING = (
 )
 
 
+_SUBGROUPS = (
+    "A synthetic image has no age and no sex of its own. Coverage of a group: the share of its real images that have a "
+    "synthetic image as near as their own neighbours, so that low coverage says that patients like these are missing. "
+    "Precision near a group: of the synthetic images whose nearest real image is of the group, the share that lies "
+    "among real ones. The floors are those of other real patients. Groups with few patients get no verdict."
+)
+
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def groups_of(report: FidelityReport) -> list[str]:
-    """Return the groups of a report, all images first."""
-    return list(dict.fromkeys(score.group for score in report.scores))
+    """Return the groups of a report but for subgroups, all images first."""
+    return list(dict.fromkeys(score.group for score in report.scores if not score.column))
 
 
 def group_caption(report: FidelityReport, group: str) -> str:
@@ -82,13 +92,13 @@ def group_caption(report: FidelityReport, group: str) -> str:
 
 def group_rows(report: FidelityReport, group: str) -> list[list[str]]:
     """Return the cells of the numbers of a group, one row each, below `COLUMNS`."""
-    return [_row(score) for score in report.scores if score.group == group]
+    return [_row(score) for score in report.scores if score.group == group and not score.column]
 
 
 def summarise_report(report: FidelityReport) -> list[str]:
     """Say in a few sentences what was found: each extractor's distance, and the diversity of each class."""
     sentences = []
-    whole = [score for score in report.scores if score.group == ALL]
+    whole = [score for score in report.scores if score.group == ALL and not score.column]
     for score in whole:
         if score.metric != "frechet_distance" or score.floor is None or score.relative is None:
             continue
@@ -112,7 +122,59 @@ def summarise_report(report: FidelityReport) -> list[str]:
             found = f"synthetic images vary {'less' if score.interval.low > 0 else 'more'} than real ones"
         number = f"{_number(score.value)}{_within(score)}"
         sentences.append(f"{who}{found} (MS-SSIM of pairs, synthetic less real, {number}).")
-    return sentences
+    return [*sentences, *_worst_groups(report)]
+
+
+def _worst_groups(report: FidelityReport) -> list[str]:
+    """Name the subgroup of each column that is represented worst, by each extractor and number."""
+    found: dict[tuple[str, str], Score] = {}
+    for score in report.scores:
+        if not score.column or score.small or score.relative is None or score.group == UNKNOWN:
+            continue
+        lowest = found.get((score.column, score.title))
+        if lowest is None or lowest.relative is None or score.relative < lowest.relative:
+            found[score.column, score.title] = score
+    return [
+        f"{score.column}: the lowest {score.title} is that of {score.group}, {score.relative:.2f} times the floor; by "
+        "chance alone one group is the lowest."
+        for score in found.values()
+    ]
+
+
+SUBGROUP_COLUMNS = (
+    "real images",
+    "real patients",
+    "number",
+    "value",
+    "95 % interval",
+    "floor",
+    "value there",
+    "relative",
+)
+"""Headings of the tables of subgroups, after the column itself."""
+
+
+def subgroup_tables(report: FidelityReport) -> list[Table]:
+    """Return a table for each column that divides the real images into subgroups."""
+    tables = []
+    worst = _worst_groups(report)
+    for column in dict.fromkeys(score.column for score in report.scores if score.column):
+        rows: list[list[str]] = []
+        strong = []
+        for score in report.scores:
+            if score.column != column:
+                continue
+            value, interval, floor, _, there, relative = _row(score)[2:8]
+            if any(
+                sentence.startswith(f"{column}: the lowest {score.title} is that of {score.group},")
+                for sentence in worst
+            ):
+                strong.append(len(rows))
+            name = score.group + (" (few patients)" if score.small else "")
+            counts = [f"{score.real_images:,}", "" if score.patients is None else f"{score.patients:,}"]
+            rows.append([name, *counts, score.title, value, interval, floor, there, relative])
+        tables.append(Table((column, *SUBGROUP_COLUMNS), rows, strong=strong))
+    return tables
 
 
 def make_page(report: FidelityReport) -> Page:
@@ -129,6 +191,9 @@ def make_page(report: FidelityReport) -> Page:
     for group in groups:
         blocks: list[Block] = [Table(COLUMNS, group_rows(report, group), caption=group_caption(report, group))]
         sections.append(Section(group[:1].upper() + group[1:] if group == ALL else group, blocks))
+    tables = subgroup_tables(report)
+    if tables:
+        sections.append(Section("Subgroups", [Text(_SUBGROUPS), *tables]))
     figures = _figures(report, groups)
     if figures:
         caption = "Synthetic against real over real against real, at the same number of images. The line is the floor."
@@ -298,7 +363,9 @@ def _extractor_rows(report: FidelityReport) -> list[list[str]]:
 
 def _figures(report: FidelityReport, groups: Sequence[str]) -> list[Figure]:
     """Draw the relative values: one figure of distances, and one of shares."""
-    scores = [score for score in report.scores if score.relative is not None and score.relative > 0]
+    scores = [
+        score for score in report.scores if score.relative is not None and score.relative > 0 and not score.column
+    ]
     titles = list(dict.fromkeys(score.title for score in scores))
     figures = []
     for direction, word in (("lower", "distances"), ("higher", "shares")):

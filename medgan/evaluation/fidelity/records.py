@@ -67,6 +67,9 @@ class Score:
         interval: None where there are too few images for one.
         p_value: Of the hypothesis that both sides have one distribution; None where there is no test.
         note: How it was computed, or why it was not.
+        column: Property of the real images that the group is of, such as ``sex``; "" for all images and classes.
+        patients: Real patients of a subgroup; None of other groups.
+        small: Whether a subgroup has too few patients for a verdict.
     """
 
     metric: str
@@ -83,6 +86,9 @@ class Score:
     interval: Interval | None = None
     p_value: float | None = None
     note: str = ""
+    column: str = ""
+    patients: int | None = None
+    small: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ from medgan.metrics.functional.kernel import (
 )
 from medgan.metrics.functional.manifold import (
     DensityCoverageResult,
+    ManifoldMembers,
     PrecisionRecallResult,
     density_coverage,
+    manifold_members,
     precision_recall,
 )
 from medgan.metrics.functional.wasserstein import monge_distance
@@ -35,6 +37,7 @@ __all__ = [
     "InceptionScoreResult",
     "KernelEstimate",
     "KernelTestResult",
+    "ManifoldMembers",
     "Neighbours",
     "PairSimilarity",
     "PrecisionRecallResult",
@@ -46,6 +49,7 @@ __all__ = [
     "kernel_distance",
     "kernel_distance_interval",
     "kernel_permutation_test",
+    "manifold_members",
     "monge_distance",
     "mse",
     "multiscale_ssim",

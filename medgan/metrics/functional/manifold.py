@@ -25,7 +25,14 @@ from numpy.typing import ArrayLike, NDArray
 from medgan.errors import ConfigError
 from medgan.metrics.functional.feature_checks import check_pair
 
-__all__ = ["DensityCoverageResult", "PrecisionRecallResult", "density_coverage", "precision_recall"]
+__all__ = [
+    "DensityCoverageResult",
+    "ManifoldMembers",
+    "PrecisionRecallResult",
+    "density_coverage",
+    "manifold_members",
+    "precision_recall",
+]
 
 _BLOCK_BYTES = 2**26  # of distances at a time
 _ROUNDING = 1e-12
@@ -43,6 +50,44 @@ class DensityCoverageResult(NamedTuple):
 
     density: float
     coverage: float
+
+
+class ManifoldMembers(NamedTuple):
+    """Which images lie in balls around real images.
+
+    Attributes:
+        inside: Shape ``(M,)``: whether each synthetic image lies in a ball; their share is the precision.
+        nearest: Shape ``(M,)``: position of the real image nearest to each synthetic one.
+        covered: Shape ``(N,)``: whether each real image has a synthetic one in its ball; their share is the coverage.
+    """
+
+    inside: NDArray[np.bool_]
+    nearest: NDArray[np.int64]
+    covered: NDArray[np.bool_]
+
+
+def manifold_members(real: ArrayLike, synthetic: ArrayLike, *, k: int = 5) -> ManifoldMembers:
+    """Return precision and coverage image by image, to be added up for groups of images.
+
+    Args:
+        real: Shape ``(N, D)``, N > k.
+        synthetic: Shape ``(M, D)``.
+        k: A ball reaches to the k-th nearest neighbour among the real images.
+
+    Raises:
+        ConfigError: If k is below 1.
+        DataError: If the shapes do not fit, there are k real images or fewer or no synthetic one, or a number is not
+            finite.
+    """
+    x, y = _prepare(real, synthetic, k, synthetic_at_least=1)
+    radii = _squared_radii(x, k)
+    inside, nearest = np.zeros(len(y), dtype=np.bool_), np.zeros(len(y), dtype=np.int64)
+    covered = np.zeros(len(x), dtype=np.bool_)
+    for rows, distances in _squared_distances(y, x):
+        within = distances <= radii
+        inside[rows], nearest[rows] = within.any(axis=1), distances.argmin(axis=1)
+        covered |= within.any(axis=0)
+    return ManifoldMembers(inside, nearest, covered)
 
 
 def precision_recall(real: ArrayLike, synthetic: ArrayLike, *, k: int = 3) -> PrecisionRecallResult:

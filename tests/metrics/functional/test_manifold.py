@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 from medgan.errors import ConfigError, DataError
 from medgan.metrics.functional import manifold
-from medgan.metrics.functional.manifold import density_coverage, precision_recall
+from medgan.metrics.functional.manifold import density_coverage, manifold_members, precision_recall
 
 Features = NDArray[np.float64]
 
@@ -115,3 +115,13 @@ def test_k_and_the_number_of_images() -> None:
     with pytest.raises(DataError, match="3 synthetic images, and this metric needs at least 4"):
         precision_recall(real, synthetic[:3])
     assert density_coverage(real, real[:1], k=5).coverage == 1
+
+
+def test_members_add_up_to_precision_and_coverage() -> None:
+    rng = np.random.default_rng(4)
+    real, synthetic = rng.normal(size=(90, 3)), rng.normal(0.5, size=(70, 3))
+    found = manifold_members(real, synthetic, k=5)
+    assert found.inside.mean() == precision_recall(real, synthetic, k=5).precision
+    assert found.covered.mean() == density_coverage(real, synthetic, k=5).coverage
+    distances = np.linalg.norm(synthetic[:, None] - real, axis=2)
+    assert (found.nearest == distances.argmin(axis=1)).all()

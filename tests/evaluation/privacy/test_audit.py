@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medgan.data import ImageDataset
+from medgan.errors import ConfigError, DataError
+from medgan.evaluation.privacy import AuditReport, audit_privacy, make_page, summarise_audit, write_audit
+
+Real = tuple[ImageDataset, ImageDataset]
+Make = Callable[..., ImageDataset]
+
+
+@pytest.fixture(scope="session")
+def honest(real: Real, make_synthetic: Make, small: Any) -> AuditReport:
+    return audit_privacy(*real, make_synthetic(0), extractors=[small])
+
+
+@pytest.fixture(scope="session")
+def copier(real: Real, make_synthetic: Make, small: Any) -> AuditReport:
+    return audit_privacy(*real, make_synthetic(0.1, "noisy", only=slice(2, None, 4)), extractors=[small], pairs=20)
+
+
+def test_no_copies(honest: AuditReport) -> None:
+    assert honest.verdict == "none"
+    assert honest.identical == 0
+    first = summarise_audit(honest)[0]
+    assert first.startswith("No leakage detected under these tests.")
+    for each in honest.spaces:
+        assert each.copies.low <= 0 <= each.copies.high
+        assert each.membership.attack.low <= 0.5 <= each.membership.attack.high
+
+
+def test_nobody_is_called_anonymous(honest: AuditReport, copier: AuditReport) -> None:
+    for report in (honest, copier):
+        text = make_page(report).html() + json.dumps(report.to_dict())
+        assert "anonym" not in text.lower()
+
+
+@pytest.mark.parametrize(("share", "how"), [(0.1, "shifted"), (0.1, "mirrored"), (0.1, "cropped"), (0.5, "noisy")])
+def test_planted_copies_are_found_in_pixels(real: Real, make_synthetic: Make, share: float, how: str) -> None:
+    report = audit_privacy(*real, make_synthetic(share, how))
+    assert report.verdict == "leakage"
+    (pixels,) = report.spaces
+    assert pixels.copies.low > 0
+    assert pixels.copies.excess == pytest.approx(share, abs=0.03)
+    assert pixels.copies.low <= share <= pixels.copies.high
+    assert pixels.control is not None
+    assert pixels.control.low <= 0
+    closest = report.pairs[: round(share * 300 * 0.9)]
+    assert all(pair.synthetic < round(share * 300) for pair in closest)
+
+
+def test_two_percent_of_copies_are_counted_and_shown(real: Real, make_synthetic: Make) -> None:
+    """With 120 held-out patients they are no proof, as the interval says; they are the first that a reader sees."""
+    report = audit_privacy(*real, make_synthetic(0.02, "noisy", count=600))
+    assert report.spaces[0].copies.excess == pytest.approx(0.02, abs=0.012)
+    assert report.spaces[0].copies.low <= 0.02 <= report.spaces[0].copies.high
+    assert {pair.synthetic for pair in report.pairs[:10]} <= set(range(12))
+
+
+def test_copies_are_found_in_features_too(copier: AuditReport) -> None:
+    assert copier.verdict == "leakage"
+    for each in copier.spaces:
+        assert each.copies.low > 0.02
+        assert each.matched_patients >= 15
+        assert each.membership.caught is not None
+        assert each.membership.caught.rate > 0.04
+    assert {each.test for each in copier.findings} == {
+        "copies",
+        "data copying, C_T",
+        "authenticity",
+        "membership, all patients",
+        "membership, few false positives",
+    }
+    assert all(each.corrected >= each.p_value for each in copier.findings)
+
+
+def test_copies_are_counted_for_the_group_of_the_patient(copier: AuditReport) -> None:
+    """Only images of every other patient were copied: those of F."""
+    groups = {(each.space, each.column, each.group): each for each in copier.subgroups}
+    f, m = (groups["pixels", "sex", group] for group in "FM")
+    assert (f.training_patients, m.training_patients) == (100, 100)
+    assert f.small  # fewer than 99 held-out patients are nearest to one of them
+    assert f.copies is None
+
+
+def test_the_worst_group_is_named(real: Real, make_synthetic: Make) -> None:
+    report = audit_privacy(*real, make_synthetic(0.1, only=slice(2, None, 4)), level=0.05, subgroups=["sex"])
+    groups = {each.group: each for each in report.subgroups}
+    assert groups["F"].copies is not None
+    assert groups["M"].copies is not None
+    assert groups["F"].worst
+    assert not groups["M"].worst
+    assert groups["F"].copies.low > 0
+    assert groups["M"].copies.low <= 0
+    assert any("sex F (pixels)" in sentence for sentence in summarise_audit(report))
+
+
+def test_a_generator_without_variety_is_no_copier(real: Real, make_synthetic: Make) -> None:
+    """Images near to what all patients have in common are near to everybody."""
+    made = make_synthetic(0)
+    mean = np.stack([made.images_at([number])[0, 0].numpy() for number in range(len(made))])
+    blurred = ((0.25 * (mean - mean.mean(0)) + mean.mean(0)) * 127.5 + 127.5).round().astype(np.uint8)
+    dull = ImageDataset.from_arrays(blurred, made.labels, names=["NORMAL", "PNEUMONIA"], name="dull")
+    report = audit_privacy(*real, dull)
+    assert report.verdict != "leakage"
+
+
+def test_an_identical_image_is_a_leak_whatever_the_numbers_say(real: Real, make_synthetic: Make) -> None:
+    report = audit_privacy(*real, make_synthetic(1 / 300, "exact"))
+    assert report.identical == 1
+    assert report.verdict == "leakage"
+    assert report.pairs[0].synthetic == 0
+    assert any("pixel by pixel, training" in sentence for sentence in summarise_audit(report))
+
+
+def test_another_seed_draws_other_images_and_the_same_one_the_same(real: Real, make_synthetic: Make) -> None:
+    first, again = (audit_privacy(*real, make_synthetic(0, count=60), seed=5).to_dict() for _ in range(2))
+    assert first == again
+
+
+# ------------------------------------------------------------------------------------ bad input
+
+
+def test_too_few_held_out_patients(real: Real, make_synthetic: Make) -> None:
+    training, held_out = real
+    with pytest.raises(DataError, match=r"needs 99 held-out patients, and .* has 80: .* or --level 0\.013"):
+        audit_privacy(training, held_out.subset(range(80)), make_synthetic(0))
+    with pytest.raises(DataError, match=r"has 3: nothing could be said with them. Give more held-out patients\.$"):
+        audit_privacy(training, held_out.subset(range(3)), make_synthetic(0))
+
+
+def test_patients_on_both_sides(real: Real, make_synthetic: Make) -> None:
+    training, _ = real
+    with pytest.raises(DataError, match=r"100 patients are among the training and the held-out .*'train-100'"):
+        audit_privacy(training.subset(range(400)), training.subset(range(200, 400)), make_synthetic(0))
+
+
+def test_images_on_both_sides(real: Real, make_synthetic: Make) -> None:
+    training, held_out = real
+    renamed = replace(
+        training.subset(range(200, 320)),
+        index=held_out.index,
+    )
+    with pytest.raises(DataError, match="120 of the 120 held-out images are, pixel by pixel, training images"):
+        audit_privacy(training, renamed, make_synthetic(0))
+
+
+def test_other_sizes(real: Real, make_synthetic: Make) -> None:
+    other = ImageDataset.from_arrays(np.zeros((10, 16, 16), np.uint8) + np.arange(10, dtype=np.uint8)[:, None, None])
+    with pytest.raises(DataError, match=r"size \(24, 24\), the synthetic ones \(16, 16\)"):
+        audit_privacy(*real, other)
+    with pytest.raises(DataError, match=r"size \(24, 24\), the held-out ones \(16, 16\)"):
+        audit_privacy(real[0], other, make_synthetic(0))
+
+
+def test_a_generator_that_has_seen_the_held_out_patients(real: Real, make_synthetic: Make) -> None:
+    with pytest.raises(DataError, match="Held-out patients must be new to it"):
+        audit_privacy(*real, make_synthetic(0), trained_on={"fingerprint": real[1].fingerprint})
+
+
+def test_a_column_that_is_not_there(real: Real, make_synthetic: Make) -> None:
+    with pytest.raises(ConfigError, match="no column 'ward'"):
+        audit_privacy(*real, make_synthetic(0), subgroups=["ward"])
+
+
+def test_unknown_patients_are_a_limit(real: Real, make_synthetic: Make) -> None:
+    held_out = replace(real[1], index=real[1].index.assign(patient_id=""))
+    report = audit_privacy(real[0], held_out, make_synthetic(0, count=60))
+    assert any("patients of 120 held-out images are not known" in warning for warning in report.warnings)
+
+
+# ---------------------------------------------------------------------------------------- files
+
+
+def test_the_files(copier: AuditReport, real: Real, make_synthetic: Make, tmp_path: Any) -> None:
+    synthetic = make_synthetic(0.1, "noisy", only=slice(2, None, 4))
+    written = write_audit(copier, tmp_path / "new", training=real[0], synthetic=synthetic)
+    found = json.loads(written["audit.json"].read_text(encoding="utf-8"))
+    assert found["verdict"] == "leakage"
+    assert len(found["pairs"]) == 20
+    assert found["sentences"][0].startswith("Leakage was detected")
+    page = written["audit.html"].read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 2 + 20
+    assert "images of real patients" in page
+    assert "few patients" in page
+
+
+def test_without_pairs_there_is_no_patient_in_the_files(real: Real, make_synthetic: Make, tmp_path: Any) -> None:
+    report = audit_privacy(*real, make_synthetic(0.1), pairs=0)
+    written = write_audit(report, tmp_path)
+    for path in written.values():
+        text = path.read_text(encoding="utf-8")
+        assert not any(patient in text for patient in real[0].index["patient_id"])
