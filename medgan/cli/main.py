@@ -17,7 +17,9 @@ __all__ = ["main"]
 _COMMANDS = {
     "archs": "medgan.cli.archs:archs",
     "augment": "medgan.cli.augment:augment",
+    "card": "medgan.cli.card:card",
     "compare": "medgan.cli.compare:compare",
+    "dose": "medgan.cli.dose:dose",
     "evaluate": "medgan.cli.evaluate:evaluate",
     "explore": "medgan.cli.explore:explore",
     "features": "medgan.cli.features:features",

@@ -172,7 +172,12 @@ def metrics(
                 )
             ]
             last = seed + samples * count - 1
-            facts |= {"model": str(place), "image_seeds": f"{seed}-{last}", "truncation": truncation}
+            facts |= {
+                "model": str(place),
+                "weights_sha256": _weights(gan),
+                "image_seeds": f"{seed}-{last}",
+                "truncation": truncation,
+            }
             trained_on = gan.provenance
         else:
             opened = [_open_like(synthetic, chosen.reference, num, seed)]
@@ -363,6 +368,13 @@ def _make_extractor(
         device=device,
         progress=lambda done: progress(0, 0, f"training the classifier: {done:,}/{steps:,} steps"),
     )
+
+
+def _weights(gan: GAN) -> str:
+    """Return what tells a model from all others: the checksum in its ``model.json``."""
+    from medgan.core.saving import pack_weights
+
+    return pack_weights(gan.generator.state_dict())[1]
 
 
 # --------------------------------------------------------------------------------------- output

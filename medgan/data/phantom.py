@@ -57,6 +57,7 @@ class ChestPhantom:
     size: int
     name: str = "phantom-chest"
     licence: str | None = "Apache-2.0, procedural"
+    citation: str | None = None
     labels: ClassVar[LabelSpec] = LabelSpec(("NORMAL", "PNEUMONIA"))
 
     @property
