@@ -35,7 +35,10 @@ from medgan.errors import ConfigError, DataError, nearest
 from medgan.pages import Note, Page, Section, Table, Text
 
 __all__ = [
+    "AVOIDED",
     "COEFFICIENTS",
+    "COLUMNS",
+    "NOT_FOR_INDIVIDUALS",
     "PUBLISHED",
     "Coefficient",
     "DoseEquivalent",
@@ -43,6 +46,7 @@ __all__ = [
     "DoseSummary",
     "PublishedDose",
     "make_coefficient",
+    "measured_rows",
     "state_dose",
     "summarise_doses",
     "write_dose_report",

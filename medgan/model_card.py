@@ -34,18 +34,18 @@ from typing import Any, NamedTuple
 from medgan.core.card import escape, markdown_rows, read_card, render_card
 from medgan.core.saving import read_model, write_aside
 from medgan.data.splits import Splits, image_identities
-from medgan.errors import ConfigError, DataError
+from medgan.errors import CheckpointError, ConfigError, DataError
 from medgan.models import Which, find_model
 from medgan.runs import find_run_of, is_run, read_config
 
-__all__ = ["RESULTS", "ModelCard", "make_card", "write_card"]
+__all__ = ["RESULTS", "ModelCard", "ResultFiles", "make_card", "write_card"]
 
 _LARGEST = 100_000_000  # bytes of a file of results
 _LINES = 60  # rows of a table
 _SENTENCES = 20
 
 
-class _Source(NamedTuple):
+class ResultFiles(NamedTuple):
     """Where the results of a part are.
 
     Attributes:
@@ -57,12 +57,12 @@ class _Source(NamedTuple):
     command: str
 
 
-RESULTS: Mapping[str, _Source] = MappingProxyType(
+RESULTS: Mapping[str, ResultFiles] = MappingProxyType(
     {
-        "metrics": _Source(("metrics.json",), "medgan metrics"),
-        "evaluation": _Source(("summary.json", "cross-validation.json"), "medgan evaluate"),
-        "study": _Source(("analysis.json",), "medgan study analyze"),
-        "audit": _Source(("audit.json",), "medgan audit"),
+        "metrics": ResultFiles(("metrics.json",), "medgan metrics"),
+        "evaluation": ResultFiles(("summary.json", "cross-validation.json"), "medgan evaluate"),
+        "study": ResultFiles(("analysis.json",), "medgan study analyze"),
+        "audit": ResultFiles(("audit.json",), "medgan audit"),
     }
 )
 """The files of results, by part."""
@@ -137,21 +137,21 @@ def make_card(
     if groups:
         shown["subgroups"] = "\n\n".join(groups)
     before = read_card(model / "README.md" if card is None else card)
-    return ModelCard(
-        text=render_card(
+    held_out, environment = (_held_out(run), _environment(run)) if is_run(run) else ({}, {})
+    try:
+        text = render_card(
             facts,
             results=shown,
             remarks=remarks,
-            held_out=_held_out(run) if is_run(run) else {},
-            environment=_environment(run) if is_run(run) else {},
-            run=shlex.quote(str(place)),
+            held_out=held_out,
+            environment=environment,
+            run=_typed(folder),
             licence=licence if licence is not None or before is None else before.licence,
             own="" if before is None else before.own,
-        ),
-        model=model,
-        used=used,
-        remarks=remarks,
-    )
+        )
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{model / 'model.json'} was not written by medgan: {error!r}.") from error
+    return ModelCard(text, model, used, remarks)
 
 
 def write_card(card: ModelCard, path: Path | None = None) -> Path:
@@ -333,6 +333,14 @@ def _candidates(run: Path, part: str) -> list[Path]:
     return sorted(inside, key=lambda path: (-path.stat().st_mtime_ns, str(path)))
 
 
+def _typed(folder: Path) -> str:
+    """Return a folder as it can be typed here; ``RUN`` for one elsewhere, as a card goes to others."""
+    inside, here = folder.resolve(), Path.cwd()
+    if inside == here or not inside.is_relative_to(here):
+        return "RUN"
+    return shlex.quote(inside.relative_to(here).as_posix())
+
+
 def _name(path: Path, run: Path) -> str:
     """Return a file's name for a card, which goes to others: its place in the run."""
     inside = path.resolve()
@@ -344,7 +352,7 @@ def _name(path: Path, run: Path) -> str:
 
 def _bullets(sentences: Sequence[str]) -> str:
     """Return sentences as a list."""
-    return "\n".join(f"- {escape(sentence)}" for sentence in sentences)
+    return "\n".join(f"- {escape(sentence, begins_line=True)}" for sentence in sentences)
 
 
 def _cell(number: float | None, digits: int = 3) -> str:
@@ -449,10 +457,10 @@ def _read_evaluation(found: _Results) -> list[str]:
     ]
     classifier = found.get(str, "facts", "classifier", "name") or "unknown"
     seed = found.number("settings", "seed")
-    data = found.get(str, "facts", "real", "name") or "unknown data"
+    data, steps = found.get(str, "facts", "real", "name") or "unknown data", found.count("facts", "steps")
     unseen = "" if banners else ", whom neither classifiers nor generator have seen"
     text = (
-        f"Classifier {classifier}, {found.count('facts', 'steps')} steps each; {' and '.join(parts)} of {data}{unseen}; "
+        f"Classifier {classifier}, {steps} steps each; {' and '.join(parts)} of {data}{unseen}; "
         f"intervals of 95 % over patients and trainings, from {found.count('settings', 'replicates')} replicates, seed "
         f"{'unknown' if seed is None else f'{seed:.0f}'}."
     )

@@ -93,11 +93,12 @@ class Card:
     edited: bool
 
 
-def escape(text: object) -> str:
+def escape(text: object, *, begins_line: bool = False) -> str:
     """Return text for one line of Markdown in which nothing is markup: no HTML, no link, no emphasis, no table cell.
 
     Args:
         text: Whatever a file says.
+        begins_line: Whether it stands at the begin of a line or list item, where a number or dash begins a list.
     """
     plain = "".join(letter if letter.isprintable() else " " for letter in str(text))
     plain = " ".join(plain.encode("utf-8", "replace").decode().split())
@@ -105,8 +106,7 @@ def escape(text: object) -> str:
     plain = plain.replace("://", ":&#47;&#47;").replace("$", "&#36;")
     plain = re.sub(r"(?i)\bwww\.", "www&#46;", plain)
     plain = re.sub(r"(?<!&)#|[\\`*_\[\]|~!]", lambda match: "\\" + match.group(), plain)
-    # at the start of a line these begin lists, headings and rules
-    return re.sub(r"^([-+=]|\d+(?=[.)]))", r"&#8203;\1", plain)
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", plain) if begins_line else plain
 
 
 def markdown_rows(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -229,7 +229,9 @@ def _header(facts: Mapping[str, Any], licence: str | None) -> str:
         lines += ["license_name: terms-of-the-training-data", "license_link: README.md"]
     lines += ["tags:", *(f"- {_quoted(tag)}" for tag in tags)]
     lines += ["datasets:", f"- {_quoted(source.get('name') or 'unknown')}"]
-    return "\n".join([*lines, "pipeline_tag: unconditional-image-generation", "---"])
+    if len(data["size"]) == 2:
+        lines.append("pipeline_tag: unconditional-image-generation")
+    return "\n".join([*lines, "---"])
 
 
 def _model(facts: Mapping[str, Any], data: Mapping[str, Any]) -> str:
@@ -244,7 +246,7 @@ def _model(facts: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         ("Seed", facts["config"].get("seed", "unknown")),
     ]
     if "initial_model" in source:
-        rows.append(("Began from", describe_initial(source["initial_model"])))
+        rows.append(("Began from", _describe_initial(source["initial_model"])))
     evaluation = facts.get("evaluation")
     if evaluation:
         score, step = evaluation.get("score"), evaluation.get("step")
@@ -312,13 +314,9 @@ def _citations(facts: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]
     return lines
 
 
-def describe_initial(initial: Mapping[str, Any]) -> str:
-    """Return a line on the model that a training began from, and on those before it.
-
-    Args:
-        initial: ``initial_model`` of a provenance.
-    """
+def _describe_initial(initial: Mapping[str, Any]) -> str:
+    """Return a line on the model that a training began from, and on those before it."""
     source = initial["training_data"]
     text = f"{initial['architecture']} {initial['sha256'][:12]}, trained on {source.get('name', 'unknown data')}"
     before = source.get("initial_model")
-    return text if before is None else f"{text}; which began from {describe_initial(before)}"
+    return text if before is None else f"{text}; which began from {_describe_initial(before)}"
