@@ -15,9 +15,10 @@ They may lie up to two folders deep, such as ``RUN/metrics/metrics.json``; of se
 model counts. Results of other weights are not shown: a card says that they are out of date. Numbers come from these
 files alone, each with what it was measured on, and nothing in them becomes markup.
 
-``analysis.json`` and ``audit.json`` are read by a small interface, all of it optional: ``claim`` and ``limits``, lists
-of sentences; ``weights_sha256``, whose model it is; ``facts``, an object of names and plain values; ``results``, a list
-of objects with ``measure``, ``who``, ``value``, ``low``, ``high``, ``count`` and ``interval_for``.
+``analysis.json`` is read by a small interface, all of it optional: ``claim`` and ``limits``, lists of sentences;
+``facts``, an object of names and plain values; ``results``, a list of objects with ``measure``, ``who``, ``value``,
+``low``, ``high``, ``count`` and ``interval_for``. Of all files, ``weights_sha256`` (of ``settings`` or ``facts``, or at
+the top) says whose model it is. Pairs of an audit, which name patients' files, are never read.
 """
 
 from __future__ import annotations
@@ -539,8 +540,85 @@ def _evaluation_groups(found: _Results) -> list[str]:
     return [*blocks, f"Not reported:\n\n{_bullets(left_out)}"] if blocks and left_out else blocks
 
 
+def _excess(found: _Results, copies: Any) -> str:
+    """Write an excess copy rate with its interval."""
+    if copies is None:
+        return "too few patients"
+    excess = _cell(found.number("excess", of=copies))
+    return f"{excess} ({interval})" if (interval := _interval(found, copies)) and excess else excess
+
+
+def _read_audit(found: _Results) -> list[str]:
+    """Return the part on privacy."""
+    verdict = found.get(str, "verdict")
+    if verdict is None:
+        raise found.damaged("it holds no verdict")
+    sentences = found.sentences("sentences") or [f"Verdict: {verdict}."]
+    sides = [
+        f"{found.count(side, 'images')} images of {found.count(side, 'patients')} patients {words}"
+        for side, words in (("training", "of the training"), ("held_out", "held out"))
+    ]
+    lead = (
+        f"{found.count('synthetic', 'images')} synthetic images beside {' and '.join(sides)}; level "
+        f"{_cell(found.number('settings', 'level')) or 'unknown'}, seed {found.count('settings', 'seed')}. "
+        f"{found.count('identical')} synthetic images are training images, pixel by pixel."
+    )
+    rows = []
+    for space in found.objects("spaces")[:_LINES]:
+        copies, control = found.get(dict, "copies", of=space), found.get(dict, "control", of=space)
+        caught = found.get(dict, "membership", "caught", of=space)
+        attack = found.get(dict, "membership", "attack", of=space) or {}
+        area = _cell(found.number("area", of=attack))
+        rows.append(
+            [
+                found.get(str, "space", of=space) or "",
+                f"{found.count('flagged', of=copies or {})} of {found.count('images', of=copies or {})}",
+                _excess(found, copies),
+                _excess(found, control),
+                _excess(found, caught),
+                f"{area} ({interval})" if area and (interval := _interval(found, attack)) else area,
+            ]
+        )
+    columns = ("in", "flagged", "excess copy rate", "control", "caught members in excess", "AUC of the attack")
+    findings = [
+        [
+            found.get(str, "test", of=each) or "",
+            found.get(str, "space", of=each) or "",
+            _cell(found.number("corrected", of=each)),
+            "yes" if found.get(bool, "detected", of=each) else "no",
+            "yes" if found.get(bool, "specific", of=each) else "no",
+        ]
+        for each in found.objects("findings")[:_LINES]
+    ]
+    blocks = [_bullets(sentences), escape(lead)]
+    if rows:
+        blocks.append(markdown_rows(columns, rows))
+    if findings:
+        blocks.append(markdown_rows(("test", "in", "p (Holm)", "detected", "more than the control"), findings))
+    if warnings := found.sentences("warnings"):
+        blocks.append(f"What limits it:\n\n{_bullets(warnings)}")
+    return blocks
+
+
+def _audit_groups(found: _Results) -> list[str]:
+    """Return copies by subgroup."""
+    rows = [
+        [
+            found.get(str, "column", of=each) or "",
+            found.get(str, "group", of=each) or "",
+            found.get(str, "space", of=each) or "",
+            found.count("training_patients", of=each),
+            found.count("synthetic", of=each),
+            _excess(found, found.get(dict, "copies", of=each)),
+        ]
+        for each in found.objects("subgroups")[:_LINES]
+    ]
+    columns = ("by", "group", "in", "training patients", "synthetic images near them", "excess copy rate")
+    return [f"Copies by subgroup:\n\n{markdown_rows(columns, rows)}"] if rows else []
+
+
 def _read_claims(found: _Results) -> list[str]:
-    """Return a part by the interface of ``analysis.json`` and ``audit.json``."""
+    """Return a part by the interface of ``analysis.json``."""
     blocks = []
     if claim := found.sentences("claim"):
         blocks.append(_bullets(claim))
@@ -570,9 +648,11 @@ def _read_claims(found: _Results) -> list[str]:
 
 _Reader = Callable[[_Results], list[str]]
 _READERS: Mapping[str, _Reader] = MappingProxyType(
-    {"metrics": _read_metrics, "evaluation": _read_evaluation, "study": _read_claims, "audit": _read_claims}
+    {"metrics": _read_metrics, "evaluation": _read_evaluation, "study": _read_claims, "audit": _read_audit}
 )
-_GROUPS: Mapping[str, _Reader] = MappingProxyType({"metrics": _metric_groups, "evaluation": _evaluation_groups})
+_GROUPS: Mapping[str, _Reader] = MappingProxyType(
+    {"metrics": _metric_groups, "evaluation": _evaluation_groups, "audit": _audit_groups}
+)
 
 
 # ------------------------------------------------------------------------------------------------ of the run itself

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +132,40 @@ def of(summary: dict[str, Any], sha256: str, **facts: Any) -> dict[str, Any]:
     return {**summary, "facts": {**summary["facts"], "generators": [{"weights_sha256": sha256}], **facts}}
 
 
-AUDIT = {
-    "claim": ["No leakage was detected."],
-    "results": [
-        {"measure": "copies", "who": "all", "value": 0.002, "low": 0, "high": 0.006, "count": 600, "interval_for": "s"},
-        {"measure": "membership", "value": None},
+COPIES = {"images": 2000, "flagged": 21, "excess": 0.0005, "low": -0.002, "high": 0.004}
+AUDIT: dict[str, Any] = {
+    "verdict": "none",
+    "sentences": ["No leakage detected under these tests."],
+    "identical": 0,
+    "findings": [{"test": "copies", "space": "pixels", "corrected": 0.4, "detected": False, "specific": True}],
+    "spaces": [
+        {
+            "space": "pixels",
+            "copies": COPIES,
+            "control": None,
+            "membership": {"attack": {"area": 0.51, "low": 0.48, "high": 0.54}, "caught": COPIES | {"excess": 0.01}},
+        }
     ],
-    "facts": {"reference": "validation", "seed": 0},
-    "limits": ["One space of features."],
+    "subgroups": [
+        {"column": "sex", "group": "F", "space": "pixels", "training_patients": 900, "synthetic": 800, "copies": COPIES}
+    ],
+    "pairs": [{"training_file": "NORMAL/person1.png", "patient": "person1"}],
+    "warnings": ["Few held-out patients."],
+    "training": {"images": 3632, "patients": 2711},
+    "held_out": {"images": 1584, "patients": 1100},
+    "synthetic": {"images": 2000},
+    "settings": {"level": 0.01, "seed": 0},
 }
+STUDY = {
+    "claim": ["Readers told them apart."],
+    "results": [
+        {"measure": "AUC", "who": "all readers", "value": 0.61, "low": 0.52, "high": 0.7, "count": 200,
+         "interval_for": "other images and readers"},
+        {"measure": "kappa", "value": None},
+    ],
+    "facts": {"images": 200},
+    "limits": ["Three readers."],
+}  # fmt: skip
 
 
 def section(card: str, title: str) -> str:
@@ -177,7 +203,7 @@ def test_card_with_all_results(run: Path, summary: dict[str, Any]):
     put(run / "metrics" / "metrics.json", fidelity(sha256))
     put(run / "downstream" / "summary.json", of(summary, sha256))
     put(run / "audit" / "audit.json", AUDIT | {"weights_sha256": sha256})
-    put(run / "study" / "analysis" / "analysis.json", {"claim": ["Readers told them apart."], "results": []})
+    put(run / "study" / "analysis" / "analysis.json", STUDY)
     card = make_card(run)
     assert set(card.used) == set(RESULTS)
     assert "Not run" not in card.text
@@ -198,15 +224,26 @@ def test_card_with_all_results(run: Path, summary: dict[str, Any]):
     assert "Classifier small-cnn, 100 steps each; 120 test images of 60 patients and 60 validation images" in worth
     assert "One training of the generator." in worth
     privacy = section(card.text, "Privacy")
-    assert "- No leakage was detected." in privacy
-    assert "| copies | all | 0.002 | 0 to 0.006 | 600 | s |" in privacy
-    assert "| membership |  |  |  | unknown |  |" in privacy
-    assert "- Readers told them apart." in section(card.text, "Judgement of readers")
+    assert "- No leakage detected under these tests." in privacy
+    assert "2,000 synthetic images beside 3,632 images of 2,711 patients of the training and 1,584 images" in privacy
+    assert (
+        "| pixels | 21 of 2,000 | 0.0005 (-0.002 to 0.004) | too few patients | 0.01 (-0.002 to 0.004) "
+        "| 0.51 (0.48 to 0.54) |"
+    ) in privacy
+    assert "| copies | pixels | 0.4 | no | yes |" in privacy
+    assert "- Few held-out patients." in privacy
+    assert "person1" not in card.text
+    readers = section(card.text, "Judgement of readers")
+    assert "- Readers told them apart." in readers
+    assert "| AUC | all readers | 0.61 | 0.52 to 0.7 | 200 | other images and readers |" in readers
+    assert "| kappa |  |  |  | unknown |  |" in readers
+    assert "- Three readers." in readers
     groups = section(card.text, "Subgroups")
     assert "Likeness by class:" in groups
     assert "| NORMAL | kernel distance | few |" in groups
     assert "Classifiers by sex:" in groups
     assert "| F | 60 | 30 | real (TRTR) | " in groups
+    assert "| sex | F | pixels | 900 | 800 | 0.0005 (-0.002 to 0.004) |" in groups
     # what leaves the house with the model does not name this machine
     assert "/home/ada" not in card.text
 
@@ -281,11 +318,12 @@ def test_text_of_results_is_no_markup(run: Path, summary: dict[str, Any]):
     values["verdict"] = {"sentences": [EVIL], "notes": [EVIL]}
     put(run / "downstream" / "summary.json", values)
     evil = {"claim": [EVIL], "limits": EVIL, "facts": {EVIL: EVIL}, "results": [{"measure": EVIL, "who": EVIL}]}
-    put(run / f"{'x' * 20}|<b>" / "audit.json", evil)
+    put(run / f"{'x' * 20}|<b>" / "analysis.json", evil)
+    put(run / "audit" / "audit.json", {"verdict": EVIL, "warnings": [EVIL], "spaces": [{"space": EVIL}]})
     text = make_card(run).text
     assert "<img" not in text
     assert "<b>" not in text
-    assert "](http" not in text
+    assert not re.search(r"(?<!\\)\]\(", text)
     for line in text.splitlines():
         assert not line.startswith("|") or "\\|[" not in line
 
@@ -322,9 +360,13 @@ def test_damaged_results_are_named(run: Path, text: str, reason: str):
 
 
 @pytest.mark.parametrize("text", ["{}", '{"verdict": "good"}', '{"claim": []}'])
-def test_an_audit_that_says_nothing_is_named(run: Path, text: str):
-    put(run / "audit" / "audit.json", text)
+def test_results_that_say_nothing_are_named(run: Path, text: str):
+    path = put(run / "study" / "analysis.json", text)
     with pytest.raises(DataError, match="holds none of claim, results, facts and limits"):
+        make_card(run)
+    path.unlink()
+    put(run / "audit" / "audit.json", {"sentences": ["Fine."]})
+    with pytest.raises(DataError, match="holds no verdict"):
         make_card(run)
 
 
@@ -366,7 +408,7 @@ def test_own_text_and_licence_survive(run: Path):
     text = path.read_text(encoding="utf-8")
     assert "Ask Ada." in text
     assert "license: cc-by-4.0\n" in text
-    assert "No leakage was detected." in text
+    assert "No leakage detected" in text
     assert {entry.name for entry in path.parent.iterdir()} == {"README.md", "model.json", "model.safetensors"}
 
 
