@@ -30,7 +30,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medgan.core.saving import write_aside
-from medgan.data.dose import QUANTITIES, DoseReadings, DoseValue, convert_dose, find_unit
+from medgan.data.dose import QUANTITIES, DoseProblem, DoseReadings, DoseValue, convert_dose, find_unit
 from medgan.errors import ConfigError, DataError, nearest
 from medgan.pages import Note, Page, Section, Table, Text
 
@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 _FEWEST = 4  # values that quartiles can be taken of
+_PROBLEM = ("file", "item", "given", "reason")
 
 AVOIDED = (
     "Avoided dose: 0. Synthetic images avoid a dose only where the exposures would otherwise have been made for this "
@@ -332,7 +333,7 @@ def summarise_doses(readings: DoseReadings) -> tuple[DoseSummary, ...]:
     groups: dict[tuple[str, str, str], list[DoseValue]] = {}
     for value in readings.values:
         groups.setdefault((value.origin, value.quantity, value.phantom), []).append(value)
-    for (origin, quantity, _), values in sorted(groups.items()):
+    for (_, quantity, _), values in sorted(groups.items()):
         exposures = [value for value in values if value.level == "exposure"]
         if exposures:
             found.append(_summary(readings, exposures, "exposure", [v.value for v in exposures], "as recorded"))
@@ -344,26 +345,33 @@ def summarise_doses(readings: DoseReadings) -> tuple[DoseSummary, ...]:
         for of in ("exam", "patient"):
             if of == "exam" and totals:
                 continue
-            sums, left_out = _by(readings, exposures, of, add=add, complete=origin == "report")
+            sums, left_out = _by(readings, exposures, of, add=add)
             if sums:
                 found.append(_summary(readings, exposures, of, sums, how, left_out))  # type: ignore[arg-type]
     return tuple(found)
 
 
-def _by(
-    readings: DoseReadings, values: Sequence[DoseValue], of: str, *, add: bool, complete: bool
-) -> tuple[list[float], int]:
-    """Return the sum or the mean of each exam or patient, and how many are left out as they are incomplete."""
+def _by(readings: DoseReadings, values: Sequence[DoseValue], of: str, *, add: bool) -> tuple[list[float], int]:
+    """Return the sum or the mean of each exam or patient, and how many are left out as they are incomplete.
+
+    Incomplete are those with an image that tells no dose, or with a report of which something was left out.
+    """
     groups: dict[str, list[DoseValue]] = {}
     for value in values:
         if key := getattr(value, of):
             groups.setdefault(key, []).append(value)
+    damaged = {problem.file for problem in readings.problems if not problem.repeated}
+    broken = {getattr(value, of) for value in readings.values if value.origin == "report" and value.file in damaged}
     wanted: dict[str, set[str]] = {}
     for image in readings.images:
         wanted.setdefault(getattr(image, of), set()).add(image.exposure)
     sums, left_out = [], 0
     for key, members in groups.items():
-        if add and not complete and wanted.get(key, set()) - {member.exposure for member in members}:
+        if members[0].origin == "report":
+            incomplete = key in broken
+        else:
+            incomplete = bool(wanted.get(key, set()) - {member.exposure for member in members})
+        if add and incomplete:
             left_out += 1
             continue
         total = math.fsum(member.value for member in members)
@@ -461,9 +469,14 @@ def state_dose(
         measured=measured,
         equivalents=tuple(equivalents),
         notes=tuple(notes),
-        problems=tuple(asdict(problem) for problem in readings.problems),
+        problems=tuple(_told(problem) for problem in readings.problems),
         versions={name: version(name) for name in ("medgan", "pydicom")},
     )
+
+
+def _told(problem: DoseProblem) -> dict[str, str]:
+    """Return what is said of a problem."""
+    return {name: getattr(problem, name) for name in _PROBLEM}
 
 
 def _notes(readings: DoseReadings, measured: Sequence[DoseSummary]) -> list[str]:
@@ -485,7 +498,7 @@ def _notes(readings: DoseReadings, measured: Sequence[DoseSummary]) -> list[str]
     left_out = max((summary.left_out for summary in measured), default=0)
     if left_out:
         notes.append(
-            f"Up to {left_out:,} exams or patients are left out of the sums, as some of their images tell no dose."
+            f"Up to {left_out:,} exams or patients are left out of the sums, as some of their exposures tell no dose."
         )
     if {summary.origin for summary in measured} == {"image", "report"}:
         notes.append("Images and reports may tell of the same exposures; their figures are not to be added.")
@@ -561,9 +574,7 @@ def _files(summary: DoseSummary) -> str:
 def _number(value: float) -> str:
     """Write a dose with three digits."""
     text = f"{value:.3g}"
-    if "e" not in text:
-        return text
-    return f"{value:,.0f}" if value >= 1 else text
+    return f"{float(text):,.0f}" if "e+" in text or value >= 1000 else text
 
 
 def _pretty(unit: str) -> str:
@@ -624,9 +635,9 @@ def write_dose_report(readings: DoseReadings, statement: DoseStatement, folder: 
     texts = {
         "dose.json": json.dumps(statement.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         "doses.csv": pd.DataFrame([asdict(value) for value in readings.values]).to_csv(index=False),
-        "problems.csv": pd.DataFrame(
-            [asdict(problem) for problem in readings.problems], columns=["file", "item", "given", "reason"]
-        ).to_csv(index=False),
+        "problems.csv": pd.DataFrame([_told(problem) for problem in readings.problems], columns=list(_PROBLEM)).to_csv(
+            index=False
+        ),
         "dose.html": _page(statement).html(),
     }
     written = {}

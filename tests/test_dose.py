@@ -70,6 +70,16 @@ def test_incomplete_exams_are_left_out_of_sums(five):
     assert any("left out of the sums" in note for note in state_dose(more).notes)
 
 
+def test_reports_of_which_something_was_left_out_are_in_no_sum(five):
+    values = tuple(replace(each, origin="report") for each in five.values)
+    lost = DoseProblem("1.dcm", "DLP", "3", "no unit")
+    told_elsewhere = DoseProblem("4.dcm", "DLP", "3", "reported later", repeated=True)
+    found = replace(five, values=values, images=(), reports=5, problems=(lost, told_elsewhere))
+    _, exams, patients = summarise_doses(found)
+    assert (exams.number, exams.left_out) == (2, 1)
+    assert (patients.number, patients.left_out, patients.median) == (1, 1, pytest.approx(0.9))
+
+
 def test_doses_at_a_place_are_averaged_and_never_multiplied(five):
     values = [replace(each, quantity="entrance_dose") for each in five.values]
     statement = state_dose(replace(five, values=tuple(values)))

@@ -186,12 +186,14 @@ class DoseProblem:
         item: The attribute or item; "" for the whole file.
         given: What was found there.
         reason: Why it is not used.
+        repeated: Whether nothing is lost by that, as another file tells it.
     """
 
     file: str
     item: str
     given: str
     reason: str
+    repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -376,7 +378,7 @@ class _Reader:
             if value.level == "exam" and self._latest[value.exam, value.origin][1] != value.file:
                 last = self._latest[value.exam, value.origin][1]
                 reason = f"{last} reports the same examination later"
-                self.problems.append(DoseProblem(value.file, value.quantity, value.given, reason))
+                self.problems.append(DoseProblem(value.file, value.quantity, value.given, reason, repeated=True))
                 continue
             key = (value.origin, value.level, value.quantity, value.exam, value.exposure, value.part, value.phantom)
             groups.setdefault(key, []).append(value)
@@ -530,7 +532,7 @@ def _checked(number: float, quantity: str, unit: str) -> float:
     try:
         value = convert_dose(number, unit, to=known.unit)
     except DataError as error:
-        raise _LeftOut(str(error)) from None
+        raise _LeftOut(str(error).rstrip(".")) from None
     if value > known.largest:
         raise _LeftOut(
             f"{value:g} {known.unit} is more than any exposure gives ({known.largest:g} {known.unit}): the unit is "
