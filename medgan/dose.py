@@ -342,41 +342,41 @@ def summarise_doses(readings: DoseReadings) -> tuple[DoseSummary, ...]:
             found.append(_summary(readings, totals, "exam", [v.value for v in totals], "total of the report"))
         add = QUANTITIES[quantity].additive
         how = ("sum" if add else "mean") + " of its exposures"
-        for of in ("exam", "patient"):
-            if of == "exam" and totals:
-                continue
-            sums, left_out = _by(readings, exposures, of, add=add)
+        parts: tuple[Literal["exam", "patient"], ...] = ("patient",) if totals else ("exam", "patient")
+        for of in parts:
+            sums, used, left_out = _by(readings, exposures, of, add=add)
             if sums:
-                found.append(_summary(readings, exposures, of, sums, how, left_out))  # type: ignore[arg-type]
+                found.append(_summary(readings, used, of, sums, how, left_out))
     return tuple(found)
 
 
-def _by(readings: DoseReadings, values: Sequence[DoseValue], of: str, *, add: bool) -> tuple[list[float], int]:
-    """Return the sum or the mean of each exam or patient, and how many are left out as they are incomplete.
+def _by(
+    readings: DoseReadings, values: Sequence[DoseValue], of: Literal["exam", "patient"], *, add: bool
+) -> tuple[list[float], list[DoseValue], int]:
+    """Return the sum or the mean of each exam or patient, what they are of, and how many are left out.
 
-    Incomplete are those with an image that tells no dose, or with a report of which something was left out.
+    Left out of sums are those with an image that tells no dose, or with a report of which something was left out.
     """
     groups: dict[str, list[DoseValue]] = {}
     for value in values:
         if key := getattr(value, of):
             groups.setdefault(key, []).append(value)
-    damaged = {problem.file for problem in readings.problems if not problem.repeated}
-    broken = {getattr(value, of) for value in readings.values if value.origin == "report" and value.file in damaged}
+    broken = {getattr(problem, of) for problem in readings.problems if not problem.repeated}
     wanted: dict[str, set[str]] = {}
     for image in readings.images:
         wanted.setdefault(getattr(image, of), set()).add(image.exposure)
-    sums, left_out = [], 0
+    sums: list[float] = []
+    used: list[DoseValue] = []
     for key, members in groups.items():
         if members[0].origin == "report":
             incomplete = key in broken
         else:
             incomplete = bool(wanted.get(key, set()) - {member.exposure for member in members})
-        if add and incomplete:
-            left_out += 1
-            continue
-        total = math.fsum(member.value for member in members)
-        sums.append(total if add else total / len(members))
-    return sums, left_out
+        if not (add and incomplete):
+            total = math.fsum(member.value for member in members)
+            sums.append(total if add else total / len(members))
+            used += members
+    return sums, used, len(groups) - len(sums)
 
 
 def _summary(

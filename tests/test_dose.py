@@ -72,8 +72,8 @@ def test_incomplete_exams_are_left_out_of_sums(five):
 
 def test_reports_of_which_something_was_left_out_are_in_no_sum(five):
     values = tuple(replace(each, origin="report") for each in five.values)
-    lost = DoseProblem("1.dcm", "DLP", "3", "no unit")
-    told_elsewhere = DoseProblem("4.dcm", "DLP", "3", "reported later", repeated=True)
+    lost = DoseProblem("9.dcm", "DLP", "3", "no unit", exam="e1", patient="p1")
+    told_elsewhere = DoseProblem("4.dcm", "DLP", "3", "reported later", repeated=True, patient="p2")
     found = replace(five, values=values, images=(), reports=5, problems=(lost, told_elsewhere))
     _, exams, patients = summarise_doses(found)
     assert (exams.number, exams.left_out) == (2, 1)

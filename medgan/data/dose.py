@@ -23,7 +23,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
@@ -187,6 +187,8 @@ class DoseProblem:
         given: What was found there.
         reason: Why it is not used.
         repeated: Whether nothing is lost by that, as another file tells it.
+        exam: Hash that stands for the study; "" if unknown.
+        patient: Hash that stands for the patient; "" if unknown.
     """
 
     file: str
@@ -194,6 +196,8 @@ class DoseProblem:
     given: str
     reason: str
     repeated: bool = False
+    exam: str = ""
+    patient: str = ""
 
 
 @dataclass(frozen=True)
@@ -389,7 +393,8 @@ class _Reader:
             for value in found:
                 other = next(each for each in found if each.value != value.value)
                 reason = f"{other.given} in {other.file} is said of the same {value.level}"
-                self.problems.append(DoseProblem(value.file, value.quantity, value.given, reason))
+                problem = DoseProblem(value.file, value.quantity, value.given, reason)
+                self.problems.append(replace(problem, exam=value.exam, patient=value.patient))
 
     # -------------------------------------------------------------------------------------------- images
 
@@ -408,8 +413,8 @@ class _Reader:
                 number = _attribute(dataset, keyword)
                 if number is not None:
                     found[keyword] = (_checked(number, quantity, unit), f"{number:g} {unit} ({keyword})")
-            except _LeftOut as reason:
-                self.problems.append(DoseProblem(file, keyword, _shown(dataset, keyword, unit), str(reason)))
+            except _LeftOut as left_out:
+                self.problems.append(DoseProblem(file, keyword, _shown(dataset, keyword, unit), str(left_out)))
         if {"EntranceDose", "EntranceDoseInmGy"} <= found.keys():
             coarse, fine = found.pop("EntranceDose"), found["EntranceDoseInmGy"]
             if abs(coarse[0] - fine[0]) > convert_dose(1, "dGy", to="mGy"):  # it is in whole dGy
@@ -448,8 +453,9 @@ class _Reader:
                 value, given = _measured(item, quantity)
                 if level == "exposure" and not event:
                     raise _LeftOut("its exposure has no Irradiation Event UID, so that it might be counted twice")
-            except _LeftOut as reason:
-                self.problems.append(DoseProblem(file, meaning, _shown_number(item), str(reason)))
+            except _LeftOut as left_out:
+                given = _shown_number(item)
+                self.problems.append(DoseProblem(file, meaning, given, str(left_out), exam=study, patient=patient))
                 continue
             if level == "exam":
                 totals.setdefault((quantity, phantom), []).append((value, part))
@@ -460,19 +466,22 @@ class _Reader:
                 )
             )
         for (quantity, phantom), found in totals.items():
-            for value, part, given in self._settle(file, quantity, found):
+            for value, part, given in self._settle(file, quantity, found, study, patient):
                 self.values.append(
                     DoseValue(file, "report", "exam", quantity, value, given, "", exam, patient, part, phantom)
                 )
 
-    def _settle(self, file: str, quantity: str, found: Sequence[tuple[float, str]]) -> list[tuple[float, str, str]]:
+    def _settle(
+        self, file: str, quantity: str, found: Sequence[tuple[float, str]], exam: str, patient: str
+    ) -> list[tuple[float, str, str]]:
         """Return the total of an examination: planes are added, breasts are not."""
         unit = QUANTITIES[quantity].unit
         parts = [part for _, part in found]
         if len(set(parts)) < len(parts):
             given = ", ".join(f"{value:g} {unit}" for value, _ in found)
             reason = "several totals of the same plane or breast; which of them counts is not said"
-            self.problems.append(DoseProblem(file, f"total {QUANTITIES[quantity].title}", given, reason))
+            item = f"total {QUANTITIES[quantity].title}"
+            self.problems.append(DoseProblem(file, item, given, reason, exam=exam, patient=patient))
             return []
         if QUANTITIES[quantity].additive:
             value = math.fsum(value for value, _ in found)
@@ -546,7 +555,7 @@ def _shown(dataset: Dataset, keyword: str, unit: str) -> str:
     try:
         return f"{dataset[keyword].value} {unit}" if keyword in dataset else unit
     except (TypeError, ValueError, OverflowError):  # what stands there has no value at all
-        return f"{dataset.get_item(keyword).value!r}"  # type: ignore[union-attr]
+        return f"{dataset.get_item(keyword).value!r}"
 
 
 def _phantom_of(dataset: Dataset) -> str:

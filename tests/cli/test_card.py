@@ -21,7 +21,7 @@ def test_every_saved_model_has_a_card_with_its_data(fitted):
 
 def test_results_of_a_run_come_in(medgan, run):
     medgan.works(
-        "metrics", "--synthetic", run, "--extractor", "random-conv", "--metrics", "frechet-distance", "--samples", 1,
+        "metrics", "--synthetic", run, "--extractor", "random-conv", "--metrics", "frechet", "--samples", 1,
         "--halvings", 2, "--reference", "train", "--out", run / "metrics", "--which", "latest",
     )  # fmt: skip
     output = medgan.works("card", run, "--which", "latest", "--licence", "cc-by-4.0").stdout
