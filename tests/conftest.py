@@ -110,7 +110,8 @@ def write_exposure(tmp_path: Path) -> Callable[..., Path]:
     """A function that writes a DICOM image with the given elements, below a folder ``scans``."""
     import numpy as np
     from pydicom import Dataset
-    from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
     def write(name: str, *, patient: str = "", study: str = "", **elements: object) -> Path:
         dataset = Dataset()
@@ -128,11 +129,9 @@ def write_exposure(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / "scans" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = UID(ExplicitVRLittleEndian)
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.save_as(path, enforce_file_format=True)
         return path
-
-    from pydicom.dataset import FileMetaDataset
 
     return write
 
