@@ -310,8 +310,10 @@ def _find(part: str, run: Path | None, named: Path | None, sha256: str) -> tuple
             f"{path} is of other weights than this model ({sha256[:12]}): its results say nothing about it. Type "
             f"`{RESULTS[part].command}` again."
         )
+    if run is None:
+        return None, ""
     remark = ""
-    for path in [] if run is None else _candidates(run, part):
+    for path in _candidates(run, part):
         found = _Results(path, part)
         if _is_of(found, sha256):
             return found, ""
