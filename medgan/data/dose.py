@@ -110,7 +110,7 @@ def _make_units() -> dict[str, Unit]:
 
 
 UNITS: Mapping[str, Unit] = MappingProxyType(_make_units())
-"""Units that are understood, by their UCUM codes without the dot: ``dGycm2`` is dGy.cm2, as old reports write it."""
+"""Units that are understood, by their UCUM codes without the dot, as old reports write them, such as ``dGycm2``."""
 
 # Attributes of images; the standard fixes their units.
 _ATTRIBUTES = {
