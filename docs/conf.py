@@ -46,9 +46,9 @@ nitpick_ignore_regex = [
     # By their full names,
     (r"py:.*", r"(abc|accelerate|click|collections|fractions|numpy|np|pandas|pd|pathlib|PIL|pydicom|torch|typing)\..*"),
     # or as our modules import them.
-    (r"py:.*", r"(Accelerator|NDArray|Path|Tensor|nn\.Module|EntryPoint|Image\.Image|MatplotlibFigure)"),
+    (r"py:.*", r"(Accelerator|Fraction|NDArray|Path|Tensor|nn\.Module|EntryPoint|Image\.Image|MatplotlibFigure)"),
     # The standard library.
-    (r"py:.*", r"(ABC|Any|Callable|ClassVar|Fraction|Generic|Iterable|Iterator|Literal|Mapping|Protocol|Self|Sequence)"),
+    (r"py:.*", r"(ABC|Any|Callable|ClassVar|Generic|Iterable|Iterator|Literal|Mapping|Protocol|Self|Sequence)"),
     # Sphinx cuts a field's `tuple[float, float] | None` at the comma.
     (r"py:class", r"(tuple\[float|dict\[str)"),
     # Type variables and private bases have no page of their own.
