@@ -66,6 +66,7 @@ def inspect_dataset(dataset: ImageDataset, out: Path) -> Inspection:
         "spec": dataset.spec.to_dict(),
         "fingerprint": dataset.fingerprint,
         "licence": dataset.licence,
+        "citation": dataset.citation,
         "images": len(dataset),
         "class_counts": dataset.class_counts(),
         "unusable": _unusable(dataset.quarantine),

@@ -75,6 +75,8 @@ _FREE = frozenset(
         "health",
         "log_every",
         "tracker",
+        "licence",
+        "citation",
         "workers",
         "outdir",
         "name",

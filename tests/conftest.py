@@ -103,3 +103,97 @@ def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "inception.pth"
     torch.save(network.state_dict(), path)
     return path
+
+
+@pytest.fixture
+def write_exposure(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a DICOM image with the given elements, below a folder ``scans``."""
+    import numpy as np
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+    def write(name: str, *, patient: str = "", study: str = "", **elements: object) -> Path:
+        dataset = Dataset()
+        dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
+        dataset.SOPInstanceUID = generate_uid(entropy_srcs=[name])
+        dataset.Modality, dataset.PatientID = "DX", patient
+        if study:
+            dataset.StudyInstanceUID = generate_uid(entropy_srcs=[study])
+        dataset.Rows, dataset.Columns = 8, 8
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 0
+        dataset.PixelData = np.arange(64, dtype=np.uint16).tobytes()
+        for keyword, value in elements.items():
+            setattr(dataset, keyword, value)
+        path = tmp_path / "scans" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_dose_sr(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a dose report below a folder ``scans``.
+
+    ``content`` is a tree of tuples: a container is ``(code, [children])``, a number ``(code, value, unit)``, with the
+    code of a breast after it if it has one, a code ``(code, CODE)``, and a UID ``(code, "UID")``.
+    """
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, XRayRadiationDoseSRStorage, generate_uid
+
+    def coded(code: str, scheme: str = "DCM", meaning: str = "") -> Dataset:
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, scheme, meaning or f"the code {code}"
+        return item
+
+    def build(node: Sequence[object]) -> Dataset:
+        item = Dataset()
+        name = str(node[0])
+        item.ConceptNameCodeSequence = [coded(name, "SRT" if name.startswith("G-") else "DCM")]
+        if isinstance(node[1], list):
+            item.ValueType, item.ContentSequence = "CONTAINER", [build(child) for child in node[1]]
+        elif len(node) > 2:
+            item.ValueType = "NUM"
+            value = Dataset()
+            if node[1] is not None:
+                value.NumericValue = node[1]
+            if node[2] is not None:
+                scheme, _, unit = str(node[2]).rpartition(":")
+                value.MeasurementUnitsCodeSequence = [coded(unit, scheme or "UCUM", unit)]
+            item.MeasuredValueSequence = [value]
+            if len(node) > 3:
+                item.ContentSequence = [build(node[3])]  # type: ignore[arg-type]
+        elif str(node[1])[0].isdigit() and "." in str(node[1]):
+            item.ValueType, item.UID = "UIDREF", str(node[1])
+        else:
+            item.ValueType, item.ConceptCodeSequence = "CODE", [coded(str(node[1]), meaning=str(node[1]))]
+        return item
+
+    def write(
+        name: str, content: Sequence[Sequence[object]], *, patient: str = "", scope: str = "", root: str = "113701",
+        time: str = "120000", study: str = "",
+    ) -> Path:  # fmt: skip
+        dataset = build((root, list(content)))
+        if scope:
+            told = build(("113705", "113014"))
+            told.ContentSequence = [build(("121126", generate_uid(entropy_srcs=[scope])))]
+            dataset.ContentSequence.append(told)
+        dataset.SOPClassUID = XRayRadiationDoseSRStorage
+        dataset.SOPInstanceUID = generate_uid(entropy_srcs=[name])
+        dataset.Modality, dataset.PatientID = "SR", patient
+        dataset.StudyInstanceUID = generate_uid(entropy_srcs=[study or name])
+        dataset.ContentDate, dataset.ContentTime = "20260101", time
+        path = tmp_path / "scans" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    return write

@@ -13,7 +13,8 @@ from medgan.data.config import DataConfig
 __all__ = ["features"]
 
 # The model says the rest: images have to be of its shape.
-_OPTIONS = [option for option in make_options(DataConfig) if option.name not in ("data", "size", "depth", "channels")]
+_NOT = ("data", "size", "depth", "channels", "licence", "citation")
+_OPTIONS = [option for option in make_options(DataConfig) if option.name not in _NOT]
 
 
 @click.command(params=[*_OPTIONS])

@@ -183,7 +183,12 @@ def metrics(
                 )
             ]
             last = seed + samples * count - 1
-            facts |= {"model": str(place), "image_seeds": f"{seed}-{last}", "truncation": truncation}
+            facts |= {
+                "model": str(place),
+                "weights_sha256": _weights(gan),
+                "image_seeds": f"{seed}-{last}",
+                "truncation": truncation,
+            }
             trained_on = gan.provenance
         else:
             opened = [open_some_like(synthetic, chosen.reference, num, seed)]
@@ -287,10 +292,11 @@ def _choose(opened: OpenedData, run: Path, reference: str) -> _Real:
     return _Real(held_out, f"held-out patients of {run} ({' and '.join(names)})", training)
 
 
-# ----------------------------------------------------------------------------- synthetic images
+def _weights(gan: GAN) -> str:
+    """Return what tells a model from all others: the checksum in its ``model.json``."""
+    from medgan.core.saving import pack_weights
 
-
-# ----------------------------------------------------------------------------------- extractors
+    return pack_weights(gan.generator.state_dict())[1]
 
 
 # --------------------------------------------------------------------------------------- output

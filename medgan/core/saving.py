@@ -7,7 +7,9 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,11 +21,13 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from medgan.core.card import CardWarning, read_card, render_card
 from medgan.errors import CheckpointError
 
 __all__ = ["pack_weights", "read_model", "read_state", "versions", "write_aside", "write_model", "write_state"]
 
 _FILES = ("model.safetensors", "model.json", "README.md")
+_SET_ASIDE = re.compile(r"README\.edited(-\d+)?\.md")
 
 
 def versions() -> dict[str, str]:
@@ -123,9 +127,7 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str,
     """
     if folder.name in ("", ".."):  # replaced whole, which the current folder cannot be
         raise CheckpointError(f"A model needs a folder of its own, got {folder}. Name one, such as {folder / 'model'}.")
-    if folder.exists() and not (
-        folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {*_FILES, ".DS_Store"}
-    ):
+    if folder.exists() and not (folder.is_dir() and all(map(_belongs, folder.iterdir()))):
         raise CheckpointError(f"{folder} exists and holds something else than a model of medgan. Name another folder.")
     payload, checksum = pack_weights(weights)
     facts = {**facts, "versions": versions(), "sha256": checksum}
@@ -137,9 +139,9 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str,
         try:
             (fresh / _FILES[0]).write_bytes(payload)
             (fresh / _FILES[1]).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            (fresh / _FILES[2]).write_text(_model_card(facts), encoding="utf-8")
-            for name in _FILES:
-                _flush(fresh / name)
+            (fresh / _FILES[2]).write_text(_renew_card(facts, folder, fresh), encoding="utf-8")
+            for entry in fresh.iterdir():
+                _flush(entry)
             _swap(fresh, folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -181,6 +183,34 @@ def read_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"The model in {folder} cannot be read: {error}") from error
 
 
+def _belongs(entry: Path) -> bool:
+    """Whether an entry of a folder is of a saved model."""
+    return entry.name in (*_FILES, ".DS_Store") or _SET_ASIDE.fullmatch(entry.name) is not None
+
+
+def _renew_card(facts: Mapping[str, Any], folder: Path, fresh: Path) -> str:
+    """Return the card of a model, with its owner's text; put a card that was edited elsewhere beside it."""
+    if folder.is_dir():
+        for entry in folder.iterdir():
+            if _SET_ASIDE.fullmatch(entry.name):
+                shutil.copyfile(entry, fresh / entry.name)
+    before = read_card(folder / _FILES[2])
+    if before is None:
+        return render_card(facts)
+    if before.edited:
+        number = 1
+        while (aside := fresh / f"README.edited{'' if number == 1 else f'-{number}'}.md").exists():
+            number += 1
+        shutil.copyfile(folder / _FILES[2], aside)
+        warnings.warn(
+            f"{folder / _FILES[2]} was edited by hand; what you wrote is in {aside.name} beside the new card. Text "
+            "between the markers at the card's end is kept.",
+            CardWarning,
+            stacklevel=2,
+        )
+    return render_card(facts, licence=before.licence, own=before.own)
+
+
 def _swap(fresh: Path, folder: Path) -> None:
     """Put a new folder in the place of an old one; the old one is gone only when the new one stands."""
     previous = folder.with_name(f".{folder.name}.previous")
@@ -201,37 +231,3 @@ def _flush(path: Path) -> None:
     """Wait until a file is on the disk; a rename before that could survive a power cut without it."""
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
-
-
-def _describe_initial(initial: Mapping[str, Any]) -> str:
-    """Return a line on the model that a training began from, and on those before it."""
-    source = initial["training_data"]
-    text = f"{initial['architecture']} {initial['sha256'][:12]}, trained on {source.get('name', 'unknown data')}"
-    before = source.get("initial_model")
-    return text if before is None else f"{text}; which began from {_describe_initial(before)}"
-
-
-def _model_card(facts: Mapping[str, Any]) -> str:
-    """Return the README of a model."""
-    data, source = facts["data"], facts["training_data"]
-    labels = "none" if data["labels"] is None else ", ".join(data["labels"]["names"])
-    reference = f" ({facts['reference']})" if facts["reference"] else ""
-    rows = {
-        "Architecture": facts["architecture"] + reference,
-        "Images": f"{data['channels']} channel(s), {' × '.join(map(str, data['size']))} pixels, values in [-1, 1]",
-        "Labels": labels,
-        "Training": f"{facts['training']['steps']:,} steps, {facts['training']['images_seen']:,} images seen",
-        **{f"Data: {key.replace('_', ' ')}": value for key, value in source.items() if key != "initial_model"},
-        **({"Began from": _describe_initial(source["initial_model"])} if "initial_model" in source else {}),
-        "Versions": ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
-        "SHA-256 of the weights": facts["sha256"],
-    }
-    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    return (
-        f"# Model card\n\n| | |\n|---|---|\n{table}\n\n"
-        "The images of this model are synthetic. They are not for diagnosis. They are not anonymous by "
-        "themselves: a generator can reproduce training images, which has to be tested before they are shared. "
-        "They inherit the biases of the training data and the terms of its licence.\n\n"
-        "```python\nfrom medgan.models import load_model\n\n"
-        'images = load_model("path/to/this/folder").sample(8).images\n```\n'
-    )

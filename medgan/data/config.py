@@ -70,6 +70,10 @@ class DataConfig(Config):
         None, "Where the patient is in a file name: a regular expression's groups, or the preset kermany."
     )
     max_bad: float = option(0.01, "Largest share of unusable images.", ge=0, le=1)
+    licence: str | None = option(
+        None, "Terms of the images, for the model card, such as 'CC BY 4.0'; those of known data sets are known."
+    )
+    citation: str | None = option(None, "How to cite the images, for the model card.")
     workers: int | None = option(
         None, "Processes that decode images; 0 for none but this one.  [default: by need]", ge=0
     )

@@ -66,6 +66,7 @@ class ImageDataset:
         spacing_mm: Of volumes, the distances of the voxels of `spec.size` in mm along depth, height and width, the
             median of all volumes that say it; None where unknown.
         licence: Licence of the images where known.
+        citation: How to cite the images where known.
         intensity_range: What the images' -1 and 1 were in the stored array, for example ``(0, 255)``.
         labels: int64 of shape ``(N,)`` for categorical labels, float32 of shape ``(N, K)`` for multi-label ones,
             or None.
@@ -84,6 +85,7 @@ class ImageDataset:
     ignored: Mapping[str, int] = field(default_factory=dict)
     whole_fingerprint: str = ""
     spacing_mm: tuple[float, ...] | None = None
+    citation: str | None = None
     _pixels: NDArray[Any] = field(kw_only=True)  # (all images, *size, channels)
     _rows: NDArray[np.int64] = field(kw_only=True)  # this data set's images in _pixels
 
@@ -203,6 +205,7 @@ class ImageDataset:
             "class_counts": self.class_counts(),
             "intensity_range": list(self.intensity_range),
             "licence": self.licence,
+            "citation": self.citation,
             "fingerprint": self.fingerprint,
             "whole_fingerprint": self.whole_fingerprint,
             "spacing_mm": None if self.spacing_mm is None else list(self.spacing_mm),
@@ -465,6 +468,7 @@ class ImageDataset:
         patient_ids: Sequence[str] | None = None,
         name: str = "arrays",
         licence: str | None = None,
+        citation: str | None = None,
     ) -> ImageDataset:
         """Make a data set of arrays in memory, for notebooks and tests.
 
@@ -478,6 +482,7 @@ class ImageDataset:
             patient_ids: One id an image, or None if unknown.
             name: Short name, fit for a folder.
             licence: Licence of the images, for model cards.
+            citation: How to cite the images, for model cards.
 
         Returns:
             The data set.
@@ -521,6 +526,7 @@ class ImageDataset:
             quarantine=pd.DataFrame(columns=["file", "label", "stage", "error", "hint"]),
             fingerprint=digest.hexdigest(),
             licence=licence,
+            citation=citation,
             intensity_range=bounds,
             labels=values,
             _pixels=pixels,
@@ -617,6 +623,8 @@ def open_dataset(
     transforms: str | None = None,
     patient_regex: str | None = None,
     max_bad: float | None = 0.01,
+    licence: str | None = None,
+    citation: str | None = None,
     cache_dir: Path | None = None,
     workers: int | None = 0,
     progress: Progress | None = None,
@@ -660,6 +668,8 @@ def open_dataset(
         patient_regex: How file names tell the patient: a preset (``kermany``), or a regular expression whose groups are
             the patient id, such as ``patient(\d+)``. None for what the source itself knows.
         max_bad: Accepted share of unusable files; None to open whatever is there, and look at it (`check_usable`).
+        licence: Terms of the images, for the card of a model; None for what the source itself knows.
+        citation: How to cite the images; None for what the source itself knows.
         cache_dir: Where to keep decoded images; ``$MEDGAN_CACHE`` or the user's cache folder if None.
         workers: Number of processes that decode at the first opening; 0 decodes in this one, None starts one for
             each core if that takes long. A script that asks for any needs ``if __name__ == "__main__":``.
@@ -744,7 +754,8 @@ def open_dataset(
         index=index,
         quarantine=store.quarantine,
         fingerprint=store.fingerprint,
-        licence=found.licence,
+        licence=found.licence if licence is None else licence,
+        citation=found.citation if citation is None else citation,
         intensity_range=(0.0, float(np.iinfo(store.images.dtype).max)),
         labels=numbers,
         ignored=found.ignored,
@@ -799,6 +810,8 @@ def open_configured(
         transforms=transforms,
         patient_regex=config.patient_regex,
         max_bad=config.max_bad if check else None,
+        licence=config.licence,
+        citation=config.citation,
         workers=config.workers,
         progress=progress,
     )

@@ -55,7 +55,15 @@ from medgan.data.decoded import DecodedImage, ReadError, Reading, without_equal_
 from medgan.data.readers import DICOM_SUFFIXES
 from medgan.data.window import Window
 
-__all__ = ["StoredValues", "is_dicom", "read_dicom", "read_stored_values"]
+__all__ = [
+    "StoredValues",
+    "guard_reading",
+    "is_dicom",
+    "patient_key",
+    "read_dicom",
+    "read_elements",
+    "read_stored_values",
+]
 
 _PREAMBLE = 128  # bytes before the letters DICM
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -117,11 +125,33 @@ def is_dicom(path: Path) -> bool:
                 return True
         if path.suffix.lower() not in DICOM_SUFFIXES:
             return False
-        with _guard():
+        with guard_reading():
             _open(path)
     except (OSError, ReadError):
         return False
     return True
+
+
+def read_elements(path: Path) -> Dataset:
+    """Read the elements of a DICOM file of any kind, without its pixels.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ReadError: If it is not a DICOM file, or cannot be read.
+    """
+    with guard_reading():
+        return _open(path, pixels=False)
+
+
+def patient_key(dataset: Dataset) -> str:
+    """Return what stands for the patient of a file: a hash of the identifier and its issuer, "" where there is none."""
+    patient = _text(dataset, "PatientID")
+    if not patient:
+        return ""
+    identity = f"{_text(dataset, 'IssuerOfPatientID')}/{patient}"
+    return "p" + hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 
 def read_dicom(path: Path, reading: Reading) -> list[DecodedImage]:
@@ -138,7 +168,7 @@ def read_dicom(path: Path, reading: Reading) -> list[DecodedImage]:
     Raises:
         ReadError: If the file cannot be read, holds no picture, or holds a single one that is constant.
     """
-    with _guard():
+    with guard_reading():
         dataset = _open(path)
         count = _check_header(dataset, reading.frame)
         facts, bits = _facts(dataset), int(dataset.get("BitsStored") or dataset.BitsAllocated)
@@ -169,7 +199,7 @@ def read_stored_values(path: Path) -> StoredValues:
     Raises:
         ReadError: If the file cannot be read, or holds no grey picture.
     """
-    with _guard():
+    with guard_reading():
         dataset = _open(path)
         decoded, photometric = _decode(dataset, _check_header(dataset, None), None)
         if photometric not in _GREY or decoded.ndim != 3:
@@ -189,7 +219,7 @@ def read_stored_values(path: Path) -> StoredValues:
 
 
 @contextmanager
-def _guard() -> Iterator[None]:
+def guard_reading() -> Iterator[None]:
     """Turn whatever pydicom raises into a `ReadError`, and keep it from warning and logging about odd metadata."""
     logger = logging.getLogger("pydicom")
     level = logger.level
@@ -210,7 +240,7 @@ def _guard() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _open(path: Path) -> Dataset:
+def _open(path: Path, *, pixels: bool = True) -> Dataset:
     """Parse a file, and see to it that it says how it is encoded."""
     content = path.read_bytes()
     if not content:
@@ -218,7 +248,7 @@ def _open(path: Path) -> Dataset:
     # Forced, pydicom takes any bytes for a data set: what comes of a file without preamble is looked at
     bare = content[_PREAMBLE : _PREAMBLE + 4] != b"DICM"
     try:
-        dataset = dcmread(BytesIO(content), force=bare)
+        dataset = dcmread(BytesIO(content), force=bare, stop_before_pixels=not pixels)
         plausible = not bare or _is_plausible(dataset)
     except Exception as exception:
         if not bare:
@@ -672,9 +702,7 @@ def _facts(dataset: Dataset) -> dict[str, str]:
     """What the file says of all its frames."""
     facts = {name: _text(dataset, keyword) for name, keyword in _TEXT_FACTS.items()}
     facts["transfer_syntax"] = dataset.file_meta.TransferSyntaxUID.name
-    if patient := _text(dataset, "PatientID"):
-        identity = f"{_text(dataset, 'IssuerOfPatientID')}/{patient}"
-        facts["patient_id"] = "p" + hashlib.sha256(identity.encode()).hexdigest()[:12]
+    facts["patient_id"] = patient_key(dataset)
     return {name: text for name, text in facts.items() if text}
 
 

@@ -46,7 +46,8 @@ class TableSource:
         labels: What the labels mean, or None.
         entries: The images; those that cannot be used say why.
         ignored: Rows left out because of the view, the labels or the policies, counted by reason.
-        licence: Terms and citation, where known.
+        licence: Terms, where known.
+        citation: How to cite it, where known.
         reading: How files become images.
     """
 
@@ -57,6 +58,7 @@ class TableSource:
     entries: tuple[Entry, ...]
     ignored: dict[str, int] = field(default_factory=dict)
     licence: str | None = None
+    citation: str | None = None
     reading: Reading = field(default_factory=Reading)
 
     @property
@@ -90,6 +92,7 @@ class _Preset(NamedTuple):
     summary: str
     find: Callable[[Path, Sequence[str] | None, Reading], tuple[Path, Rows]]  # gives the root of the files as well
     licence: str
+    citation: str
 
 
 def open_layout(
@@ -130,7 +133,8 @@ def open_layout(
         if not path.is_file():
             raise DataError(f"There is no table {path}. A manifest is a .csv or .parquet file with a column path.")
         path = path.parent.resolve() / path.name
-        rows, root, licence = read_manifest(path, labels=labels, label_kind=label_kind), path.parent, None
+        rows, root = read_manifest(path, labels=labels, label_kind=label_kind), path.parent
+        licence, citation = None, None
         name = re.sub(r"[^\w.-]+", "-", path.name.split(".")[0]).strip("-.") or "data"
     else:
         if not path.is_dir():
@@ -139,7 +143,7 @@ def open_layout(
             raise ConfigError(f"--label-kind is for manifests; the labels of {layout} are known. Leave it out.")
         preset = _PRESETS[layout]
         path, rows = preset.find(path.resolve(), labels, reading)
-        root, licence, name = path, preset.licence, layout
+        root, licence, citation, name = path, preset.licence, preset.citation, layout
     ignored: dict[str, int] = {}
     if view is not None:
         rows = _only_view(rows, view, path, ignored)
@@ -152,7 +156,7 @@ def open_layout(
     entries = _entries(replace(rows, refused=absent | rows.refused), texts, values, keep)
     if not entries:
         raise DataError(f"No images found in the dataset. Given: {path}; left out: {ignored}. Keep more of the rows.")
-    return TableSource(path, layout, name, spec, entries, ignored, licence, reading)
+    return TableSource(path, layout, name, spec, entries, ignored, licence, citation, reading)
 
 
 def _take(rows: Rows, wanted: NDArray[np.bool_]) -> Rows:
@@ -521,43 +525,46 @@ _PRESETS: Mapping[str, _Preset] = MappingProxyType(
         "kermany": _Preset(
             "Kermany chest X-rays of children: class folders, in train, test and val; val holds 16 images only.",
             _find_kermany,
-            "CC BY 4.0; cite Kermany et al., Cell 2018, doi:10.1016/j.cell.2018.02.010, data doi:10.17632/rscbjbr9sj",
+            "CC BY 4.0",
+            "Kermany et al., Cell 172(5), 1122-1131, 2018, doi:10.1016/j.cell.2018.02.010; data: "
+            "doi:10.17632/rscbjbr9sj",
         ),
         "nih-chestxray14": _Preset(
             "NIH ChestX-ray14: Data_Entry_2017_v2020.csv, with images/ or images_001/ ... images_012/.",
             _find_nih,
-            "no restrictions on use; acknowledge the NIH Clinical Center and cite Wang et al., CVPR 2017, "
-            "doi:10.1109/CVPR.2017.369",
+            "no restrictions on use; acknowledge the NIH Clinical Center, and cite",
+            "Wang et al., CVPR 2017, doi:10.1109/CVPR.2017.369",
         ),
         "chexpert": _Preset(
             "CheXpert: train.csv and valid.csv, with findings that are uncertain or not mentioned.",
             _find_chexpert,
-            "research use only, by the agreement with Stanford University; cite Irvin et al., AAAI 2019, "
-            "doi:10.1609/aaai.v33i01.3301590",
+            "research use only, by the agreement with Stanford University",
+            "Irvin et al., AAAI 2019, doi:10.1609/aaai.v33i01.3301590",
         ),
         "mimic-cxr-jpg": _Preset(
             "MIMIC-CXR-JPG: mimic-cxr-2.0.0-{metadata,chexpert,split}.csv, with files/p10/...",
             _find_mimic,
             "PhysioNet credentialed data use agreement: no sharing of the data, nor of what may reveal it, as models "
-            "and samples may; cite Johnson et al., Scientific Data 6, 317, 2019, doi:10.1038/s41597-019-0322-0",
+            "and samples may",
+            "Johnson et al., Scientific Data 6, 317, 2019, doi:10.1038/s41597-019-0322-0",
         ),
         "rsna-pneumonia": _Preset(
             "RSNA pneumonia challenge: stage_2_train_labels.csv, with stage_2_train_images/; no patients known.",
             _find_rsna,
-            "terms of the RSNA challenge, research and education only; cite Shih et al., Radiology: Artificial "
-            "Intelligence 2019, doi:10.1148/ryai.2019180041",
+            "terms of the RSNA challenge, research and education only",
+            "Shih et al., Radiology: Artificial Intelligence 1(1), 2019, doi:10.1148/ryai.2019180041",
         ),
         "vindr-cxr": _Preset(
             "VinDr-CXR: image_labels_train.csv or train.csv, with train/; majority of the readers; no patients known.",
             _find_vindr,
-            "research use only, by the agreement with PhysioNet or VinBigData; cite Nguyen et al., Scientific Data 9, "
-            "429, 2022, doi:10.1038/s41597-022-01498-w",
+            "research use only, by the agreement with PhysioNet or VinBigData",
+            "Nguyen et al., Scientific Data 9, 429, 2022, doi:10.1038/s41597-022-01498-w",
         ),
         "padchest": _Preset(
             "PadChest: PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv, with images in folders 0, 1, ...",
             _find_padchest,
-            "research use only, share alike; cite Bustos et al., Medical Image Analysis 66, 101797, 2020, "
-            "doi:10.1016/j.media.2020.101797",
+            "research use only, share alike",
+            "Bustos et al., Medical Image Analysis 66, 101797, 2020, doi:10.1016/j.media.2020.101797",
         ),
     }
 )

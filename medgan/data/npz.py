@@ -84,6 +84,7 @@ class NpzSource:
     labels: LabelSpec | None
     entries: tuple[Entry, ...]
     licence: str | None = None
+    citation: str | None = None
 
     @property
     def description(self) -> str:
@@ -147,14 +148,15 @@ def open_npz(source: str, *, volumes: bool = False) -> NpzSource:
         shape = images.shape[1:]
         advice = f"Type --depth {shape[0]} --size {shape[1]}." if not volumes else "Leave out --depth."
         raise DataError(f"{path.name} holds {'pictures' if volumes else 'volumes'} of the shape {shape}. {advice}")
-    licence = None
+    licence, citation = None, None
     if (known := re.sub(r"_\d+$", "", path.stem.lower())) in CLASS_NAMES:
         licence = "CC BY-NC 4.0" if known == "dermamnist" else "CC BY 4.0"
+        citation = "Yang et al., Scientific Data 10, 41, 2023, doi:10.1038/s41597-022-01721-8, and its source data set"
     labels = _array(path, f"{split}_labels", required=False)
     name = re.sub(r"[^\w.-]+", "-", path.stem).strip("-.") or "data"
     if labels is None:
         entries = tuple(Entry(f"{split}/{position:06d}") for position in range(len(images)))
-        return NpzSource(path, split, name, None, entries, licence)
+        return NpzSource(path, split, name, None, entries, licence, citation)
     labels = labels.reshape(len(labels), -1) if labels.ndim < 2 else labels
     if labels.ndim != 2 or len(labels) != len(images) or labels.dtype.kind not in "iub" or labels.min(initial=0) < 0:
         raise DataError(
@@ -170,7 +172,7 @@ def open_npz(source: str, *, volumes: bool = False) -> NpzSource:
         entries = tuple(
             Entry(f"{split}/{position:06d}", spec.names[number]) for position, number in enumerate(labels[:, 0])
         )
-    return NpzSource(path, split, name, spec, entries, licence)
+    return NpzSource(path, split, name, spec, entries, licence, citation)
 
 
 def _names(path: Path) -> tuple[str, ...] | None:

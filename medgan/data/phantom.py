@@ -57,6 +57,7 @@ class ChestPhantom:
     size: int
     name: str = "phantom-chest"
     licence: str | None = "Apache-2.0, procedural"
+    citation: str | None = "medgan, whose formulas made them"
     labels: ClassVar[LabelSpec] = LabelSpec(("NORMAL", "PNEUMONIA"))
 
     @property

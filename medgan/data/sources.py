@@ -73,6 +73,10 @@ class Source(Protocol):
     def licence(self) -> str | None:
         """Licence of the images, where known."""
 
+    @property
+    def citation(self) -> str | None:
+        """How to cite the images, where known."""
+
     def identity(self) -> Iterator[Any]:
         """Yield plain values that change whenever the images may have changed."""
 
@@ -94,6 +98,7 @@ class FolderSource:
     entries: tuple[Entry, ...]
     ignored: dict[str, int] = field(default_factory=dict)
     licence: str | None = None
+    citation: str | None = None
     reading: Reading = field(default_factory=Reading)
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from medgan.core.card import CardWarning
 from medgan.core.saving import read_model, read_state, versions, write_aside, write_model, write_state
 from medgan.errors import CheckpointError
 
@@ -228,3 +229,27 @@ def test_missing_and_damaged_models_are_refused(tmp_path: Path) -> None:
     facts_file.write_text(json.dumps({**facts, "sha256": hashlib.sha256(garbage).hexdigest()}))
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_model(folder)
+
+
+def test_own_text_of_a_card_survives_the_next_saving(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", WEIGHTS, FACTS)
+    path = folder / "README.md"
+    path.write_text(path.read_text(encoding="utf-8").replace("*Nothing yet.", "Ask Ada."), encoding="utf-8")
+    write_model(folder, WEIGHTS, {**FACTS, "training": {"steps": 7, "images_seen": 8}})
+    text = path.read_text(encoding="utf-8")
+    assert "Ask Ada." in text
+    assert "| 7 steps" in text
+    assert names(folder) == ["README.md", "model.json", "model.safetensors"]
+
+
+def test_a_card_that_was_edited_elsewhere_is_set_aside(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", WEIGHTS, FACTS)
+    for number, aside in enumerate(("README.edited.md", "README.edited-2.md")):
+        (folder / "README.md").write_text(f"my own card {number}", encoding="utf-8")
+        with pytest.warns(CardWarning, match=f"what you wrote is in {aside}"):
+            write_model(folder, WEIGHTS, FACTS)
+    assert (folder / "README.edited.md").read_text(encoding="utf-8") == "my own card 0"
+    assert (folder / "README.edited-2.md").read_text(encoding="utf-8") == "my own card 1"
+    write_model(folder, WEIGHTS, FACTS)
+    assert len(names(folder)) == 5
+    assert "# plain, trained on" in (folder / "README.md").read_text(encoding="utf-8")

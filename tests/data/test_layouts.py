@@ -358,7 +358,7 @@ def test_nih(root: Path, draw, table, folders, name: str, sex: str, end: str) ->
     assert [entry.patient_id for entry in source.entries] == ["1", "1", "2", "3"]
     assert source.entries[0].facts == {"view": "PA", "age": "57", "sex": "M"}
     assert _refused(source) == {"images/00000003_000.png": "file not found"}
-    assert "doi:10.1109/CVPR.2017.369" in str(source.licence)
+    assert "doi:10.1109/CVPR.2017.369" in str(source.citation)
     assert source.read(0)[0].size == (6, 8)
     hearts = _open(root, "nih-chestxray14", labels=("Cardiomegaly",), view="pa")
     assert list(_labels(hearts).values()) == ["Cardiomegaly", "Cardiomegaly"]
