@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medgan.data import ImageDataset
+from medgan.models import ACGAN
+from medgan.reader_study import Study, StudyConfig, load_study, new_study
+from medgan.reader_study.store import Answer, AnswerStore
+
+READERS = ("ada", "ben", "cleo", "dan")
+
+
+@pytest.fixture(scope="session")
+def real() -> ImageDataset:
+    """120 patients with two images each, in two classes."""
+    rng = np.random.default_rng(3)
+    return ImageDataset.from_arrays(
+        rng.integers(0, 256, (240, 32, 32), dtype=np.uint8),
+        np.repeat([0, 1], 120),
+        names=["NORMAL", "PNEUMONIA"],
+        patient_ids=[f"p{number // 2}" for number in range(240)],
+        name="noise",
+    )
+
+
+@pytest.fixture(scope="session")
+def gan(real) -> ACGAN:
+    return ACGAN(real.spec, preset="tiny")
+
+
+@pytest.fixture(scope="session")
+def draw(real, gan) -> Callable[..., Study]:
+    """A function that draws a study."""
+
+    def draw(folder: Path, *, readers: tuple[str, ...] = READERS, seed: int = 1, **options: object) -> Study:
+        config = StudyConfig.from_dict({"num": 24, "training": 2, **options})
+        return load_study(new_study(real, gan, folder, config, readers=readers, model="noise-gan", seed=seed))
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def drawn(draw, tmp_path_factory) -> Study:
+    """A study with all questions; look, but do not write."""
+    folder = tmp_path_factory.mktemp("studies") / "all"
+    return draw(folder, repeats=0.25, realism=True, diagnosis=True, comment=True)
+
+
+@pytest.fixture(scope="session")
+def pairs(draw, tmp_path_factory) -> Study:
+    """A study of pairs; look, but do not write."""
+    return draw(tmp_path_factory.mktemp("studies") / "pairs", mode="forced-choice", repeats=0.25)
+
+
+@pytest.fixture
+def study(drawn, tmp_path) -> Study:
+    """A copy of the study with all questions."""
+    return load_study(shutil.copytree(drawn.folder, tmp_path / "study"))
+
+
+@pytest.fixture
+def pair_study(pairs, tmp_path) -> Study:
+    """A copy of the study of pairs."""
+    return load_study(shutil.copytree(pairs.folder, tmp_path / "pairs"))
+
+
+@pytest.fixture
+def store(study) -> Iterator[AnswerStore]:
+    with AnswerStore(study) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def an_answer() -> Callable[..., Answer]:
+    """A function that returns an answer to all questions of single images."""
+
+    def make(**values: object) -> Answer:
+        given = {"confidence": 4, "choice": None, "realism": 2, "diagnosis": "NORMAL", "comment": "", "seconds": 3.5}
+        return Answer(**{**given, **values})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def key_of() -> Callable[[Study], dict[str, dict[str, object]]]:
+    """A function that returns the key's entries by image."""
+    return lambda study: json.loads((study.folder / "key.json").read_text(encoding="utf-8"))["items"]
+
+
+@pytest.fixture(scope="session")
+def fill(key_of) -> Callable[..., None]:
+    """A function that lets simulated readers read."""
+    return partial(_fill, key_of)
+
+
+def _fill(key_of, study: Study, skill: float, *, readers: int | None = None, seed: int = 0, leave: int = 0) -> None:
+    """Let simulated readers read; the last one leaves so many cases unanswered."""
+    readers = len(study.readers) if readers is None else readers
+    rng = np.random.default_rng(seed)
+    kinds = {item: entry["kind"] == "synthetic" for item, entry in key_of(study).items()}
+    labels = {item: str(entry["label"]) for item, entry in key_of(study).items()}
+    with AnswerStore(study) as store:
+        for number, reader in enumerate(study.readers[:readers]):
+            store.record(reader, "consent", study.consent_sha256)
+            last = len(reader.presentations) - (leave if number == readers - 1 else 0)
+            for position, shown in enumerate(reader.presentations[:last]):
+                seen = [skill * kinds[item] + rng.standard_normal() for item in shown.items]
+                forced = len(seen) == 2
+                answer = Answer(
+                    confidence=None if forced else int(np.digitize(seen[0], [-1, 0, 0.6, 1.5])) + 1,
+                    choice=int(np.argmax(seen)) if forced else None,
+                    realism=int(rng.integers(1, 6)) if study.config.realism else None,
+                    diagnosis=labels[shown.items[0]] if study.config.diagnosis else "",
+                    comment="=1+1" if study.config.comment and position == 0 else "",
+                    seconds=float(rng.uniform(2, 9)),
+                )
+                store.save(reader, position, answer, submission=f"{reader.id}{position:08d}")
