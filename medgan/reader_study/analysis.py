@@ -116,7 +116,8 @@ def analyze_study(study: Study, database: str | None = None, *, key: Path | None
     key_facts = study.read_key(key)
     with AnswerStore.open(study, database) as store:
         consents = store.consents()
-    done = {reader.name: 0 for reader in study.readers} | table.groupby("reader")["position"].nunique().to_dict()
+    counted = table.groupby("reader")["position"].nunique()
+    done = {reader.name: int(counted.get(reader.name, 0)) for reader in study.readers}
     total = {reader.name: len(reader.presentations) for reader in study.readers}
     finished = tuple(name for name in done if done[name] == total[name])
     missing = [f"{name} has answered {done[name]} of {total[name]}" for name in done if name not in finished]

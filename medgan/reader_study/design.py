@@ -130,7 +130,7 @@ def new_study(
     seed = secrets.randbits(63) if seed is None else seed
     rng = np.random.default_rng([seed, 7_411])
     training_real = config.training if config.mode == "forced-choice" else -(-config.training // 2)
-    rows = _draw_real(real, config.real_images + training_real, rng)
+    rows = _draw_real(real, config.real_images, training_real, rng)
     seeds = [int(value) for value in rng.choice(_SEEDS, size=len(rows), replace=False)]
     labels = _labels_for(real, gan, rows)
     gan.generator.to(make_accelerator(device).device)
@@ -237,8 +237,8 @@ def _class_names(labels: LabelSpec | None) -> list[str]:
 # ---------------------------------------------------------------------------------------- drawing
 
 
-def _draw_real(real: ImageDataset, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return rows of real images, one a patient, as equal in classes as can be, in random order."""
+def _draw_real(real: ImageDataset, cases: int, training: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return rows of real images, those for the training last; one a patient, classes as equal as can be."""
     usable = np.ones(len(real), bool)
     if "origin" in real.index:
         usable = (real.index["origin"] != "synthetic").to_numpy()
@@ -252,34 +252,37 @@ def _draw_real(real: ImageDataset, count: int, rng: np.random.Generator) -> NDAr
     classes = _class_names(real.spec.labels)
     of_class = np.zeros(len(real), np.int64) if not classes else np.asarray(real.labels, np.int64)
     number = max(1, len(classes))
-    wanted = np.full(number, count // number)
-    wanted[rng.permutation(number)[: count % number]] += 1
+    wanted, spare = _shares(cases, number, rng), _shares(training, number, rng)
     taken: set[str] = set()
     chosen: list[int] = []
+    for_training: list[int] = []
     shuffled = rng.permutation(len(real))
     sizes = [len(set(patients[usable & (of_class == index)]) - {""}) for index in range(number)]
     for index in np.argsort(sizes, kind="stable"):  # the rarest class first, as a patient is taken once
         found: list[int] = []
+        needed = wanted[index] + spare[index]
         for row in shuffled:
-            if len(found) == wanted[index]:
+            if len(found) == needed:
                 break
             if of_class[row] == index and usable[row] and patients[row] not in taken:
                 found.append(int(row))
                 taken |= {patients[row]} - {""}
-        if len(found) < wanted[index]:
+        if len(found) < needed:
             of = f" of {classes[index]}" if classes else ""
             raise DataError(
-                f"The study needs {wanted[index]} real images{of}, of as many patients, training cases included, but "
-                f"there are {len(found)} in {real.name}. Give a smaller --num, or hold more patients out."
+                f"The study needs {needed} real images{of}, of as many patients, training cases included, but there "
+                f"are {len(found)} in {real.name}. Give a smaller --num, or hold more patients out."
             )
-        chosen += found
-    # Each part that is cut off is balanced, too: classes take turns, in random order.
-    turn = np.empty(len(chosen))
-    groups = of_class[chosen]
-    for index in range(number):
-        members = np.flatnonzero(groups == index)
-        turn[members] = (rng.permutation(len(members)) + rng.random(len(members))) / max(1, len(members))
-    return np.asarray(chosen, np.int64)[np.argsort(turn, kind="stable")]
+        chosen += found[: wanted[index]]
+        for_training += found[wanted[index] :]
+    return np.asarray([*_shuffled(chosen, rng), *_shuffled(for_training, rng)], np.int64)
+
+
+def _shares(count: int, parts: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Divide a number into parts as equal as can be."""
+    shares = np.full(parts, count // parts)
+    shares[rng.permutation(parts)[: count % parts]] += 1
+    return shares
 
 
 def _labels_for(real: ImageDataset, gan: GAN, rows: NDArray[np.int64]) -> torch.Tensor | None:

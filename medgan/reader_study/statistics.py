@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from medgan.errors import DataError
 
@@ -93,8 +93,8 @@ class Pooled:
 
     def quantile(self, tails: float) -> float:
         """Return how many standard errors leave out the two tails."""
-        of_readers = self.between * stats.t.isf(tails / 2, self.readers - 1)
-        return float((of_readers + self.together * stats.norm.isf(tails / 2)) / (self.between + self.together))
+        of_readers = self.between * special.stdtrit(self.readers - 1, tails / 2)
+        return float(-(of_readers + self.together * special.ndtri(tails / 2)) / (self.between + self.together))
 
     def interval(self, level: float) -> tuple[float, float]:
         """Return the interval of a level, such as 0.9; bounds do not cut it."""
@@ -243,8 +243,10 @@ def area_under_curve(real: ArrayLike, synthetic: ArrayLike) -> tuple[Values, Val
     low, high = np.asarray(real, np.float64), np.asarray(synthetic, np.float64)
     if low.ndim != 2 or high.ndim != 2 or len(low) != len(high) or min(low.shape[1], high.shape[1]) < 2:
         raise DataError(f"Ratings of real images have the shape {low.shape}, of synthetic ones {high.shape}.")
-    above = np.sign(high[:, :, None] - low[:, None, :]) / 2 + 0.5  # (J, n, m)
-    of_synthetic, of_real = above.mean(axis=2), above.mean(axis=1)
+    of_synthetic, of_real = np.empty(high.shape), np.empty(low.shape)
+    for place in range(len(low)):
+        above = np.sign(high[place][:, None] - low[place]) / 2 + 0.5  # (n, m)
+        of_synthetic[place], of_real[place] = above.mean(axis=1), above.mean(axis=0)
     covariance = np.atleast_2d(np.cov(of_synthetic)) / high.shape[1] + np.atleast_2d(np.cov(of_real)) / low.shape[1]
     return of_synthetic.mean(axis=1), covariance
 

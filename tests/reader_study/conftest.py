@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -75,6 +79,41 @@ def pair_study(pairs, tmp_path) -> Study:
 def store(study) -> Iterator[AnswerStore]:
     with AnswerStore(study) as opened:
         yield opened
+
+
+Served = tuple[subprocess.Popen[str], str, dict[str, str]]
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Served]]:
+    """A function that serves a study in a process of its own; returns it, its address, and the readers' links."""
+    started = []
+
+    def start(study: Study, port: int = 0) -> Served:
+        command = [sys.executable, "-m", "medgan", "study", "serve", str(study.folder), "--port", str(port)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        started.append(process)
+        links = {}
+        for line in process.stdout:
+            if line.startswith("Serving"):
+                break
+            name, _, link = line.strip().rpartition("  ")
+            links[name.strip()] = link
+        else:
+            raise AssertionError(f"it did not start: {line}")
+        address = next(iter(links.values())).partition("/r/")[0]
+        for _ in range(200):  # the port is taken, but nobody may be listening yet
+            try:
+                httpx.get(f"{address}/study.css")
+                break
+            except httpx.TransportError:
+                time.sleep(0.05)
+        return process, address, links
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")
