@@ -11,17 +11,17 @@ import click
 
 from medgan.cli.options import device_option, given, make_options, truncation_option, which_option
 from medgan.errors import ConfigError
-from medgan.reader_study.config import StudyConfig
+from medgan.reader_study.config import ReaderStudyConfig
 
 if TYPE_CHECKING:
     from medgan.data import ImageDataset
     from medgan.models import Which
-    from medgan.reader_study import Study
+    from medgan.reader_study import ReaderStudy
 
 __all__ = ["study"]
 
 
-_DESIGN = make_options(StudyConfig)
+_DESIGN = make_options(ReaderStudyConfig)
 
 _folder = click.argument("folder", type=click.Path(path_type=Path))
 _database = click.option(
@@ -81,7 +81,7 @@ def new(
     if bool(names) == (count is not None):
         raise click.UsageError("Say who reads with either --reader NAME, once for each, or --readers 5.")
     readers = list(names) or [f"reader-{number}" for number in range(1, (count or 0) + 1)]
-    config = StudyConfig.from_dict(given(context, _DESIGN))
+    config = ReaderStudyConfig.from_dict(given(context, _DESIGN))
     gan = load_model(model, which=which)
     folder = new_study(
         _open_real(model, real, gan, transforms),
@@ -215,7 +215,7 @@ def _read_paragraphs(path: Path | None) -> list[str] | None:
     return [paragraph for paragraph in text.replace("\r\n", "\n").split("\n\n") if paragraph.strip()]
 
 
-def _print_links(opened: Study, address: str) -> None:
+def _print_links(opened: ReaderStudy, address: str) -> None:
     """Print each reader's link."""
     tokens = opened.tokens()
     width = max(len(name) for name in tokens)

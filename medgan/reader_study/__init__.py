@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medgan.reader_study.analysis import StudyAnalysis, analyze_study
-    from medgan.reader_study.config import StudyConfig
+    from medgan.reader_study.config import ReaderStudyConfig
     from medgan.reader_study.design import StudyDesignWarning, new_study
-    from medgan.reader_study.folder import Study, load_study
+    from medgan.reader_study.folder import ReaderStudy, load_study
 
 __all__ = [
-    "Study",
+    "ReaderStudy",
+    "ReaderStudyConfig",
     "StudyAnalysis",
-    "StudyConfig",
     "StudyDesignWarning",
     "analyze_study",
     "load_study",
@@ -22,9 +22,9 @@ __all__ = [
 ]
 
 _PLACES = {
-    "Study": "folder",
+    "ReaderStudy": "folder",
     "StudyAnalysis": "analysis",
-    "StudyConfig": "config",
+    "ReaderStudyConfig": "config",
     "StudyDesignWarning": "design",
     "analyze_study": "analysis",
     "load_study": "folder",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from medgan.core.saving import versions
 from medgan.errors import DataError
 from medgan.reader_study import statistics
-from medgan.reader_study.folder import Study, require_extra
+from medgan.reader_study.folder import ReaderStudy, require_extra
 from medgan.reader_study.statistics import Agreement, Pooled
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ class StudyAnalysis:
         claim: What may be claimed: sentences; the first has the numbers.
         limits: What limits it.
         results: All numbers.
-        judgements: From `Study.judgements`, of all readers.
+        judgements: From `ReaderStudy.judgements`, of all readers.
         facts: Where images and answers come from.
     """
 
-    study: Study
+    study: ReaderStudy
     finished: tuple[str, ...]
     primary: Pooled
     equivalence: Equivalence | None
@@ -97,7 +97,7 @@ class StudyAnalysis:
         return pd.DataFrame([[getattr(each, name) for name in columns] for each in self.results], columns=list(columns))
 
 
-def analyze_study(study: Study, database: str | None = None, *, key: Path | None = None) -> StudyAnalysis:
+def analyze_study(study: ReaderStudy, database: str | None = None, *, key: Path | None = None) -> StudyAnalysis:
     """Analyse a study.
 
     Args:
@@ -151,7 +151,7 @@ def analyze_study(study: Study, database: str | None = None, *, key: Path | None
 class _Answers:
     """The answers of those who have finished, as arrays: one row a reader, one column a case, in the study's order."""
 
-    def __init__(self, study: Study, table: pd.DataFrame, readers: Sequence[str]) -> None:
+    def __init__(self, study: ReaderStudy, table: pd.DataFrame, readers: Sequence[str]) -> None:
         self.study = study
         self.readers = list(readers)
         self.forced = study.config.mode == "forced-choice"
@@ -361,7 +361,7 @@ def _add_repeatability(answers: _Answers, results: list[Result]) -> None:
 
 
 def _limits(
-    study: Study,
+    study: ReaderStudy,
     table: pd.DataFrame,
     answers: _Answers,
     missing: Sequence[str],
@@ -421,7 +421,7 @@ def _limits(
         )
 
 
-def _claim(study: Study, primary: Pooled, equivalence: Equivalence | None, answers: _Answers) -> Iterator[str]:
+def _claim(study: ReaderStudy, primary: Pooled, equivalence: Equivalence | None, answers: _Answers) -> Iterator[str]:
     """Say what may be claimed."""
     images = f"{study.image['width']} × {study.image['height']} pixels"
     if answers.forced:
@@ -483,7 +483,7 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
-def _facts(study: Study, key: dict[str, Any], table: pd.DataFrame) -> dict[str, str]:
+def _facts(study: ReaderStudy, key: dict[str, Any], table: pd.DataFrame) -> dict[str, str]:
     """Return where images and answers come from."""
     model, real = key["model"], key["real"]
     revised = int((table["attempts"] > 1).sum()) // study.config.images_per_case

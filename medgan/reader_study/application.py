@@ -29,8 +29,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medgan.errors import ConfigError, DataError
-from medgan.reader_study.folder import Reader, Study
-from medgan.reader_study.store import Answer, AnswerStore, Progress, StoreError, WrongCaseError
+from medgan.reader_study.folder import Reader, ReaderStudy
+from medgan.reader_study.store import Answer, AnswerStore, ReaderProgress, StoreError, WrongCaseError
 
 __all__ = ["COMMENT_CHARACTERS", "check_answer", "make_application", "open_socket", "run_server"]
 
@@ -68,7 +68,7 @@ class _RefusedError(Exception):
         self.status = status
 
 
-def check_answer(values: Any, study: Study) -> Answer:
+def check_answer(values: Any, study: ReaderStudy) -> Answer:
     """Return an answer as it may be stored.
 
     Args:
@@ -111,7 +111,7 @@ def check_answer(values: Any, study: Study) -> Answer:
     )
 
 
-def make_application(study: Study, store: AnswerStore) -> ASGIApp:
+def make_application(study: ReaderStudy, store: AnswerStore) -> ASGIApp:
     """Return the application.
 
     Args:
@@ -200,7 +200,7 @@ def _protect(application: ASGIApp) -> ASGIApp:
 class _Pages:
     """What there is to ask for."""
 
-    def __init__(self, study: Study, store: AnswerStore) -> None:
+    def __init__(self, study: ReaderStudy, store: AnswerStore) -> None:
         self.study = study
         self.store = store
         secrets = study.tokens()
@@ -314,7 +314,7 @@ class _Pages:
 
     # ------------------------------------------------------------------------------------- states
 
-    def _state(self, reader: Reader, progress: Progress) -> dict[str, Any]:
+    def _state(self, reader: Reader, progress: ReaderProgress) -> dict[str, Any]:
         total, training = len(reader.presentations), len(self.study.training)
         if not progress.consented:
             stage = "consent"
@@ -343,7 +343,7 @@ class _Pages:
         progress = await run_in_threadpool(self.store.progress, reader)
         if not progress.consented:
             await run_in_threadpool(self.store.record, reader, "consent", self.study.consent_sha256)
-            progress = Progress(True, progress.trained, progress.answered)
+            progress = ReaderProgress(True, progress.trained, progress.answered)
         return JSONResponse(self._state(reader, progress))
 
     async def pause(self, request: Request) -> Response:
@@ -396,7 +396,7 @@ class _Pages:
         check_answer(values, self.study)
         if position == progress.trained:
             await run_in_threadpool(self.store.record, reader, "training", str(position))
-            progress = Progress(True, progress.trained + 1, progress.answered)
+            progress = ReaderProgress(True, progress.trained + 1, progress.answered)
         synthetic = self.study.training[position][1]
         truth = synthetic.index(True) if len(synthetic) == 2 else int(synthetic[0])
         return JSONResponse({**self._state(reader, progress), "truth": truth})
@@ -415,7 +415,7 @@ class _Pages:
         progress = await run_in_threadpool(self._save, reader, position, answer, submission)
         return JSONResponse(self._state(reader, progress))
 
-    def _save(self, reader: Reader, position: int, answer: Answer, submission: str) -> Progress:
+    def _save(self, reader: Reader, position: int, answer: Answer, submission: str) -> ReaderProgress:
         return self.store.save(reader, position, answer, submission=submission)
 
 

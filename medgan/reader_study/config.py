@@ -8,11 +8,11 @@ from typing import Literal
 from medgan.core.config import Config, option
 from medgan.errors import ConfigError
 
-__all__ = ["StudyConfig"]
+__all__ = ["ReaderStudyConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyConfig(Config):
+class ReaderStudyConfig(Config):
     """Options of a reader study; fixed when it is drawn."""
 
     title: str = option("Reader study", "What readers see as its name.")

@@ -38,7 +38,7 @@ from medgan.core.spec import Batch, DataSpec, LabelSpec
 from medgan.core.trainer import make_accelerator
 from medgan.data.pixels import to_uint8
 from medgan.errors import ConfigError, DataError
-from medgan.reader_study.config import StudyConfig
+from medgan.reader_study.config import ReaderStudyConfig
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
@@ -84,7 +84,7 @@ def new_study(
     real: ImageDataset,
     gan: GAN,
     out: Path,
-    config: StudyConfig | None = None,
+    config: ReaderStudyConfig | None = None,
     *,
     readers: Sequence[str],
     model: str,
@@ -120,7 +120,7 @@ def new_study(
         ConfigError: If images and model do not fit, a name or option does not, or the folder holds something already.
         DataError: If there are too few patients.
     """
-    config = config or StudyConfig()
+    config = config or ReaderStudyConfig()
     names = _check_readers(readers)
     _check_images(real.spec, gan.data, config)
     told = _check_text("instructions", INSTRUCTIONS[config.mode] if instructions is None else instructions)
@@ -201,7 +201,7 @@ def _check_readers(readers: Sequence[str]) -> list[str]:
     return list(readers)
 
 
-def _check_images(real: DataSpec, model: DataSpec, config: StudyConfig) -> None:
+def _check_images(real: DataSpec, model: DataSpec, config: ReaderStudyConfig) -> None:
     """Raise if images and model do not fit each other, or the questions."""
     if len(real.size) != 2 or real.channels not in (1, 3):
         raise ConfigError(
@@ -331,7 +331,7 @@ def _shuffled(values: Sequence[_Value], rng: np.random.Generator) -> list[_Value
 
 
 def _draw_repeats(
-    cases: Sequence[Sequence[str]], items: Sequence[dict[str, Any]], config: StudyConfig, rng: np.random.Generator
+    cases: Sequence[Sequence[str]], items: Sequence[dict[str, Any]], config: ReaderStudyConfig, rng: np.random.Generator
 ) -> list[int]:
     """Return which cases come twice: of single images, as many real as synthetic ones."""
     count = round(config.repeats * len(cases))
@@ -345,7 +345,9 @@ def _draw_repeats(
     return found
 
 
-def _order(number: int, repeated: Sequence[int], config: StudyConfig, rng: np.random.Generator) -> list[list[int]]:
+def _order(
+    number: int, repeated: Sequence[int], config: ReaderStudyConfig, rng: np.random.Generator
+) -> list[list[int]]:
     """Return a reader's order: for each presentation the case, and whether a pair is the other way round."""
     gap = max(1, min(20, number // 4))
     early = [int(place) for place in rng.permutation(number - gap)[: len(repeated)]]

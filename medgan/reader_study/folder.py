@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import importlib.util
 import json
 import re
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgan.errors import ConfigError, DataError
-from medgan.reader_study.config import StudyConfig
+from medgan.reader_study.config import ReaderStudyConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Presentation", "Reader", "Study", "load_study", "require_extra"]
+__all__ = ["Presentation", "Reader", "ReaderStudy", "load_study", "require_extra"]
 
 _NAME = re.compile(r"[0-9a-f]{16}")
 
@@ -27,14 +28,19 @@ def require_extra() -> None:
     Raises:
         ConfigError: If so; it says what to type.
     """
-    from importlib.util import find_spec
-
-    missing = [name for name in ("sqlalchemy", "starlette", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in ("sqlalchemy", "starlette", "uvicorn") if not _is_installed(name)]
     if missing:
         raise ConfigError(
             f"A reader study is served and stored with {', '.join(missing)}, which cannot be imported. Type: "
             "pip install 'medgan[study]'"
         )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # somebody has put None in its place
+        return False
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Study:
+class ReaderStudy:
     """A study that `medgan.reader_study.new_study` has written; see `load_study`.
 
     Attributes:
@@ -88,7 +94,7 @@ class Study:
 
     folder: Path
     id: str
-    config: StudyConfig
+    config: ReaderStudyConfig
     created: str
     instructions: tuple[str, ...]
     consent: tuple[str, ...]
@@ -245,7 +251,7 @@ class Study:
         return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
-def load_study(folder: str | Path) -> Study:
+def load_study(folder: str | Path) -> ReaderStudy:
     """Open a study; its key stays closed.
 
     Args:
@@ -273,10 +279,10 @@ def load_study(folder: str | Path) -> Study:
             Reader(str(reader["name"]), str(reader["id"]), _presentations(reader["order"], cases))
             for reader in values["readers"]
         )
-        return Study(
+        return ReaderStudy(
             folder=place,
             id=str(values["id"]),
-            config=StudyConfig.from_dict(values["options"]),
+            config=ReaderStudyConfig.from_dict(values["options"]),
             created=str(values["created"]),
             instructions=tuple(map(str, values["instructions"])),
             consent=tuple(map(str, values["consent"])),

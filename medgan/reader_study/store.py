@@ -21,9 +21,9 @@ from sqlalchemy.engine import make_url
 from medgan.errors import DataError
 
 if TYPE_CHECKING:
-    from medgan.reader_study.folder import Reader, Study
+    from medgan.reader_study.folder import Reader, ReaderStudy
 
-__all__ = ["Answer", "AnswerStore", "Progress", "StoreError", "WrongCaseError"]
+__all__ = ["Answer", "AnswerStore", "ReaderProgress", "StoreError", "WrongCaseError"]
 
 _tables = sql.MetaData()
 
@@ -100,7 +100,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ReaderProgress:
     """How far a reader is.
 
     Attributes:
@@ -127,7 +127,7 @@ class AnswerStore:
         DataError: If the study was changed after it had begun.
     """
 
-    def __init__(self, study: Study, database: str | None = None, *, timeout: float = 10.0) -> None:
+    def __init__(self, study: ReaderStudy, database: str | None = None, *, timeout: float = 10.0) -> None:
         """Open the database, and make its tables."""
         self._study = study
         self._address = database or study.database
@@ -141,7 +141,7 @@ class AnswerStore:
         self._check_design(began)
 
     @classmethod
-    def open(cls, study: Study, database: str | None = None, *, timeout: float = 10.0) -> AnswerStore:
+    def open(cls, study: ReaderStudy, database: str | None = None, *, timeout: float = 10.0) -> AnswerStore:
         """Open a database that is there already, to read it.
 
         Args:
@@ -207,7 +207,7 @@ class AnswerStore:
         with self._begin() as connection:
             connection.execute(_events.insert().values(**row))
 
-    def save(self, reader: Reader, position: int, answer: Answer, *, submission: str) -> Progress:
+    def save(self, reader: Reader, position: int, answer: Answer, *, submission: str) -> ReaderProgress:
         """Store an answer; when this returns, it is on the disk.
 
         Args:
@@ -251,11 +251,11 @@ class AnswerStore:
             }
             connection.execute(_answers.insert().values(**row))
         done = max(expected, position + 1)
-        return Progress(progress.consented, progress.trained, done)
+        return ReaderProgress(progress.consented, progress.trained, done)
 
     # ------------------------------------------------------------------------------------ reading
 
-    def progress(self, reader: Reader) -> Progress:
+    def progress(self, reader: Reader) -> ReaderProgress:
         """Say how far a reader is.
 
         Args:
@@ -294,7 +294,7 @@ class AnswerStore:
         with self._reading() as connection:
             return {str(name): str(detail) for name, detail in connection.execute(query)}
 
-    def _progress(self, connection: sql.Connection, reader: Reader) -> Progress:
+    def _progress(self, connection: sql.Connection, reader: Reader) -> ReaderProgress:
         """Return how far a reader is, as this connection sees it."""
         mine = (_events.c.study == self._study.id) & (_events.c.reader == reader.name)
         done = {
@@ -309,7 +309,7 @@ class AnswerStore:
             )
         )
         trained = len({detail for kind, detail in done if kind == "training"})
-        return Progress(any(kind == "consent" for kind, _ in done), trained, answered or 0)
+        return ReaderProgress(any(kind == "consent" for kind, _ in done), trained, answered or 0)
 
     # ------------------------------------------------------------------------------------ inside
 

@@ -15,7 +15,7 @@ import pytest
 
 from medgan.data import ImageDataset
 from medgan.models import ACGAN
-from medgan.reader_study import Study, StudyConfig, load_study, new_study
+from medgan.reader_study import ReaderStudy, ReaderStudyConfig, load_study, new_study
 from medgan.reader_study.store import Answer, AnswerStore
 
 READERS = ("ada", "ben", "cleo", "dan")
@@ -40,37 +40,37 @@ def gan(real) -> ACGAN:
 
 
 @pytest.fixture(scope="session")
-def draw(real, gan) -> Callable[..., Study]:
+def draw(real, gan) -> Callable[..., ReaderStudy]:
     """A function that draws a study."""
 
-    def draw(folder: Path, *, readers: tuple[str, ...] = READERS, seed: int = 1, **options: object) -> Study:
-        config = StudyConfig.from_dict({"num": 24, "training": 2, **options})
+    def draw(folder: Path, *, readers: tuple[str, ...] = READERS, seed: int = 1, **options: object) -> ReaderStudy:
+        config = ReaderStudyConfig.from_dict({"num": 24, "training": 2, **options})
         return load_study(new_study(real, gan, folder, config, readers=readers, model="noise-gan", seed=seed))
 
     return draw
 
 
 @pytest.fixture(scope="session")
-def drawn(draw, tmp_path_factory) -> Study:
+def drawn(draw, tmp_path_factory) -> ReaderStudy:
     """A study with all questions; look, but do not write."""
     folder = tmp_path_factory.mktemp("studies") / "all"
     return draw(folder, repeats=0.25, realism=True, diagnosis=True, comment=True)
 
 
 @pytest.fixture(scope="session")
-def pairs(draw, tmp_path_factory) -> Study:
+def pairs(draw, tmp_path_factory) -> ReaderStudy:
     """A study of pairs; look, but do not write."""
     return draw(tmp_path_factory.mktemp("studies") / "pairs", mode="forced-choice", repeats=0.25)
 
 
 @pytest.fixture
-def study(drawn, tmp_path) -> Study:
+def study(drawn, tmp_path) -> ReaderStudy:
     """A copy of the study with all questions."""
     return load_study(shutil.copytree(drawn.folder, tmp_path / "study"))
 
 
 @pytest.fixture
-def pair_study(pairs, tmp_path) -> Study:
+def pair_study(pairs, tmp_path) -> ReaderStudy:
     """A copy of the study of pairs."""
     return load_study(shutil.copytree(pairs.folder, tmp_path / "pairs"))
 
@@ -89,7 +89,7 @@ def serve() -> Iterator[Callable[..., Served]]:
     """A function that serves a study in a process of its own; returns it, its address, and the readers' links."""
     started = []
 
-    def start(study: Study, port: int = 0) -> Served:
+    def start(study: ReaderStudy, port: int = 0) -> Served:
         command = [sys.executable, "-m", "medgan", "study", "serve", str(study.folder), "--port", str(port)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         started.append(process)
@@ -128,7 +128,7 @@ def an_answer() -> Callable[..., Answer]:
 
 
 @pytest.fixture(scope="session")
-def key_of() -> Callable[[Study], dict[str, dict[str, object]]]:
+def key_of() -> Callable[[ReaderStudy], dict[str, dict[str, object]]]:
     """A function that returns the key's entries by image."""
     return lambda study: json.loads((study.folder / "key.json").read_text(encoding="utf-8"))["items"]
 
@@ -139,7 +139,9 @@ def fill(key_of) -> Callable[..., None]:
     return partial(_fill, key_of)
 
 
-def _fill(key_of, study: Study, skill: float, *, readers: int | None = None, seed: int = 0, leave: int = 0) -> None:
+def _fill(
+    key_of, study: ReaderStudy, skill: float, *, readers: int | None = None, seed: int = 0, leave: int = 0
+) -> None:
     """Let simulated readers read; the last one leaves so many cases unanswered."""
     readers = len(study.readers) if readers is None else readers
     rng = np.random.default_rng(seed)

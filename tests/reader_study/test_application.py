@@ -351,19 +351,19 @@ def read_all(link):
 @pytest.mark.slow
 def test_twenty_readers_at_once_and_killed_in_between(draw, serve, tmp_path):
     names = tuple(f"reader-{number}" for number in range(20))
-    study = draw(tmp_path / "s", readers=names, realism=True, diagnosis=True, comment=True)
+    study = draw(tmp_path / "s", readers=names, num=12, realism=True, diagnosis=True, comment=True)
     process, _, links = serve(study)
     with ThreadPoolExecutor(21) as pool:
         running = {name: pool.submit(read_all, link) for name, link in links.items()}
         with AnswerStore(study) as store:
-            while len(store.answers()) < 100:
+            while len(store.answers()) < 60:
                 time.sleep(0.02)
         process.kill()  # -9, in the middle of answers
         first = {name: future.result() for name, future in running.items()}
     with AnswerStore(study) as store:
         kept = store.answers()
     total = sum(len(acknowledged) for acknowledged in first.values())
-    assert 0 < total < 20 * 26
+    assert 0 < total < 20 * 13
     for name, acknowledged in first.items():
         for position, confidence in acknowledged.items():
             assert [answer.confidence for answer in kept[name, position]] == [confidence]
@@ -375,7 +375,7 @@ def test_twenty_readers_at_once_and_killed_in_between(draw, serve, tmp_path):
         second = dict(zip(links, pool.map(read_all, links.values()), strict=True))
     with AnswerStore(study) as store:
         answers = store.answers()
-    assert len(answers) == 20 * 26
+    assert len(answers) == 20 * 13
     assert {len(attempts) for attempts in answers.values()} == {1}
     for name in names:
         for position, confidence in (first[name] | second[name]).items():

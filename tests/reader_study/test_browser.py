@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from medgan.reader_study import ReaderStudy
 from medgan.reader_study.store import AnswerStore
 
 _CHROMIUM = next(
@@ -30,6 +31,12 @@ def chromium() -> Iterator[object]:
         browser = driver.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def study(draw, tmp_path) -> ReaderStudy:
+    """Ten cases, with all questions."""
+    return draw(tmp_path / "study", num=8, repeats=0.25, realism=True, diagnosis=True, comment=True)
 
 
 @pytest.fixture
@@ -96,7 +103,7 @@ def test_a_reader_with_the_keyboard_alone(study, serve, page):
         page.keyboard.press("Enter")
     page.get_by_role("heading", name="The study begins").wait_for()
     page.keyboard.press("Enter")
-    page.get_by_text("Case 1 of 30").wait_for()
+    page.get_by_text("Case 1 of 10").wait_for()
     assert page.get_by_role("button", name="Confirm").is_disabled()
     settle(page)
     before = brightness(page)
@@ -114,27 +121,27 @@ def test_a_reader_with_the_keyboard_alone(study, serve, page):
     page.get_by_label("Comment").fill("<b>edge</b> 1 p i")
     page.keyboard.press("Escape")
     page.keyboard.press("Enter")
-    page.get_by_text("Case 2 of 30").wait_for()
+    page.get_by_text("Case 2 of 10").wait_for()
     page.keyboard.press("b")  # a change of mind
-    page.get_by_text("Case 1 of 30").wait_for()
+    page.get_by_text("Case 1 of 10").wait_for()
     for key in ("1", "3", "2", "Enter"):
         page.keyboard.press(key)
-    page.get_by_text("Case 2 of 30").wait_for()
+    page.get_by_text("Case 2 of 10").wait_for()
 
     page.keyboard.press("p")
     page.get_by_role("heading", name="Paused").wait_for()
     assert page.locator("canvas").first.is_hidden()
     page.wait_for_timeout(1500)
     page.keyboard.press("Enter")
-    page.get_by_text("Case 2 of 30").wait_for()
+    page.get_by_text("Case 2 of 10").wait_for()
     for key in ("2", "3", "3", "Enter"):
         page.keyboard.press(key)
-    page.get_by_text("Case 3 of 30").wait_for()
+    page.get_by_text("Case 3 of 10").wait_for()
 
     page.goto("about:blank")
     page.goto(f"{address}/")  # later, in the same browser
-    for number in range(3, 31):
-        page.get_by_text(f"Case {number} of 30").wait_for()
+    for number in range(3, 11):
+        page.get_by_text(f"Case {number} of 10").wait_for()
         for key in (str(number % 5 + 1), "3", "1", "Enter"):
             page.keyboard.press(key)
     page.get_by_role("heading", name="Thank you").wait_for()
@@ -142,13 +149,13 @@ def test_a_reader_with_the_keyboard_alone(study, serve, page):
 
     with AnswerStore(study) as store:
         answers = store.answers()
-    assert len(answers) == 30
+    assert len(answers) == 10
     first = answers[reader.name, 0]
     assert [answer.confidence for answer in first] == [5, 1]
     assert first[0].comment == "<b>edge</b> 1 p i"
     assert (first[0].realism, first[0].diagnosis) == (3, study.classes[1])
     assert answers[reader.name, 1][0].seconds < 60
-    assert all(answers[reader.name, number - 1][0].confidence == number % 5 + 1 for number in range(3, 31))
+    assert all(answers[reader.name, number - 1][0].confidence == number % 5 + 1 for number in range(3, 11))
     assert answers[reader.name, 1][0].diagnosis == "cannot tell"
 
 
@@ -156,8 +163,8 @@ def test_pause_is_not_counted(pair_study, serve, page):
     reader = pair_study.readers[0]
     _, _, links = serve(pair_study)
     begin(page, links[reader.name])
-    for _ in pair_study.training:
-        page.get_by_text("Training").wait_for()
+    for number in (1, 2):
+        page.get_by_text(f"Training {number} of 2").wait_for()
         page.keyboard.press("ArrowLeft")
         page.keyboard.press("Enter")
         page.get_by_text("image is synthetic.").wait_for()
@@ -232,16 +239,16 @@ def test_server_killed_while_an_answer_is_given(study, serve, page):
         page.get_by_text("This image is").wait_for()
         page.keyboard.press("Enter")
     page.keyboard.press("Enter")
-    page.get_by_text("Case 1 of 30").wait_for()
+    page.get_by_text("Case 1 of 10").wait_for()
     process.kill()
     process.wait()
     for key in ("4", "2", "1", "Enter"):
         page.keyboard.press(key)
     page.get_by_text("The server cannot be reached").wait_for()
-    assert page.get_by_text("Case 1 of 30").is_visible()
+    assert page.get_by_text("Case 1 of 10").is_visible()
     serve(study, port=int(address.rpartition(":")[2]))
     page.keyboard.press("Enter")
-    page.get_by_text("Case 2 of 30").wait_for()
+    page.get_by_text("Case 2 of 10").wait_for()
     with AnswerStore(study) as store:
         (stored,) = store.answers()[reader.name, 0]
     assert stored.confidence == 4

@@ -11,7 +11,7 @@ from PIL import Image
 from medgan.data import ImageDataset
 from medgan.errors import ConfigError, DataError
 from medgan.models import ACGAN
-from medgan.reader_study import StudyConfig, StudyDesignWarning, load_study, new_study
+from medgan.reader_study import ReaderStudyConfig, StudyDesignWarning, load_study, new_study
 
 
 def test_half_is_synthetic_in_each_class(drawn, key_of):
@@ -151,7 +151,7 @@ def test_same_seed_same_study_but_other_links(draw, drawn, tmp_path):
 
 
 def test_without_seed_nobody_knows(real, gan, tmp_path):
-    config = StudyConfig(num=8, training=0)
+    config = ReaderStudyConfig(num=8, training=0)
     folders = [new_study(real, gan, tmp_path / name, config, readers=["a"], model="m") for name in ("one", "two")]
     assert load_study(folders[0]).id != load_study(folders[1]).id
     assert load_study(folders[0]).cases != load_study(folders[1]).cases
@@ -164,7 +164,9 @@ def test_findings(tmp_path, key_of):
     patients = [str(number) for number in range(40)]
     real = ImageDataset.from_arrays(images, labels, names=["Edema", "Mass", "Nodule"], patient_ids=patients)
     gan = ACGAN(real.spec, preset="tiny")
-    study = load_study(new_study(real, gan, tmp_path / "s", StudyConfig(num=12), readers=["a"], model="m", seed=0))
+    study = load_study(
+        new_study(real, gan, tmp_path / "s", ReaderStudyConfig(num=12), readers=["a"], model="m", seed=0)
+    )
     counts = Counter((entry["label"], entry["kind"]) for entry in key_of(study).values())
     for label, _ in list(counts):
         assert counts[label, "real"] == counts[label, "synthetic"] > 0
@@ -172,14 +174,14 @@ def test_findings(tmp_path, key_of):
     assert study.classes == ()
     assert study.image == {"height": 32, "width": 32, "channels": 3}
     with pytest.raises(ConfigError, match="asked of classes only"):
-        new_study(real, gan, tmp_path / "t", StudyConfig(num=12, diagnosis=True), readers=["a"], model="m")
+        new_study(real, gan, tmp_path / "t", ReaderStudyConfig(num=12, diagnosis=True), readers=["a"], model="m")
 
 
 def test_unknown_patients_are_said(gan, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (60, 32, 32), dtype=np.uint8)
     real = ImageDataset.from_arrays(images, np.arange(60) % 2, names=["NORMAL", "PNEUMONIA"])
     with pytest.warns(StudyDesignWarning, match="Patients are not known"):
-        new_study(real, gan, tmp_path / "s", StudyConfig(num=8), readers=["a"], model="m")
+        new_study(real, gan, tmp_path / "s", ReaderStudyConfig(num=8), readers=["a"], model="m")
 
 
 @pytest.mark.parametrize(
@@ -196,12 +198,12 @@ def test_unknown_patients_are_said(gan, tmp_path):
 )
 def test_options_that_do_not_fit(options, message):
     with pytest.raises(ConfigError, match=message):
-        StudyConfig.from_dict(options)
+        ReaderStudyConfig.from_dict(options)
 
 
 def test_too_few_patients(real, gan, tmp_path):
     with pytest.raises(DataError, match=r"needs 152 real images of (NORMAL|PNEUMONIA).*there are 60 in noise"):
-        new_study(real, gan, tmp_path / "s", StudyConfig(num=600, training=8), readers=["a"], model="m")
+        new_study(real, gan, tmp_path / "s", ReaderStudyConfig(num=600, training=8), readers=["a"], model="m")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -217,24 +219,24 @@ def test_too_few_patients(real, gan, tmp_path):
 )
 def test_names_of_readers(real, gan, tmp_path, readers, message):
     with pytest.raises(ConfigError, match=message):
-        new_study(real, gan, tmp_path / "s", StudyConfig(num=8), readers=readers, model="m")
+        new_study(real, gan, tmp_path / "s", ReaderStudyConfig(num=8), readers=readers, model="m")
 
 
 def test_images_that_do_not_fit(real, gan, tmp_path):
     small = ImageDataset.from_arrays(np.zeros((30, 16, 16), np.uint8), np.arange(30) % 2, names=["NORMAL", "PNEUMONIA"])
     with pytest.raises(ConfigError, match="one shape"):
-        new_study(small, gan, tmp_path / "s", StudyConfig(num=8), readers=["a"], model="m")
+        new_study(small, gan, tmp_path / "s", ReaderStudyConfig(num=8), readers=["a"], model="m")
     volumes = ImageDataset.from_arrays(np.zeros((30, 8, 32, 32, 1), np.uint8), np.arange(30) % 2, names=["a", "b"])
     with pytest.raises(ConfigError, match="slices of volumes"):
-        new_study(volumes, gan, tmp_path / "s", StudyConfig(num=8), readers=["a"], model="m")
+        new_study(volumes, gan, tmp_path / "s", ReaderStudyConfig(num=8), readers=["a"], model="m")
     others = ImageDataset.from_arrays(np.zeros((30, 32, 32), np.uint8), np.arange(30) % 2, names=["cat", "dog"])
     with pytest.raises(ConfigError, match="classes cat, dog, but the model knows NORMAL"):
-        new_study(others, gan, tmp_path / "s", StudyConfig(num=8), readers=["a"], model="m")
+        new_study(others, gan, tmp_path / "s", ReaderStudyConfig(num=8), readers=["a"], model="m")
 
 
 def test_nothing_is_overwritten(real, gan, tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "mine.txt").write_text("keep")
     with pytest.raises(ConfigError, match="not an empty folder"):
-        new_study(real, gan, tmp_path / "s", StudyConfig(num=8), readers=["a"], model="m")
+        new_study(real, gan, tmp_path / "s", ReaderStudyConfig(num=8), readers=["a"], model="m")
     assert (tmp_path / "s" / "mine.txt").read_text() == "keep"

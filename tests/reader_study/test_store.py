@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy
 
 from medgan.errors import DataError
-from medgan.reader_study.store import AnswerStore, Progress, StoreError, WrongCaseError
+from medgan.reader_study.store import AnswerStore, ReaderProgress, StoreError, WrongCaseError
 
 
 def test_only_the_turn_can_be_answered(study, store, an_answer):
@@ -41,8 +41,8 @@ def test_readers_do_not_meet(study, store, an_answer):
     store.record(first, "consent", study.consent_sha256)
     store.record(first, "training", "0")
     store.save(first, 0, an_answer(), submission="same-one")
-    assert store.progress(first) == Progress(True, 1, 1)
-    assert store.progress(second) == Progress(False, 0, 0)
+    assert store.progress(first) == ReaderProgress(True, 1, 1)
+    assert store.progress(second) == ReaderProgress(False, 0, 0)
     assert store.save(second, 0, an_answer(), submission="same-one").answered == 1
     assert store.consents() == {first.name: study.consent_sha256}
 

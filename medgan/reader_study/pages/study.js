@@ -13,7 +13,7 @@ let state = null;      // as the server sees it
 let stage = "";        // what is in sight
 let open = null;       // the case that is on: kind, position, submission
 let told = false;      // whether the answer of a training case is in sight
-let sending = false;
+let busy = false;       // whether the server is asked for something
 let images = [];       // pixels of the images that are on
 let display = { ...DISPLAY };
 let dragPans = false;
@@ -125,10 +125,11 @@ function answered(question) { return question.querySelector("input:checked"); }
 
 function activate(index) {
   questions.forEach((question, place) => question.classList.toggle("active", place === index));
+  questions[index].scrollIntoView({ block: "nearest" });
 }
 
 function changed() {
-  find("#submit").disabled = sending || !(told || questions.every(answered));
+  find("#submit").disabled = busy || !(told || questions.every(answered));
 }
 
 form.addEventListener("change", event => {
@@ -137,31 +138,32 @@ form.addEventListener("change", event => {
   changed();
 });
 
-form.addEventListener("submit", async event => {
-  event.preventDefault();
-  if (sending || find("#submit").disabled) { return; }
+// One thing at a time: until the next case is in sight, nothing is answered and nothing is sent twice.
+async function alone(task) {
+  if (busy) { return; }
+  busy = true;
+  changed();
   find("#error").hidden = true;
-  if (told) { told = false; try { await proceed(); } catch (error) { fail(error); } return; }
+  try { await task(); } catch (error) { fail(error); } finally { busy = false; changed(); }
+}
+
+form.addEventListener("submit", event => {
+  event.preventDefault();
+  if (find("#submit").disabled) { return; }
+  alone(() => told ? proceed() : send());
+});
+
+async function send() {
   const values = { seconds: clock.seconds, submission: open.submission, comment: form.elements.comment?.value ?? "" };
   for (const question of questions) {
     const { name, value } = answered(question);
     values[name] = name === "diagnosis" ? value : Number(value);
   }
-  sending = true;
-  changed();
-  try {
-    const response = await ask(`/${open.kind}/${open.position}`, values);
-    state = await response.json();
-    sending = false;
-    if (open.kind === "training") { feedback(values, state.truth); } else { await proceed(true); }
-  } catch (error) {
-    sending = false;
-    changed();
-    fail(error);
-  }
-});
+  state = await (await ask(`/${open.kind}/${open.position}`, values)).json();
+  if (open.kind === "training") { feedback(state.truth); } else { await proceed(true); }
+}
 
-function feedback(values, truth) {
+function feedback(truth) {
   told = true;
   clock.stop();
   const place = find("#feedback");
@@ -174,9 +176,8 @@ function feedback(values, truth) {
   changed();
 }
 
-async function back() {
-  if (find("#back").hidden || sending) { return; }
-  try { await present("case", state.answered - 1); } catch (error) { fail(error); }
+function back() {
+  if (!find("#back").hidden) { alone(() => present("case", state.answered - 1)); }
 }
 
 // ------------------------------------------------------------------------------------------- images
@@ -296,7 +297,7 @@ find("#drag").addEventListener("click", event => {
 function choose(number) {
   const place = questions.findIndex(question => question.classList.contains("active"));
   const input = questions[place]?.querySelectorAll("input")[number];
-  if (input && !input.disabled) { input.checked = true; input.dispatchEvent(new Event("change", { bubbles: true })); }
+  if (input && !input.disabled && !busy) { input.checked = true; input.dispatchEvent(new Event("change", { bubbles: true })); }
 }
 
 const KEYS = {
@@ -347,14 +348,18 @@ find("#theme").addEventListener("click", () => {
 try { theme(localStorage.getItem("theme")); } catch { /* a browser that keeps nothing */ }
 
 find("#agreed").addEventListener("change", event => { find("#begin").disabled = !event.target.checked; });
-find("#begin").addEventListener("click", async () => {
-  try { state = await (await ask("/consent", { agreed: true })).json(); await proceed(true); } catch (error) { fail(error); }
-});
-find("#start").addEventListener("click", async () => { try { await proceed(true); } catch (error) { fail(error); } });
+find("#begin").addEventListener("click", () => alone(async () => {
+  state = await (await ask("/consent", { agreed: true })).json();
+  await proceed(true);
+}));
+find("#start").addEventListener("click", () => alone(() => proceed(true)));
 find("#pause").addEventListener("click", () => pause(true));
 find("#continue").addEventListener("click", () => pause(false));
 find("#back").addEventListener("click", back);
 
 // The secret need not stay in sight, nor in a picture of the screen; the cookie has it.
 history.replaceState(null, "", "/");
-ask("/state").then(response => response.json()).then(found => { state = found; return proceed(); }).catch(fail);
+alone(async () => {
+  state = await (await ask("/state")).json();
+  await proceed();
+});
