@@ -46,7 +46,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=100, help="of the GAN whose images are drawn")
     parser.add_argument("--readers", type=int, default=5)
-    parser.add_argument("--cases", type=int, default=60)
+    parser.add_argument("--cases", type=int, default=100)
     parser.add_argument("--skill", type=float, default=0.5, help="standard deviations between real and synthetic")
     parser.add_argument("--spread", type=float, default=0.2, help="of the skill between readers")
     parser.add_argument("--shared", type=float, default=0.3, help="share of the chance that readers have in common")
@@ -54,7 +54,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("simulated-study"))
     options = parser.parse_args()
 
-    dataset = open_dataset("phantom://chest?n=240&seed=1", size=32)
+    dataset = open_dataset("phantom://chest?n=300&seed=1", size=32)
     train, held_out = dataset.split(0.5)
     gan = ACGAN(dataset.spec, preset="tiny").fit(train, steps=options.steps)
     names = [f"reader-{number}" for number in range(1, options.readers + 1)]
