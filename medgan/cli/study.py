@@ -187,13 +187,19 @@ def _open_real(model: Path, real: str | None, gan: Any, transforms: str | None) 
     """Return the real images: those of patients that the run held out; of a model alone, what was given."""
     from medgan.cli.options import open_as
     from medgan.data import ImageDataset
-    from medgan.runs import find_run_of, is_run, reopen
+    from medgan.data.splits import INITIAL, image_identities
+    from medgan.runs import find_run_of, is_run, read_parts, reopen
 
     run = find_run_of(model)
     if not is_run(run):
         if real is None:
             raise click.UsageError(f"--real is needed: {model} is a model alone, and knows no real images.")
-        return open_as(real, gan.data, {}, transforms)
+        found = open_as(real, gan.data, {}, transforms)
+        if gan.provenance.get("whole_fingerprint") == found.whole_fingerprint:
+            raise ConfigError(
+                f"{model} was trained on images of {real}, and only its run folder says on which. Give that as --model."
+            )
+        return found
     parts = reopen(run, data=real, transforms=transforms).parts
     held_out = [parts[name] for name in ("validation", "test") if name in parts]
     if not held_out:
@@ -201,7 +207,11 @@ def _open_real(model: Path, real: str | None, gan: Any, transforms: str | None) 
             f"{run} held nobody out, so that there are no real images that its generator has not seen. Train it anew "
             "with --validation 0.1 --test 0.2."
         )
-    return ImageDataset.join(held_out)
+    joined = ImageDataset.join(held_out)
+    # A model that the run began from may have seen some of them.
+    known = read_parts(run)
+    unseen = [row for row, name in enumerate(image_identities(joined.index)) if known.get(name) != INITIAL]
+    return joined.subset(unseen)
 
 
 def _read_paragraphs(path: Path | None) -> list[str] | None:

@@ -297,7 +297,8 @@ def _add_agreement(answers: _Answers, results: list[Result]) -> None:
     what = "Fleiss’ κ of the choices" if answers.forced else "Fleiss’ κ of real, unsure and synthetic"
     _add_coefficient(results, what, kappa, answers.count, "other images, these readers")
     for column in ("confidence", "realism"):
-        if answers.forced or (column == "realism" and not answers.study.config.realism):
+        asked = not answers.forced and (column == "confidence" or answers.study.config.realism)
+        if not asked or len(answers.readers) < FEWEST_READERS:
             continue
         single, mean = statistics.intraclass_correlation(answers.matrix(column))
         holds = "other readers and images"
@@ -495,7 +496,7 @@ def _facts(study: ReaderStudy, key: dict[str, Any], table: pd.DataFrame) -> dict
         "model": f"{model['name']} ({model['architecture']}, weights sha256 {model['weights_sha256'][:12]})",
         "trained on": f"{key['trained_on'].get('name')}, {key['trained_on'].get('images')} images",
         "truncation": f"{key['truncation']:g}",
-        "real images": f"{real['name']}, one a patient, of {real['images']:,} images that the model was not trained on",
+        "real images": f"{real['name']}, one a patient, drawn from {real['images']:,} images",
         "answers": f"{table['answered_at'].min()} to {table['answered_at'].max()}",
         "answers changed": str(revised),
         "margin": f"{study.config.margin:g}",

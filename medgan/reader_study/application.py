@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import math
@@ -179,7 +180,8 @@ def run_server(application: ASGIApp, listener: socket.socket) -> None:
 
     # Addresses hold the readers' secrets, so that no line is written for each request.
     config = uvicorn.Config(application, access_log=False, server_header=False, log_level="warning", lifespan="off")
-    uvicorn.Server(config).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # raised again when all requests have been answered
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _protect(application: ASGIApp) -> ASGIApp:

@@ -34,9 +34,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medgan.core.saving import pack_weights, versions
-from medgan.core.spec import Batch, DataSpec, LabelSpec
+from medgan.core.spec import DataSpec, LabelSpec
 from medgan.core.trainer import make_accelerator
 from medgan.data.pixels import to_uint8
+from medgan.data.splits import image_identities
 from medgan.errors import ConfigError, DataError
 from medgan.reader_study.config import ReaderStudyConfig
 
@@ -105,7 +106,7 @@ def new_study(
         gan: The model.
         out: Folder to create.
         config: Options; None for the defaults.
-        readers: Names, best pseudonyms, of letters, digits and `` . _ -``.
+        readers: Names, best pseudonyms, of letters, digits, spaces and ``._-``.
         model: Name of the model, for the key.
         seed: Same seed, same study, but for the links; None for one that nobody knows before.
         truncation: As in `GAN.sample`.
@@ -135,7 +136,8 @@ def new_study(
     labels = _labels_for(real, gan, rows)
     gan.generator.to(make_accelerator(device).device)
     made = gan.sample_batches(seeds, labels=labels, truncation=truncation)
-    pixels = np.concatenate([to_uint8(real.images_at(rows)), to_uint8(Batch.join(list(made)).images)])
+    taken = [to_uint8(real.images_at(rows[start : start + 64])) for start in range(0, len(rows), 64)]
+    pixels = np.concatenate([*taken, *(to_uint8(batch.images) for batch in made)])
     items = _make_items(real, rows, seeds, rng)
     synthetic = items[len(rows) :]
     number = config.real_images
@@ -315,10 +317,10 @@ def _make_items(
 ) -> list[dict[str, Any]]:
     """Return the key's entries: the real images, then their synthetic counterparts."""
     labels = [_label_text(real.spec.labels, None if real.labels is None else real.labels[row]) for row in rows]
+    names = image_identities(real.index)
     items: list[dict[str, Any]] = []
     for row, label in zip(rows, labels, strict=True):
-        found = real.index.iloc[int(row)]
-        origin = {"file": str(found["file"]), "patient_id": str(found["patient_id"])}
+        origin = {"file": names[row], "patient_id": str(real.index["patient_id"].iloc[int(row)])}
         items.append({"id": rng.bytes(8).hex(), "kind": "real", "label": label, "seed": None, **origin})
     for seed, label in zip(seeds, labels, strict=True):
         origin = {"file": "", "patient_id": ""}

@@ -132,13 +132,17 @@ class AnswerStore:
         self._study = study
         self._address = database or study.database
         self._engine = _make_engine(self._address, timeout)
-        with self._begin() as connection:
-            _tables.create_all(connection)
-            began = connection.scalar(sql.select(_studies.c.design_sha256).where(_studies.c.study == study.id))
-            if began is None:
-                row = {"study": study.id, "design_sha256": study.design_sha256, "began_at": _now()}
-                connection.execute(_studies.insert().values(**row))
-        self._check_design(began)
+        try:
+            with self._begin() as connection:
+                _tables.create_all(connection)
+                began = connection.scalar(sql.select(_studies.c.design_sha256).where(_studies.c.study == study.id))
+                if began is None:
+                    row = {"study": study.id, "design_sha256": study.design_sha256, "began_at": _now()}
+                    connection.execute(_studies.insert().values(**row))
+            self._check_design(began)
+        except DataError:
+            self.close()
+            raise
 
     @classmethod
     def open(cls, study: ReaderStudy, database: str | None = None, *, timeout: float = 10.0) -> AnswerStore:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -59,6 +60,21 @@ def test_model_alone_needs_real_images(medgan, run, here):
     command = ("study", "new", "s", "--model", "copy", "--num", 8, "--readers", 3)
     assert "--real is needed" in medgan.fails(*command)
     medgan.works(*command, "--real", "phantom://chest?n=40&seed=9")
+    assert "only its run folder says on which" in medgan.fails(*command, "--real", medgan.small[1])
+
+
+def test_what_an_initial_model_has_seen_is_left_out(medgan, run, here):
+    """As if the run had begun from a model that was trained on all but ten of its held-out patients."""
+    copy = here / "copy"
+    shutil.copytree(run, copy)
+    parts = json.loads((run / "data" / "splits.json").read_text(encoding="utf-8"))["parts"]
+    seen = {"images": parts["validation"][10:]}
+    (copy / "data" / "initial_images.json").write_text(json.dumps(seen), encoding="utf-8")
+    command = ("study", "new", "s", "--model", copy, "--readers", 3, "--training", 0, "--num")
+    assert "needs 10 real images" in medgan.fails(*command, 40)
+    medgan.works(*command, 8)
+    items = load_study(here / "s").read_key()["items"].values()
+    assert {entry["file"] for entry in items if entry["kind"] == "real"} <= set(parts["validation"][:10])
     assert "held nobody out" in medgan.fails(
         "study", "new", "t", "--model", held_nobody_out(medgan, here), *command[5:]
     )

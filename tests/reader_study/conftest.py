@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from medgan.data import ImageDataset
 from medgan.models import ACGAN
 from medgan.reader_study import ReaderStudy, ReaderStudyConfig, load_study, new_study
-from medgan.reader_study.store import Answer, AnswerStore
+from medgan.reader_study.store import Answer, AnswerStore, _answers
 
 READERS = ("ada", "ben", "cleo", "dan")
 
@@ -142,24 +143,30 @@ def fill(key_of) -> Callable[..., None]:
 def _fill(
     key_of, study: ReaderStudy, skill: float, *, readers: int | None = None, seed: int = 0, leave: int = 0
 ) -> None:
-    """Let simulated readers read; the last one leaves so many cases unanswered."""
+    """Let simulated readers read; the last one leaves so many cases unanswered. All is stored at once, to be quick."""
     readers = len(study.readers) if readers is None else readers
     rng = np.random.default_rng(seed)
     kinds = {item: entry["kind"] == "synthetic" for item, entry in key_of(study).items()}
     labels = {item: str(entry["label"]) for item, entry in key_of(study).items()}
+    config, rows = study.config, []
+    for number, reader in enumerate(study.readers[:readers]):
+        last = len(reader.presentations) - (leave if number == readers - 1 else 0)
+        for position, shown in enumerate(reader.presentations[:last]):
+            seen = [skill * kinds[item] + rng.standard_normal() for item in shown.items]
+            forced = len(seen) == 2
+            answer = Answer(
+                confidence=None if forced else int(np.digitize(seen[0], [-1, 0, 0.6, 1.5])) + 1,
+                choice=int(np.argmax(seen)) if forced else None,
+                realism=int(rng.integers(1, 6)) if config.realism else None,
+                diagnosis=labels[shown.items[0]] if config.diagnosis else "",
+                comment="=1+1" if config.comment and position == 0 else "",
+                seconds=float(rng.uniform(2, 9)),
+                answered_at="2026-01-02T03:04:05.678+00:00",
+            )
+            place = {"study": study.id, "reader": reader.name, "position": position}
+            rows.append({**place, "attempt": 1, "submission": f"filled{position:08d}", **asdict(answer)})
     with AnswerStore(study) as store:
-        for number, reader in enumerate(study.readers[:readers]):
+        for reader in study.readers[:readers]:
             store.record(reader, "consent", study.consent_sha256)
-            last = len(reader.presentations) - (leave if number == readers - 1 else 0)
-            for position, shown in enumerate(reader.presentations[:last]):
-                seen = [skill * kinds[item] + rng.standard_normal() for item in shown.items]
-                forced = len(seen) == 2
-                answer = Answer(
-                    confidence=None if forced else int(np.digitize(seen[0], [-1, 0, 0.6, 1.5])) + 1,
-                    choice=int(np.argmax(seen)) if forced else None,
-                    realism=int(rng.integers(1, 6)) if study.config.realism else None,
-                    diagnosis=labels[shown.items[0]] if study.config.diagnosis else "",
-                    comment="=1+1" if study.config.comment and position == 0 else "",
-                    seconds=float(rng.uniform(2, 9)),
-                )
-                store.save(reader, position, answer, submission=f"{reader.id}{position:08d}")
+        with store._begin() as connection:
+            connection.execute(_answers.insert(), rows)

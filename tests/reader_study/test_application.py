@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -325,6 +326,15 @@ def test_port_that_is_taken():
             open_socket("127.0.0.1", port)
     with pytest.raises(ConfigError, match=r"cannot listen at nowhere\.invalid"):
         open_socket("nowhere.invalid", 0)
+
+
+def test_stopped_with_the_keyboard(study, serve):
+    process, _, _ = serve(study)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in output
+    assert f"Stopped. Analyse with: medgan study analyze {study.folder}" in output
 
 
 def read_all(link):
