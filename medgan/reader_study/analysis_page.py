@@ -154,7 +154,7 @@ def _figures(analysis: StudyAnalysis) -> Gallery:
 
 def _forest(analysis: StudyAnalysis, measure: str) -> Figure:
     names = [*analysis.finished, *([ALL] if analysis.of(measure) else [])]
-    figure, panels = make_figure(width=6.4, height=1.2 + 0.34 * len(names))
+    figure, panels = make_figure(width=5.2, height=1.2 + 0.34 * len(names))
     panel = panels[0, 0]
     margin = analysis.study.config.margin
     panel.axvspan(0.5 - margin, 0.5 + margin, color=COLOURS[2], alpha=0.15, linewidth=0)
