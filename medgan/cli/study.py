@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,18 +189,20 @@ def _open_real(model: Path, real: str | None, gan: Any, transforms: str | None) 
     from medgan.cli.options import open_as
     from medgan.data import ImageDataset
     from medgan.data.splits import INITIAL, image_identities
+    from medgan.reader_study import StudyDesignWarning
     from medgan.runs import find_run_of, is_run, read_parts, reopen
 
     run = find_run_of(model)
     if not is_run(run):
         if real is None:
             raise click.UsageError(f"--real is needed: {model} is a model alone, and knows no real images.")
-        found = open_as(real, gan.data, {}, transforms)
-        if gan.provenance.get("whole_fingerprint") == found.whole_fingerprint:
-            raise ConfigError(
-                f"{model} was trained on images of {real}, and only its run folder says on which. Give that as --model."
-            )
-        return found
+        warnings.warn(
+            f"Only a run folder says which real images its model has seen, and {model} is a model alone: see to it "
+            f"that it was trained on no patient of {real}.",
+            StudyDesignWarning,
+            stacklevel=2,
+        )
+        return open_as(real, gan.data, {}, transforms)
     parts = reopen(run, data=real, transforms=transforms).parts
     held_out = [parts[name] for name in ("validation", "test") if name in parts]
     if not held_out:
