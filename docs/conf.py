@@ -44,9 +44,15 @@ copybutton_prompt_is_regexp = True
 # from the network at build time, so they stay plain text. Names of medgan are never listed here.
 nitpick_ignore_regex = [
     # By their full names,
-    (r"py:.*", r"(abc|accelerate|click|collections|fractions|numpy|np|pandas|pd|pathlib|PIL|pydicom|torch|typing)\..*"),
+    (
+        r"py:.*",
+        r"(abc|accelerate|click|collections|fractions|numpy|np|pandas|pd|pathlib|PIL|pydicom|socket|torch|typing)\..*",
+    ),
     # or as our modules import them.
-    (r"py:.*", r"(Accelerator|Fraction|NDArray|Path|Tensor|nn\.Module|EntryPoint|Image\.Image|MatplotlibFigure)"),
+    (
+        r"py:.*",
+        r"(Accelerator|ASGIApp|Fraction|NDArray|Path|Tensor|nn\.Module|EntryPoint|Image\.Image|MatplotlibFigure)",
+    ),
     # The standard library.
     (r"py:.*", r"(ABC|Any|Callable|ClassVar|Generic|Iterable|Iterator|Literal|Mapping|Protocol|Self|Sequence)"),
     # Sphinx cuts a field's `tuple[float, float] | None` at the comma.

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from medgan.models import load_model
+from medgan.reader_study import load_study
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
@@ -48,8 +49,21 @@ def check_linear_probe(folder: Path, output: str) -> None:
     assert all(0.5 < float(scores[name]) <= 1 for name in ("untrained", "trained"))
 
 
+def check_simulated_readers(folder: Path, output: str) -> None:
+    truth = re.search(r"^The truth: an area under the curve of (\d\.\d+)\.$", output, re.MULTILINE)
+    found = re.search(r"of 5 readers was (\d\.\d+) \(95 % interval (\d\.\d+) to (\d\.\d+)", output)
+    assert truth
+    assert found
+    assert float(found[2]) < float(truth[1]) < float(found[3])
+    assert load_study(folder / "simulated-study").judgements()["reader"].nunique() == 5
+
+
 # What an example leaves behind; those that are not here have to print something at least.
-CHECKS = {"linear_probe": check_linear_probe, "quickstart": check_quickstart}
+CHECKS = {
+    "linear_probe": check_linear_probe,
+    "quickstart": check_quickstart,
+    "simulated_readers": check_simulated_readers,
+}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

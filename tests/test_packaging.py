@@ -87,6 +87,7 @@ def test_distributions_hold_no_plugin(tmp_path):
         names = opened.namelist()
     assert {name.split("/")[0] for name in names} == {"medgan", names[-1].split("/")[0]}
     assert "medgan/scaffold/templates/gan.py.j2" in names
+    assert {f"medgan/reader_study/pages/study.{kind}" for kind in ("css", "html.j2", "js")} <= set(names)
     with tarfile.open(archive) as opened:
         paths = [name.partition("/")[2] for name in opened.getnames()]
     assert [path for path in paths if path.startswith("plugins")] == ["plugins/conftest.py"]

@@ -30,6 +30,7 @@ _COMMANDS = {
     "plugins": "medgan.cli.plugins:plugins",
     "refine": "medgan.cli.refine:refine",
     "sample": "medgan.cli.sample:sample",
+    "study": "medgan.cli.study:study",
 }
 
 
