@@ -268,11 +268,13 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     from scipy.stats import quantile_test
 
     quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    interval = quantile_test(values, q=statistics.median(values), p=0.5).confidence_interval(0.95)
-    known = len(values) >= 6
+    interval = None
+    if len(values) >= 6:
+        found = quantile_test(values, q=quartiles[1], p=0.5).confidence_interval(0.95)
+        interval = [float(found.low), float(found.high)]
     return {
         "median": quartiles[1],
         "quartiles": [quartiles[0], quartiles[2]],
-        "interval": [float(interval.low), float(interval.high)] if known else None,
+        "interval": interval,
         "values": list(values),
     }

@@ -1,4 +1,9 @@
-"""A GAN of your own: two networks, two losses, a name; then train it like any other."""
+"""A GAN of your own
+=================
+
+Two networks, two losses, a name; then train it like any other. It makes images of every size that is divisible by 4,
+with or without classes.
+"""
 
 import argparse
 from dataclasses import dataclass
@@ -98,7 +103,7 @@ class Plain(GAN):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Train a GAN of your own.")
     parser.add_argument("--steps", type=int, default=20, help="training steps")
     steps = parser.parse_args().steps
 

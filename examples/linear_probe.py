@@ -1,8 +1,10 @@
-"""What has a discriminator learnt? A linear probe on its features, tested on other patients. Less than a minute.
+"""What has a discriminator learnt?
+================================
 
-Compare it with the untrained one: a few steps teach nothing that random filters do not show as well.
+A linear probe on its features, tested on other patients. Less than a minute.
 
-The same for your own run, on the command line: medgan features --model runs/00000-acgan-images --out features.npz
+Compare it with the untrained one: a few steps teach nothing that random filters do not show as well. For your own
+run, on the command line: ``medgan features --model runs/00000-acgan-images --out features.npz``
 """
 
 import argparse
@@ -25,7 +27,7 @@ def without_labels(dataset: ImageDataset) -> ImageDataset:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Probe the features of a discriminator.")
     parser.add_argument("--steps", type=int, default=100, help="training steps of the GAN")
     parser.add_argument("--images", type=int, default=400, help="chest phantoms of two classes")
     arguments = parser.parse_args()
