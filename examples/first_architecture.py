@@ -15,6 +15,7 @@ from torch import nn
 from medgan import losses, registry
 from medgan.core import GAN, AdversarialTrainer, Discriminator, DiscriminatorOutput, GANConfig, Generator, Sides, option
 from medgan.data import open_dataset
+from medgan.pages import make_grid, save_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,4 +111,6 @@ if __name__ == "__main__":
     registry.register(Plain)  # an installed package declares an entry point instead
     dataset = open_dataset("phantom://chest?n=200", size=32)
     gan = registry.get("plain")(dataset.spec).fit(dataset, steps=steps)
-    print(gan.sample(4, labels="PNEUMONIA").images.shape)
+    samples = gan.sample(16)
+    save_image(make_grid(samples, gan.data), "first_architecture.png")
+    print(samples.images.shape)

@@ -74,5 +74,5 @@ for panel, place in zip(panels.flat, range(2), strict=True):
     panel.axhline(floor.mean, color="black", linestyle="--", linewidth=1, label="floor: real against real")
     panel.set(title=scores[0].title, yscale="symlog")  # an unbiased estimate may be below 0
     panel.tick_params("x", rotation=20)
-    panel.legend(fontsize=8)
+figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", frameon=False)
 figure.savefig("honest_metrics.png")

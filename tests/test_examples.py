@@ -93,6 +93,7 @@ CHECKS = {
 def test_example(path, tmp_path):
     output = run(path, tmp_path)
     assert output.strip()
+    assert (tmp_path / f"{path.stem}.png").is_file()
     for picture in tmp_path.glob("*.png"):
         with Image.open(picture) as opened:
             assert np.asarray(opened.convert("L")).std() > 5
