@@ -1,11 +1,18 @@
 """Sphinx configuration: `sphinx-build -n -W docs docs/_build` builds without a network."""
 
+import shutil
+import sys
+from pathlib import Path
+
 from docutils.nodes import Element, TextElement
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 import medgan
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # gallery_pictures.py, which Sphinx is to know by its name
 
 project = "medgan"
 author = "The medgan maintainers"
@@ -18,6 +25,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
@@ -36,6 +44,24 @@ napoleon_use_ivar = True
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
+
+# Copies of the examples are run; what they write stays beside them. `-D plot_gallery=0` shows them without running.
+RUN_FROM = HERE / "_build" / "examples"
+shutil.rmtree(RUN_FROM, ignore_errors=True)
+shutil.copytree(HERE.parent / "examples", RUN_FROM, ignore=shutil.ignore_patterns("__pycache__", "*.png", "*-model"))
+sphinx_gallery_conf = {
+    "examples_dirs": str(RUN_FROM),
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "image_scrapers": ("gallery_pictures.collect_pictures",),
+    "reset_modules": (),
+    "within_subsection_order": "gallery_pictures.order",
+    "min_reported_time": 0,
+    "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
+    "plot_gallery": "True",
+}
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -1,4 +1,9 @@
-"""A GAN of your own: two networks, two losses, a name; then train it like any other."""
+"""A GAN of your own
+=================
+
+Two networks, two losses, a name; then train it like any other. It makes images of every size that is divisible by 4,
+with or without classes.
+"""
 
 import argparse
 from dataclasses import dataclass
@@ -10,6 +15,7 @@ from torch import nn
 from medgan import losses, registry
 from medgan.core import GAN, AdversarialTrainer, Discriminator, DiscriminatorOutput, GANConfig, Generator, Sides, option
 from medgan.data import open_dataset
+from medgan.pages import make_grid, save_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +104,13 @@ class Plain(GAN):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Train a GAN of your own.")
     parser.add_argument("--steps", type=int, default=20, help="training steps")
     steps = parser.parse_args().steps
 
     registry.register(Plain)  # an installed package declares an entry point instead
     dataset = open_dataset("phantom://chest?n=200", size=32)
     gan = registry.get("plain")(dataset.spec).fit(dataset, steps=steps)
-    print(gan.sample(4, labels="PNEUMONIA").images.shape)
+    samples = gan.sample(16)
+    save_image(make_grid(samples, gan.data), "first_architecture.png")
+    print(samples.images.shape)

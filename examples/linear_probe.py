@@ -1,8 +1,10 @@
-"""What has a discriminator learnt? A linear probe on its features, tested on other patients. Less than a minute.
+"""What has a discriminator learnt?
+================================
 
-Compare it with the untrained one: a few steps teach nothing that random filters do not show as well.
+A linear probe on its features, tested on other patients. Less than a minute.
 
-The same for your own run, on the command line: medgan features --model runs/00000-acgan-images --out features.npz
+Compare it with the untrained one: a few steps teach nothing that random filters do not show as well. For your own
+run, on the command line: ``medgan features --model runs/00000-acgan-images --out features.npz``
 """
 
 import argparse
@@ -16,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from medgan.data import ImageDataset, open_dataset
 from medgan.discriminator_features import extract_discriminator_features
 from medgan.models import ACGAN
+from medgan.pages import make_figure
 
 
 def without_labels(dataset: ImageDataset) -> ImageDataset:
@@ -25,7 +28,7 @@ def without_labels(dataset: ImageDataset) -> ImageDataset:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Probe the features of a discriminator.")
     parser.add_argument("--steps", type=int, default=100, help="training steps of the GAN")
     parser.add_argument("--images", type=int, default=400, help="chest phantoms of two classes")
     arguments = parser.parse_args()
@@ -41,12 +44,19 @@ if __name__ == "__main__":
         "untrained": ACGAN(images.spec).make_trainer(),
         "trained": ACGAN(images.spec).fit(images, steps=arguments.steps).trainer,
     }
+    scores = {}
     for name, trainer in trainers.items():
         features, others = (
             extract_discriminator_features(trainer.discriminator, part, data=images.spec).values
             for part in (known, unseen)
         )
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01)).fit(features, known.labels)
-        score = roc_auc_score(unseen.labels, probe.predict_proba(others)[:, 1])
-        print(f"AUROC of {features.shape[1]} features of the {name} discriminator: {score:.3f}")
-    print(f"AUROC of a guess: {roc_auc_score(unseen.labels, np.zeros(len(unseen))):.3f}")
+        scores[name] = roc_auc_score(unseen.labels, probe.predict_proba(others)[:, 1])
+        print(f"AUROC of {features.shape[1]} features of the {name} discriminator: {scores[name]:.3f}")
+    scores["guess"] = roc_auc_score(unseen.labels, np.zeros(len(unseen)))
+    print(f"AUROC of a guess: {scores['guess']:.3f}")
+
+    figure, panels = make_figure(height=2)
+    panels[0, 0].barh(list(scores), list(scores.values()))
+    panels[0, 0].set(xlim=(0, 1), xlabel="AUROC on patients that are new to both networks")
+    figure.savefig("linear_probe.png")

@@ -1,4 +1,8 @@
-"""medgan in a notebook: open images, train a GAN, sample it. Runs in less than a minute on two CPU cores."""
+"""Quickstart
+==========
+
+medgan in a notebook: open images, train a GAN, sample it. Less than a minute on two CPU cores.
+"""
 
 import argparse
 
@@ -7,7 +11,7 @@ from medgan.models import ACGAN
 from medgan.pages import make_grid, save_image
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Open images, train a GAN, sample it.")
     parser.add_argument("--steps", type=int, default=100, help="training steps; some thousand give good images")
     parser.add_argument("--out", default="quickstart.png", help="picture to write")
     arguments = parser.parse_args()

@@ -4,11 +4,13 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from importlib.metadata import entry_points, files, metadata, version
 from importlib.resources import files as resources
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,13 @@ import medgan
 from medgan.scaffold import project
 
 ROOT = Path(__file__).parents[1]
+
+
+def read_project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+PROJECT = read_project()["project"]
 
 # What takes long to import, or is not needed to print a help page.
 HEAVY = {"accelerate", "matplotlib", "monai", "pandas", "pydicom", "scipy", "skimage", "sklearn", "torch"}
@@ -79,18 +88,110 @@ def test_templates_of_plugins_are_shipped():
     assert {path.name for path in folder.iterdir()} == used
 
 
-@pytest.mark.skipif(find_spec("hatchling") is None, reason="needs hatchling, which builds medgan")
-def test_distributions_hold_no_plugin(tmp_path):
-    python("-m", "hatchling", "build", "-d", str(tmp_path), cwd=ROOT)
-    (wheel,), (archive,) = tmp_path.glob("*.whl"), tmp_path.glob("*.tar.gz")
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory) -> Path:
+    """A folder with the wheel and the source distribution."""
+    pytest.importorskip("hatchling", reason="needs hatchling, which builds medgan")
+    folder = tmp_path_factory.mktemp("dist")
+    process = python("-m", "hatchling", "build", "-d", str(folder), cwd=ROOT)
+    assert process.returncode == 0, process.stderr
+    return folder
+
+
+def files_below(folder: Path) -> set[str]:
+    """Return the files that belong to a distribution, as paths from the root."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(ROOT).as_posix() for path in paths if "__pycache__" not in path.parts}
+
+
+def test_wheel_holds_the_package_and_nothing_else(distributions):
+    (wheel,) = distributions.glob("*.whl")
+    assert wheel.name == f"medgan-{PROJECT['version']}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as opened:
-        names = opened.namelist()
-    assert {name.split("/")[0] for name in names} == {"medgan", names[-1].split("/")[0]}
+        names = set(opened.namelist())
+        size = sum(member.file_size for member in opened.infolist())
+    info = f"medgan-{PROJECT['version']}.dist-info"
+    about = {f"{info}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
+    assert names == files_below(ROOT / "medgan") | about
     assert "medgan/scaffold/templates/gan.py.j2" in names
-    assert {f"medgan/reader_study/pages/study.{kind}" for kind in ("css", "html.j2", "js")} <= set(names)
+    assert {f"medgan/reader_study/pages/study.{kind}" for kind in ("css", "html.j2", "js")} <= names
+    assert size < 4_000_000
+
+
+def test_source_distribution_holds_what_the_checks_need(distributions):
+    (archive,) = distributions.glob("*.tar.gz")
+    assert archive.name == f"medgan-{PROJECT['version']}.tar.gz"
     with tarfile.open(archive) as opened:
-        paths = [name.partition("/")[2] for name in opened.getnames()]
-    assert [path for path in paths if path.startswith("plugins")] == ["plugins/conftest.py"]
+        assert all(member.isfile() for member in opened.getmembers())
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    files = {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "PKG-INFO", "README.md"}
+    files |= {".gitignore", "pyproject.toml", "tox.ini"}
+    folders = {".ci", ".github", "benchmarks", "docs", "examples", "medgan", "plugins", "tests"}
+    assert {name for name in names if "/" not in name} == files
+    assert {name.partition("/")[0] for name in names if "/" in name} == folders
+    assert files_below(ROOT / "medgan") <= names
+    assert [name for name in names if name.startswith("plugins/")] == ["plugins/conftest.py"]
+    made = ("docs/_build/", "docs/gallery/", "benchmarks/results/", ".venv")
+    assert [name for name in names if name.startswith(made)] == []
+
+
+def test_no_distribution_holds_images_that_may_be_patients(distributions):
+    (archive,) = distributions.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        pictures = {
+            name.partition("/")[2]
+            for name in opened.getnames()
+            if name.lower().endswith((".dcm", ".jpg", ".jpeg", ".nii", ".nii.gz", ".npz", ".png", ".tif", ".tiff"))
+        }
+    assert {picture.rpartition("/")[0] for picture in pictures} <= {"docs/_static"}  # of synthetic images
+
+
+@pytest.mark.skipif(find_spec("twine") is None, reason="needs twine")
+def test_twine_has_nothing_against_the_distributions(distributions):
+    process = python("-m", "twine", "check", "--strict", *map(str, distributions.iterdir()))
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert process.stdout.count("PASSED") == 2
+
+
+def test_all_is_every_extra_for_users():
+    extras = PROJECT["optional-dependencies"]
+    (line,) = extras["all"]
+    named = set(re.fullmatch(r"medgan\[(.*)\]", line)[1].split(","))
+    assert named == set(extras) - {"all", "dev", "docs", "lint", "test"}
+
+
+def test_version_is_written_once_in_the_package():
+    found = [path for path in (ROOT / "medgan").rglob("*.py") if f'"{PROJECT["version"]}"' in path.read_text("utf-8")]
+    assert found == []
+
+
+# What conda-forge calls otherwise than PyPI.
+CONDA_NAMES = {"matplotlib": "matplotlib-base", "torch": "pytorch"}
+
+
+def test_conda_recipe_asks_for_the_same():
+    yaml = pytest.importorskip("yaml")
+    recipe = yaml.safe_load((ROOT / ".ci" / "conda" / "recipe.yaml").read_text(encoding="utf-8"))
+    assert recipe["context"]["version"] == PROJECT["version"]
+    assert PROJECT["requires-python"] == f">={recipe['context']['python_min']}"
+    wanted = [re.fullmatch(r"([\w-]+)(.*)", line).groups() for line in PROJECT["dependencies"]]
+    named = [f"{CONDA_NAMES.get(name, name)} {bound}" for name, bound in wanted]
+    assert recipe["requirements"]["run"] == ["python >=${{ python_min }}", *named]
+    host = {line.replace(" ", "") for line in recipe["requirements"]["host"]}
+    assert set(read_project()["build-system"]["requires"]) <= host
+    assert recipe["build"]["python"]["entry_points"] == [f"medgan = {PROJECT['scripts']['medgan']}"]
+    assert recipe["about"]["license"] == PROJECT["license"]
+
+
+def test_container_copies_what_the_wheel_is_built_of():
+    folder = ROOT / ".ci" / "docker"
+    (copied,) = re.findall(r"^COPY (pyproject.*) \./$", (folder / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    kept = {line[1:] for line in (folder / "Dockerfile.dockerignore").read_text("utf-8").split() if line[0] == "!"}
+    assert kept == {*copied.split(), "medgan"}
+    assert {PROJECT["readme"], *PROJECT["license-files"], "pyproject.toml"} == set(copied.split())
+    extras = re.findall(r"\[(\w+)\]\"", (folder / "Dockerfile").read_text("utf-8"))
+    assert extras
+    assert set(extras) <= set(PROJECT["optional-dependencies"])
 
 
 def test_acgan_is_declared_like_any_architecture():
@@ -120,3 +221,8 @@ def test_ci_runs_the_test_command_of_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^(?:\$ )?(.*&& tox)$", readme, re.MULTILINE)
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    yaml = pytest.importorskip("yaml")
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8"))
+    job = workflow["jobs"]["tox"]
+    assert job["steps"][-1] == {"run": command}
+    assert f">={job['strategy']['matrix']['python'][0]}" == PROJECT["requires-python"]

@@ -1,0 +1,1 @@
+"""Measurements of medgan beside what else there is: `python -m benchmarks --help`."""
