@@ -1,8 +1,11 @@
-"""What could a reader study show? Let simulated readers of known skill read one, before you ask radiologists.
+"""Simulated readers of known skill
+================================
+
+What could a reader study show? Let simulated readers read one, before you ask radiologists.
 
 A reader sees in each image how suspect it is: more so in synthetic ones, by the reader's own skill, with chance that
-readers share (the image) and chance of their own. With --skill 0 they guess. The study is left in --out, so that
-`medgan study serve` shows it and `medgan study analyze` analyses it; needs pip install 'medgan[study]'.
+readers share (the image) and chance of their own. With ``--skill 0`` they guess. The study is left in ``--out``, so
+that ``medgan study serve`` shows it and ``medgan study analyze`` analyses it; needs ``pip install 'medgan[study]'``.
 """
 
 import argparse
@@ -10,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
+from sklearn.metrics import roc_curve
 
 from medgan.data import open_dataset
 from medgan.models import ACGAN
+from medgan.pages import make_figure
 from medgan.reader_study import ReaderStudy, ReaderStudyConfig, analyze_study, load_study, new_study
 from medgan.reader_study.store import Answer, AnswerStore
 
@@ -43,7 +48,7 @@ def simulate(study: ReaderStudy, *, skill: float, spread: float, shared: float, 
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Let simulated readers read a study.")
     parser.add_argument("--steps", type=int, default=100, help="of the GAN whose images are drawn")
     parser.add_argument("--readers", type=int, default=5)
     parser.add_argument("--cases", type=int, default=100)
@@ -65,3 +70,12 @@ if __name__ == "__main__":
     for sentence in analyze_study(study).claim:
         print(sentence)
     print(f"More: medgan study analyze {options.out}")
+
+    figure, panels = make_figure(width=4.5, height=4.5)
+    for name, judged in study.judgements().groupby("reader"):
+        false, true, _ = roc_curve(judged["kind"] == "synthetic", judged["confidence"].astype(float))
+        panels[0, 0].plot(false, true, label=name)
+    panels[0, 0].plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="guessing")
+    panels[0, 0].set(xlabel="real images taken for synthetic", ylabel="synthetic images found")
+    panels[0, 0].legend(frameon=False)
+    figure.savefig("simulated_readers.png")
