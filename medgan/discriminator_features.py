@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +152,13 @@ def extract_discriminator_features(
         )
     if not len(dataset):
         raise DataError(f"{dataset.name} has no image.")
+    if not data.source_channels:
+        dataset = replace(dataset, sources=None)
+    elif dataset.sources is None:
+        raise DataError(
+            f"The discriminator judges images beside their sources, but {dataset.name} has none. Give pairs, as for "
+            "medgan fit."
+        )
     place = make_accelerator(device).device
     modes = {module: module.training for module in discriminator.modules()}  # a part may have one of its own
     before = next(discriminator.parameters()).device
@@ -193,7 +200,9 @@ def _features(
 ) -> NDArray[np.float32]:
     """Return the features of some images as one batch."""
     with torch.inference_mode():
-        features = discriminator(dataset.images_at(list(rows)).to(device)).features
+        batch = dataset.batch_at(list(rows))
+        inputs = [batch.images] if batch.sources is None else [batch.images, None, batch.sources]
+        features = discriminator(*(None if part is None else part.to(device) for part in inputs)).features
     if features is None:
         raise ConfigError(
             "This architecture's discriminator gives no features. Return them in DiscriminatorOutput.features."

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,16 +24,20 @@ from medgan.data.dicom_writer import ModelIdentity, write_dicom
 from medgan.data.nifti_writer import write_nifti
 from medgan.data.pixels import to_uint8, to_uint16
 from medgan.errors import ConfigError, nearest
-from medgan.pages import make_grid, save_image
+from medgan.pages import make_comparison, make_grid, save_image
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from medgan.core.gan import GAN
+    from medgan.data import ImageDataset
 
 __all__ = ["write_samples"]
 
 _FORMS = ("png", "npz", "dicom", "nifti")
 _SUFFIXES = {"png": "png", "dicom": "dcm", "nifti": "nii.gz"}
 _GRID_IMAGES = 64
+_READ = 256  # sources at a time
 _TABLE, _FACTS = "samples.csv", "synthetic.json"
 
 
@@ -42,7 +46,8 @@ def write_samples(
     out: Path,
     *,
     seeds: Sequence[int],
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | Tensor | None = None,
+    sources: ImageDataset | None = None,
     truncation: float = 1.0,
     form: str = "png",
     bits: int = 8,
@@ -58,12 +63,15 @@ def write_samples(
         gan: The model.
         out: Folder to create.
         seeds: Seed of each image.
-        labels: Class names, or values such as ``Effusion=1,Edema=0`` (see `LabelSpec.encode`), taken in turn; None for
-            all classes.
+        labels: Class names, or values such as ``Effusion=1,Edema=0`` (see `LabelSpec.encode`), taken in turn, or
+            one for each image as in `Batch`; None for all classes.
+        sources: Images to translate, one for each seed, for an architecture that does so. Their translations are called
+            as they are, and ``samples.csv`` tells which is of which in the column ``source``.
         truncation: As in `GAN.sample`.
         form: ``png``, ``dicom`` or, of volumes, ``nifti``, with ``samples.csv`` beside the class folders, a manifest
             with the columns path, label (or, of findings and quantities, ``label:NAME`` for each) and seed; or ``npz``,
-            ``samples.npz`` with ``train_images``, ``train_labels``, ``label_names``, ``seeds`` and ``comment``. DICOM
+            ``samples.npz`` with ``train_images``, ``train_labels``, ``label_names``, ``seeds`` and ``comment``, and of
+            translations ``sources``. DICOM
             files are Secondary Capture images; see `medgan.data.dicom_writer`. NIfTI files have the spacing of the
             training data where that is known, else 1 mm; see `medgan.data.nifti_writer`.
         bits: Bits per sample, 8 or 16; 16 for DICOM only. From -1 to 1 the images fill 0 to 255 or 0 to 65535. More
@@ -86,12 +94,13 @@ def write_samples(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists and is not an empty folder. Name another --out.")
     _check_form(gan.data, form)
-    gan.make_labels(len(seeds), labels)  # a wrong label is said before anything is written
+    wanted = gan.make_labels(len(seeds), labels)  # a wrong label is said before anything is written
     gan.generator.to(make_accelerator(device).device)
+    names = None if sources is None else _names_of(sources)
     first: list[Batch] = []
 
     def watched() -> Iterator[Batch]:
-        for batch in gan.sample_batches(seeds, labels=labels, truncation=truncation):
+        for batch in _sample(gan, seeds, wanted, sources, truncation):
             if grid and sum(len(part.images) for part in first) < _GRID_IMAGES:
                 first.append(batch)
             yield batch
@@ -103,9 +112,9 @@ def write_samples(
         try:
             aside.chmod(0o755)
             if form == "npz":
-                _write_npz(gan, aside, watched(), seeds)
+                _write_npz(gan, aside, watched(), seeds, names)
             else:
-                _write_pictures(gan, aside, watched(), seeds, model, form, bits)
+                _write_pictures(gan, aside, watched(), seeds, model, form, bits, names)
             _write_facts(gan, aside, model, images=len(seeds), truncation=truncation, bits=bits)
             if out.exists():
                 out.rmdir()
@@ -115,11 +124,48 @@ def write_samples(
     except OSError as error:
         raise ConfigError(f"Images could not be written to {out}: {error.strerror or error}.") from error
     if grid:
-        joined = Batch.join(first)
-        labelled = None if joined.labels is None else joined.labels[:_GRID_IMAGES]
-        shown = Batch(joined.images[:_GRID_IMAGES], labelled)
-        save_image(make_grid(shown, gan.data), out.with_name(f"{out.name}-grid.png"))
+        shown = Batch.join(first).select(slice(_GRID_IMAGES))
+        if shown.sources is None:
+            picture = make_grid(shown, gan.data)
+        else:
+            picture = make_comparison({"source": shown.sources, "translated": shown.images})
+        save_image(picture, out.with_name(f"{out.name}-grid.png"))
     return out
+
+
+def _sample(
+    gan: GAN, seeds: Sequence[int], labels: Tensor | None, sources: ImageDataset | None, truncation: float
+) -> Iterator[Batch]:
+    """Make the images, some at a time, so that sources are read as they are needed."""
+    step = len(seeds) if sources is None else _READ
+    for start in range(0, len(seeds), step):
+        rows = range(start, min(start + step, len(seeds)))
+        yield from gan.sample_batches(
+            seeds[rows.start : rows.stop],
+            labels=None if labels is None else labels[rows.start : rows.stop],
+            sources=None if sources is None else sources.images_at(rows),
+            truncation=truncation,
+        )
+
+
+def _names_of(sources: ImageDataset) -> list[tuple[str, str]]:
+    """Return for each source what its translation is called, without a suffix, and what it is called itself."""
+    names: list[tuple[str, str]] = []
+    taken: set[str] = set()
+    parts = sources.index["part"] if "part" in sources.index else [""] * len(sources)
+    for file, part in zip(sources.index["file"], parts, strict=True):
+        path = PurePosixPath(file)
+        # A name from a table may be a path that leads elsewhere, or hold what a file system does not take.
+        folders = [] if path.is_absolute() or ".." in path.parts else list(path.parts[:-1])
+        stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+        stem = f"{stem} {part}" if part else stem
+        name = "/".join(re.sub(r"[^\w .+-]", "_", piece).strip(" .") or "_" for piece in [*folders, stem])
+        number, free = 1, name
+        while free.casefold() in taken:
+            number, free = number + 1, f"{name}-{number + 1}"
+        taken.add(free.casefold())
+        names.append((free, f"{file} {part}".rstrip()))
+    return names
 
 
 def _check_form(data: DataSpec, form: str) -> None:
@@ -165,7 +211,14 @@ def _write_facts(gan: GAN, folder: Path, model: ModelIdentity, **how: Any) -> No
 
 
 def _write_pictures(
-    gan: GAN, folder: Path, batches: Iterator[Batch], seeds: Sequence[int], model: ModelIdentity, form: str, bits: int
+    gan: GAN,
+    folder: Path,
+    batches: Iterator[Batch],
+    seeds: Sequence[int],
+    model: ModelIdentity,
+    form: str,
+    bits: int,
+    sources: Sequence[tuple[str, str]] | None,
 ) -> None:
     """Write one file an image, and the table."""
     names = _folder_names(gan.data)
@@ -175,7 +228,7 @@ def _write_pictures(
     spacing = gan.provenance.get("spacing_mm") or (1.0, 1.0, 1.0)
     with (folder / _TABLE).open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
-        table.writerow(["path", *_label_columns(gan.data), "seed"])
+        table.writerow(["path", *_label_columns(gan.data), "seed", *([] if sources is None else ["source"])])
         position = 0
         for batch in batches:
             for row, array in enumerate(to_uint8(batch.images) if bits == 8 else to_uint16(batch.images)):
@@ -183,8 +236,10 @@ def _write_pictures(
                 label, place = _label(gan.data, batch, row, names)
                 # The position keeps two images of the same label and seed apart.
                 file = f"{place}synthetic-{position:06d}-seed{seed}.{suffix}"
+                if sources is not None:
+                    file = f"{sources[position][0]}.{suffix}"
                 # Only classes that have images: an empty class folder is no data set.
-                (folder / place).mkdir(exist_ok=True)
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 if form == "png":
                     picture = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
                     picture.save(folder / file, pnginfo=note)
@@ -192,7 +247,8 @@ def _write_pictures(
                     write_nifti(folder / file, array[..., 0], spacing_mm=spacing, comment=_comment(gan))
                 else:
                     write_dicom(folder / file, array, label=label, seed=seed, model=model)
-                table.writerow([file, *_label_cells(gan.data, batch, row), seed])
+                origin = [] if sources is None else [sources[position][1]]
+                table.writerow([file, *_label_cells(gan.data, batch, row), seed, *origin])
                 position += 1
 
 
@@ -235,7 +291,13 @@ def _folder_names(data: DataSpec) -> list[str]:
     return safe
 
 
-def _write_npz(gan: GAN, folder: Path, batches: Iterator[Batch], seeds: Sequence[int]) -> None:
+def _write_npz(
+    gan: GAN,
+    folder: Path,
+    batches: Iterator[Batch],
+    seeds: Sequence[int],
+    sources: Sequence[tuple[str, str]] | None,
+) -> None:
     """Write the images into the archive as they come: 30,000 of them need no memory."""
     data = gan.data
     shape = (len(seeds), *data.size) if data.channels == 1 else (len(seeds), *data.size, data.channels)
@@ -249,6 +311,8 @@ def _write_npz(gan: GAN, folder: Path, batches: Iterator[Batch], seeds: Sequence
                 if batch.labels is not None:
                     labels.append(batch.labels.numpy())
         arrays: dict[str, Any] = {"seeds": np.asarray(seeds, dtype=np.int64), "comment": np.asarray(_comment(gan))}
+        if sources is not None:
+            arrays["sources"] = np.asarray([source for _, source in sources], dtype=np.str_)
         if labels and data.labels is not None:
             stacked = np.concatenate(labels)
             arrays["train_labels"] = stacked[:, None] if stacked.ndim == 1 else stacked

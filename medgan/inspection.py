@@ -75,7 +75,7 @@ def inspect_dataset(dataset: ImageDataset, out: Path) -> Inspection:
         "values": {
             name: _counts(dataset.index[name])
             for name in ("mode", "bits", *FACTS)
-            if name in dataset.index and name not in ("age", "masked_area")
+            if name in dataset.index and name not in ("age", "masked_area", "source_path")
         },
         "patients": _patients(dataset),
         "duplicates": {

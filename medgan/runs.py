@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from medgan.core.gan import GAN
+    from medgan.core.spec import Batch
     from medgan.core.trainer import Trainer
     from medgan.core.transfer import Transfer
     from medgan.data import ImageDataset
@@ -401,8 +402,8 @@ class Run:
                 )
         else:
             splits = make_splits(
-                dataset.index,
-                dataset.labels,
+                dataset.everything,
+                dataset.strata,
                 validation=config.validation,
                 test=config.test,
                 seed=self.model_config.seed,
@@ -427,7 +428,10 @@ class Run:
         labels = (
             LabelSpec(("first", "second"), self.architecture.label_kinds[0]) if self.architecture.needs_labels else None
         )
-        self.architecture.check(self.model_config, DataSpec(channels, size, labels))
+        # Whether there really are sources is known when the data has been looked at.
+        sources = channels if self.architecture.translates else 0
+        data = DataSpec(channels, size, labels, sources, paired=config.layout != "unpaired")
+        self.architecture.check(self.model_config, data)
 
     def describe(self, data: OpenedData) -> dict[str, Any]:
         """Return the resolved configuration with its provenance, as written to ``config.json``."""
@@ -515,7 +519,7 @@ class Run:
 
         from medgan.core.distribution import gather, main_first
         from medgan.core.trainer import make_accelerator
-        from medgan.pages import make_grid, save_image
+        from medgan.pages import save_image
         from medgan.training import (
             BudgetNotes,
             Checkpoint,
@@ -571,7 +575,8 @@ class Run:
             self.say(f"Run folder: {folder}" + (f", continuing at step {trainer.step:,}" if trainer.step else ""))
             stop = StopOnSignal()
             checkpoint = Checkpoint(gan, _checkpoint(folder), folder / "model", every=self.config.checkpoint_every)
-            grid = SampleGrid(gan, folder / "samples", every=self.config.sample_every)
+            shown = _shown(data.parts.get("validation", dataset)) if gan.translates else None
+            grid = SampleGrid(gan, folder / "samples", every=self.config.sample_every, shown=shown)
             with contextlib.ExitStack() as stack:
                 stack.enter_context(stop.listening())
                 best: KeepBest | None = None
@@ -582,7 +587,7 @@ class Run:
                     health = HealthMonitor(folder, react=self.config.health == "react", say=self.say)
                 if main:
                     if self.resume is None:
-                        save_image(make_grid(_real_samples(dataset), dataset.spec), folder / "samples" / "real.png")
+                        save_image(_real_picture(dataset), folder / "samples" / "real.png")
                     planned: Any = steps if budget is None else lambda: trainer.total_steps or budget.total_steps
                     reports = [stack.enter_context(make_progress(planned, trainer.step))]
                     if self.config.tracker is not None:
@@ -636,7 +641,8 @@ class Run:
             if best is not None and (kept := best.summary()) is not None:
                 self.say(f"Best:   {kept}")
             form = " --format npz" if len(dataset.spec.size) == 3 else ""
-            self.say(f"More:   medgan sample --model {folder} -n 64 --out samples --grid{form}")
+            what = "--source FOLDER" if gan.translates else "-n 64"
+            self.say(f"More:   medgan sample --model {folder} {what} --out samples --grid{form}")
         return RunResult(folder, grid.latest or folder / "samples", folder / "model", gan)
 
     def _check_tracker(self) -> None:
@@ -883,7 +889,8 @@ def _check_batch(config: GANConfig, dataset: ImageDataset, processes: int) -> No
     """
     batches = config.gradient_accumulation_steps * processes
     batch = config.batch_size * batches
-    largest, lack = float(len(dataset)), f"there are {len(dataset):,} to train on"
+    count = len(dataset) if dataset.sources is None else min(len(dataset), len(dataset.sources))
+    largest, lack = float(count), f"there are {count:,} to train on"
     shares = _class_shares(config, dataset)
     counts = dataset.class_counts() if shares else {}
     for name, share in shares.items():
@@ -1057,6 +1064,24 @@ def _read_initial_images(run: Path) -> list[str]:
         raise DataError(
             f"{file} is damaged: {error}. Without it nobody knows what the initial model has seen."
         ) from None
+
+
+def _shown(dataset: ImageDataset) -> Batch:
+    """Return some images with their sources, evenly spread."""
+    import numpy as np
+
+    return dataset.batch_at(np.linspace(0, len(dataset) - 1, min(16, len(dataset))).astype(np.int64))
+
+
+def _real_picture(dataset: ImageDataset) -> Any:
+    """Return a picture of real images, to compare generated ones with; of pairs with their sources."""
+    from medgan.pages import make_comparison, make_grid
+
+    if dataset.sources is None:
+        return make_grid(_real_samples(dataset), dataset.spec)
+    some = _shown(dataset)
+    assert some.sources is not None
+    return make_comparison({"source": some.sources, "truth" if dataset.spec.paired else "target": some.images})
 
 
 def _real_samples(dataset: ImageDataset, per_class: int = 16) -> Any:

@@ -9,13 +9,27 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import ClassVar
 
 # Before anything imports matplotlib: no test needs a screen.
 os.environ["MPLBACKEND"] = "Agg"
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medgan import losses
+from medgan.core import (
+    GAN,
+    AdversarialTrainer,
+    Batch,
+    DataSpec,
+    Discriminator,
+    DiscriminatorOutput,
+    GANConfig,
+    Translator,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -100,6 +114,74 @@ def run_processes(start_processes: Callable[..., Processes]) -> Callable[..., li
         return [out for out, _ in written]
 
     return run
+
+
+class PlainTranslator(Translator):
+    """One convolution of source, noise and label."""
+
+    def __init__(self, config: GANConfig, data: DataSpec) -> None:
+        super().__init__(config.latent_dim)
+        self.labels = data.num_labels
+        self.to_image = nn.Conv2d(
+            data.source_channels + config.latent_dim + data.num_labels, data.channels, 3, padding=1
+        )
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None, sources: Tensor | None = None) -> Tensor:
+        assert sources is not None
+        vectors = latents if labels is None else torch.cat([latents, F.one_hot(labels, self.labels)], dim=1)
+        planes = vectors[:, :, None, None].expand(-1, -1, *sources.shape[2:])
+        return torch.tanh(self.to_image(torch.cat([sources, planes], dim=1)))
+
+
+class PairDiscriminator(Discriminator):
+    """One convolution of source and image."""
+
+    def __init__(self, data: DataSpec) -> None:
+        super().__init__()
+        self.judge = nn.Conv2d(data.source_channels + data.channels, 4, 3, stride=2, padding=1)
+        self.realness = nn.Linear(4, 1)
+
+    def forward(
+        self, images: Tensor, labels: Tensor | None = None, sources: Tensor | None = None
+    ) -> DiscriminatorOutput:
+        assert sources is not None
+        features = F.leaky_relu(self.judge(torch.cat([sources, images], dim=1)), 0.2).sum((2, 3))
+        return DiscriminatorOutput(self.realness(features).squeeze(1), None, features)
+
+
+class PairTrainer(AdversarialTrainer[GANConfig]):
+    """Cross-entropy and the distance from the true image."""
+
+    def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        on_real, on_fake = self.discriminator(*real).realness, self.discriminator(*fake).realness
+        return {"adversarial": losses.non_saturating_discriminator(on_real, on_fake)}
+
+    def generator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        adversarial = losses.non_saturating_generator(self.discriminator(*fake).realness)
+        return {"adversarial": adversarial, "l1": F.l1_loss(fake.images, real.images)}
+
+
+class PlainPairs(GAN):
+    """The smallest architecture that translates."""
+
+    name = "plain-pairs"
+    summary = "One convolution that translates"
+    Trainer = PairTrainer
+    presets: ClassVar[dict[str, GANConfig]] = {"tiny": GANConfig(latent_dim=2, batch_size=4)}
+    default_preset = "tiny"
+    translates = True
+
+    def make_generator(self, config: GANConfig, data: DataSpec) -> Translator:
+        return PlainTranslator(config, data)
+
+    def make_discriminator(self, config: GANConfig, data: DataSpec) -> Discriminator:
+        return PairDiscriminator(data)
+
+
+@pytest.fixture(scope="session")
+def plain_pairs() -> type[GAN]:
+    """An architecture that translates."""
+    return PlainPairs
 
 
 @pytest.fixture(scope="session")

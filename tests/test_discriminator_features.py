@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from medgan.core import DataSpec, Discriminator, DiscriminatorOutput
+from medgan.core import GAN, DataSpec, Discriminator, DiscriminatorOutput
 from medgan.data import ImageDataset, open_dataset
 from medgan.discriminator_features import check_output, extract_discriminator_features
 from medgan.errors import ConfigError, DataError
@@ -140,3 +140,17 @@ def test_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     with pytest.raises(ConfigError, match="need pyarrow"):
         check_output(tmp_path / "features.parquet")
     assert check_output(tmp_path / "features.csv") == ".csv"
+
+
+def test_pairs_are_given_with_their_sources(plain_pairs: type[GAN]) -> None:
+    pairs = open_dataset("phantom://chest-lowdose?n=10", size=32)
+    network = plain_pairs(pairs.spec).make_trainer(device="cpu").discriminator.eval()
+    found = extract_discriminator_features(network, pairs, data=pairs.spec, device="cpu")
+    with torch.no_grad():
+        expected = network(*pairs.batch_at(range(10))).features.numpy()
+    np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-4)
+    alone = open_dataset("phantom://chest?n=10", size=32)
+    with pytest.raises(DataError, match=r"has none\. Give pairs"):
+        extract_discriminator_features(network, alone, data=pairs.spec, device="cpu")
+    plain = discriminator_of(alone.spec)
+    assert len(extract_discriminator_features(plain, pairs, data=alone.spec, device="cpu").values) == 10

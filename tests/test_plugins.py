@@ -92,7 +92,7 @@ def test_architecture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_readme_has_the_parameter_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row of a table for each preset; counts at 64 pixels or voxels a side, grey, two classes.
+    """A row of a table for each preset; counts at 64 pixels or voxels a side, grey, two classes where it has labels.
 
     The row's first cell is the preset's name; of several architectures, before it that of the architecture.
     """
@@ -100,7 +100,8 @@ def test_readme_has_the_parameter_counts(folder: Path, monkeypatch: pytest.Monke
     text = (folder / "README.md").read_text(encoding="utf-8")
     for architecture in architectures:
         assert str(architecture.reference) in text
-        data = DataSpec(1, (64,) * min(architecture.spatial_dims), LabelSpec(("NORMAL", "PNEUMONIA")))
+        labels = LabelSpec(("NORMAL", "PNEUMONIA")) if architecture.label_kinds else None
+        data = DataSpec(1, (64,) * min(architecture.spatial_dims), labels, int(architecture.translates))
         for preset in architecture.presets:
             gan = architecture(data, preset=preset)
             networks = gan.generator, gan.make_discriminator(gan.config, data)

@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medgan.cli.options import device_option, truncation_option, which_option
+from medgan.cli.options import device_option, open_as, truncation_option, which_option
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medgan.core.gan import GAN
+    from medgan.data import ImageDataset
     from medgan.models import Which
 
-__all__ = ["parse_seeds", "sample"]
+__all__ = ["find_labels", "open_sources", "parse_seeds", "sample"]
 
+_READING = ("slices", "spacing", "frame", "window", "pipeline", "fit", "contrast", "mask_markers")
 _LARGEST = 10_000_000  # images in a folder; beyond that it is a slip of the finger
 
 
@@ -44,6 +49,55 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+def open_sources(source: str, gan: GAN, model: Path) -> ImageDataset:
+    """Open images to translate, read as those were that a model was trained on.
+
+    Args:
+        source: The images.
+        gan: The model.
+        model: Its folder; if it is of a run, that says how images are read.
+
+    Raises:
+        ConfigError: If the model does not translate.
+        DataError: If the images cannot be used.
+    """
+    from dataclasses import replace
+
+    from medgan.errors import ConfigError
+    from medgan.runs import find_run_of, is_run, read_config
+
+    if not gan.translates:
+        raise ConfigError(f"--source is for models that translate; {gan.name} makes images from nothing. Leave it out.")
+    run = find_run_of(model.resolve())
+    options = read_config(run / "config.json") if is_run(run) else {}
+    spec = replace(gan.data, channels=gan.data.source_channels)
+    return open_as(source, spec, {name: options[name] for name in _READING if name in options})
+
+
+def find_labels(sources: ImageDataset, gan: GAN) -> Tensor | None:
+    """Return the labels of images to translate, for a model that takes some; None for one that takes none.
+
+    Args:
+        sources: The images.
+        gan: The model.
+
+    Raises:
+        ConfigError: If it takes labels, and the images have others or none.
+    """
+    import torch
+
+    from medgan.errors import ConfigError
+
+    if gan.data.labels is None:
+        return None
+    if sources.labels is None or sources.spec.labels != gan.data.labels:
+        raise ConfigError(
+            f"{gan.name} translates by labels, and the sources have none of {', '.join(gan.data.labels.names)}. Say "
+            f"what the images are to show: --label {gan.data.labels.names[0]}."
+        )
+    return torch.from_numpy(sources.labels)
+
+
 @click.command()
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="Run folder, or a saved model's folder.")
 @which_option
@@ -54,6 +108,16 @@ def parse_seeds(text: str) -> list[int]:
     multiple=True,
     help="Class to show, or values such as Effusion=1,Edema=0 or severity=2; repeat it for several in turn.  "
     "[default: balanced over all classes]",
+)
+@click.option(
+    "--source",
+    help="Images to translate, for a model that does so: a folder, or what else --data of medgan fit takes. They are "
+    "read as those of the run were; of pairs the sources are taken. One image each, called as its source.",
+)
+@click.option(
+    "--reverse",
+    is_flag=True,
+    help="Translate the other way, from target to source, with an architecture that learns both.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the first image; the next have those after it.")
 @click.option("--seeds", help="Seeds such as 0-35 or 1,5,7-9, one image each.")
@@ -92,6 +156,8 @@ def sample(
     which: Which,
     num: int | None,
     labels: tuple[str, ...],
+    source: str | None,
+    reverse: bool,
     seed: int | None,
     seeds: str | None,
     truncation: float,
@@ -115,17 +181,27 @@ def sample(
 
     if seeds is not None and (num is not None or seed is not None):
         raise click.UsageError("--seeds says which and how many; leave out -n and --seed.")
+    if source is not None and (num is not None or seeds is not None):
+        raise click.UsageError("--source says how many; leave out -n and --seeds.")
     if bits is not None and form != "dicom":
         raise click.UsageError(f"--bits {bits} is for DICOM files; leave it out, or add --format dicom.")
     if quality is None and keep is not None:
         raise click.UsageError(f"--keep {keep:g} needs --quality SCORER, which says what is good enough.")
-    if quality is not None and seeds is not None:
-        raise click.UsageError("--quality chooses the seeds; leave out --seeds, and give -n and --seed.")
-    start = seed or 0
-    chosen: Sequence[int] = range(start, start + (num or 64)) if seeds is None else parse_seeds(seeds)
-    names = None if labels in ((), ("balanced",)) else list(labels)
+    if quality is not None and (seeds is not None or source is not None):
+        raise click.UsageError("--quality chooses the seeds; leave out --seeds and --source, and give -n and --seed.")
+    names: Sequence[str] | Tensor | None = None if labels in ((), ("balanced",)) else list(labels)
     place = find_model(model, which=which)
     gan = load_model(place)
+    if reverse:
+        gan = gan.reverse()
+    sources = None
+    if source is not None:
+        opened = open_sources(source, gan, place)
+        names = find_labels(opened, gan) if names is None else names
+        sources = opened if opened.sources is None or reverse else opened.sources
+        num = len(sources)
+    start = seed or 0
+    chosen: Sequence[int] = range(start, start + (num or 64)) if seeds is None else parse_seeds(seeds)
     if quality is not None:
         from medgan.metrics.scorer import SampleScorer
         from medgan.refinement import accepted_samples
@@ -135,7 +211,7 @@ def sample(
             SampleScorer.load(quality),
             len(chosen),
             keep=0.8 if keep is None else keep,
-            labels=names,
+            labels=None if labels in ((), ("balanced",)) else list(labels),
             seed=start,
             truncation=truncation,
             device=device,
@@ -145,6 +221,7 @@ def sample(
         out,
         seeds=chosen,
         labels=names,
+        sources=sources,
         truncation=truncation,
         form=form,
         bits=int(bits or 8),
@@ -155,7 +232,7 @@ def sample(
     if place != model and place.name == "best":
         click.echo(f"Model: {place}")
     spec = gan.data.labels
-    if form != "npz" and spec is not None and spec.kind in ("multilabel", "continuous"):
+    if form != "npz" and source is None and spec is not None and spec.kind in ("multilabel", "continuous"):
         kind = " --label-kind continuous" if spec.kind == "continuous" else ""
         click.echo(f"With their labels: medgan inspect {shlex.quote(str(written / 'samples.csv'))}{kind}")
     if grid:

@@ -95,6 +95,11 @@ def make_contenders(
         except MedganError as error:
             problems[name] = str(error)
             continue
+        if run.architecture.translates:
+            problems[name] = (
+                "It translates, and a translation is compared with its true image: train it with medgan fit."
+            )
+            continue
         contender = Contender(name, run, flags)
         twin = next((each for each in contenders if (each.arch, each.preset) == (arch, contender.preset)), None)
         if twin is not None or any(each.name == name for each in contenders):

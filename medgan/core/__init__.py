@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from medgan.core.budget import Budget
     from medgan.core.config import Config, GANConfig, Option, option
     from medgan.core.gan import GAN, TrainingData
-    from medgan.core.networks import Discriminator, DiscriminatorOutput, Generator
+    from medgan.core.networks import Discriminator, DiscriminatorOutput, Generator, Translator
     from medgan.core.sides import Sides
     from medgan.core.spec import Batch, DataSpec, LabelKind, LabelSpec
     from medgan.core.trainer import AdversarialTrainer, Callback, Metrics, Trainer, make_accelerator
@@ -28,6 +28,7 @@ _HOMES = {
     "Discriminator": "networks",
     "DiscriminatorOutput": "networks",
     "Generator": "networks",
+    "Translator": "networks",
     "Sides": "sides",
     "Batch": "spec",
     "DataSpec": "spec",
@@ -60,6 +61,7 @@ __all__ = [
     "Sides",
     "Trainer",
     "TrainingData",
+    "Translator",
     "make_accelerator",
     "option",
 ]

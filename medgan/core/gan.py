@@ -108,6 +108,7 @@ class GAN(ABC):
         sides: Lengths that the sides of an image may have; `get_sides` where that depends on the options.
         label_kinds: Kinds of labels that it can learn.
         needs_labels: Whether it cannot do without labels.
+        translates: Whether it turns source images into others; its generator is a `Translator` then.
         generator: The network to sample with.
         trainer: The training, once `fit` or `make_trainer` has begun one, else None.
         provenance: Where the training images come from.
@@ -131,6 +132,7 @@ class GAN(ABC):
     sides: ClassVar[Sides] = Sides()
     label_kinds: ClassVar[tuple[LabelKind, ...]] = ("categorical",)
     needs_labels: ClassVar[bool] = False
+    translates: ClassVar[bool] = False
 
     def __init__(
         self, data: DataSpec, config: GANConfig | None = None, *, preset: str | None = None, **options: Any
@@ -212,12 +214,22 @@ class GAN(ABC):
         if getattr(cls.Trainer, "train_step", None) is not AdversarialTrainer.train_step:
             because = f"{cls.name} has a training step of its own, which takes a batch at once. Leave it out."
             config._refuse("gradient_accumulation_steps", because=because)
+        if cls.translates and not data.source_channels:
+            raise ConfigError(
+                f"{cls.name} translates source images, but the data has none. Give pairs: folders source and target "
+                "whose files have the same names, with --layout pairs, or a manifest with a column source_path. "
+                "phantom://chest-lowdose needs no data."
+            )
+        if data.source_channels and not cls.translates:
+            raise ConfigError(
+                f"{cls.name} makes images from nothing, but the data has source images to translate from. Type --arch "
+                "pix2pix, which the package medgan-pix2pix brings; or give the images alone, as --data path/to/target."
+            )
         if data.labels is None and cls.needs_labels:
             raise ConfigError(f"{cls.name} needs labels, but the data has none. Sort the images into class folders.")
         if data.labels is not None and data.labels.kind not in cls.label_kinds:
-            raise ConfigError(
-                f"{cls.name} learns {' or '.join(cls.label_kinds)} labels, but the data's are {data.labels.kind}."
-            )
+            learns = f"learns {' or '.join(cls.label_kinds)} labels" if cls.label_kinds else "learns no labels"
+            raise ConfigError(f"{cls.name} {learns}, but the data's are {data.labels.kind}.")
 
     @classmethod
     def _check_size(cls, config: GANConfig, size: tuple[int, ...]) -> None:
@@ -396,34 +408,38 @@ class GAN(ABC):
 
     def sample(
         self,
-        n: int,
+        n: int | None = None,
         *,
         labels: Labels = None,
+        sources: Tensor | None = None,
         seed: int = 0,
         truncation: float = 1.0,
     ) -> Batch:
         """Make images.
 
         Args:
-            n: Number of images.
+            n: Number of images; may be left out where there are sources.
             labels: A class name or index for all, several names taken in turn, one index for each
                 image, a tensor of labels as in `Batch`, or None for all classes in turn. In place of a
                 name, values by name as in `LabelSpec.encode`: ``{"Effusion": 1, "Edema": 0}``.
-            seed: Seed of the first image; the next ones have the seeds after it. A seed and a label
+            sources: Images to translate, as in `Batch`, for an architecture that does so, and only for such.
+            seed: Seed of the first image; the next ones have the seeds after it. A seed, a label and a source
                 make the same image whatever else is sampled.
             truncation: Below 1 for more typical and less varied images; see `Generator.generate`.
 
         Returns:
-            Images and labels, on the CPU.
+            Images, labels and sources, on the CPU.
 
         Raises:
-            ConfigError: If a label is unknown, or labels do not fit the data or the number.
+            ConfigError: If a label is unknown, or labels or sources do not fit the data or the number.
         """
+        n = len(sources) if n is None and sources is not None else n
         try:
-            n, seed = index(n), index(seed)
+            n, seed = index(n), index(seed)  # type: ignore[arg-type]
         except TypeError:
             raise ConfigError(f"n and seed must be whole numbers, got {n!r} and {seed!r}.") from None
-        parts = list(self.sample_batches(range(seed, seed + n), labels=labels, truncation=truncation))
+        seeds = range(seed, seed + n)
+        parts = list(self.sample_batches(seeds, labels=labels, sources=sources, truncation=truncation))
         if not parts:
             raise ConfigError(f"n must be at least 1, got {n}.")
         return Batch.join(parts)
@@ -433,6 +449,7 @@ class GAN(ABC):
         seeds: Sequence[int],
         *,
         labels: Labels = None,
+        sources: Tensor | None = None,
         truncation: float = 1.0,
     ) -> Iterator[Batch]:
         """Make any number of images in constant memory.
@@ -440,10 +457,11 @@ class GAN(ABC):
         Args:
             seeds: Seed of each image, from 0 to 4,294,967,295.
             labels: As in `sample`; names are taken in turn along `seeds`.
+            sources: As in `sample`, one for each seed.
             truncation: As in `sample`.
 
         Yields:
-            Some images and their labels, on the CPU, in the order of `seeds`.
+            Some images, their labels and their sources, on the CPU, in the order of `seeds`.
 
         Raises:
             ConfigError: As in `sample`.
@@ -452,16 +470,19 @@ class GAN(ABC):
             raise ConfigError(f"Truncation must be a number of at least 0, got {truncation}.")
         if len(seeds) and not 0 <= min(seeds) <= max(seeds) < _SEEDS:
             raise ConfigError(f"Seeds must be between 0 and {_SEEDS - 1:,}, got {min(seeds):,} to {max(seeds):,}.")
+        self._check_sources(len(seeds), sources)
         wanted = self.make_labels(len(seeds), labels)
-        generator = self.generator
+        generator: Any = self.generator
         device = next(generator.parameters()).device
         training = generator.training
         generator.eval()
         try:
             start = 0
             for block in _blocks(seeds):
-                some = None if wanted is None else wanted[start : start + len(block)]
-                start += len(block)
+                stop = start + len(block)
+                some = None if wanted is None else wanted[start:stop]
+                conditions = [some] if sources is None else [some, sources[start:stop].float()]
+                start = stop
                 rows = torch.tensor(block) % _BLOCK
                 filled = torch.zeros(_BLOCK, dtype=torch.int64)
                 filled[rows] = torch.arange(len(block))
@@ -471,12 +492,39 @@ class GAN(ABC):
                     )
                     images = generator.generate(
                         latents[filled].to(device),
-                        None if some is None else some[filled].to(device),
+                        *(None if each is None else each[filled.to(each.device)].to(device) for each in conditions),
                         truncation=truncation,
                     )
-                yield Batch(images.float().cpu()[rows], some)
+                yield Batch(images.float().cpu()[rows], *(None if each is None else each.cpu() for each in conditions))
         finally:
             generator.train(training)
+
+    def _check_sources(self, n: int, sources: Tensor | None) -> None:
+        """Raise if there are no sources where they are needed, or others than can be translated."""
+        if not self.translates:
+            if sources is not None:
+                raise ConfigError(f"{self.name} makes images from nothing; it takes no sources.")
+            return
+        if sources is None:
+            raise ConfigError(
+                f"{self.name} translates source images and needs some. Type medgan sample --model RUN --source FOLDER, "
+                "whose result is a folder of images for every other command; in Python, sample(sources=images)."
+            )
+        wanted = (n, self.data.source_channels, *self.data.size)
+        if tuple(sources.shape) != wanted:
+            raise ConfigError(f"Sources must have the shape {wanted}, got {tuple(sources.shape)}.")
+
+    def reverse(self) -> Self:
+        """Return the model that translates the other way, from images to sources, if the architecture learns both.
+
+        Raises:
+            ConfigError: If it does not.
+        """
+        raise ConfigError(
+            f"{self.name} translates one way only. Train another model with sources and images exchanged."
+            if self.translates
+            else f"{self.name} does not translate."
+        )
 
     def make_labels(self, n: int, labels: Labels = None) -> Tensor | None:
         """Return the labels to sample n images from; see `sample`.

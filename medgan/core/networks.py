@@ -1,4 +1,4 @@
-"""The two networks of a GAN: `Generator`, `Discriminator` and what the latter returns."""
+"""The two networks of a GAN: `Generator` or `Translator`, `Discriminator`, and what the latter returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Discriminator", "DiscriminatorOutput", "Generator", "frozen"]
+from medgan.errors import ConfigError
+
+__all__ = ["Discriminator", "DiscriminatorOutput", "Generator", "Translator", "frozen"]
 
 
 class Generator(nn.Module, ABC):
@@ -90,6 +92,51 @@ class Generator(nn.Module, ABC):
         return next(self.parameters()).device if rng is None else rng.device
 
 
+class Translator(Generator):
+    """Turns source images into other images, by latents and labels: the generator of an architecture that translates.
+
+    Args:
+        latent_dim: Length of a latent vector; 0 where a source has one translation only.
+    """
+
+    @abstractmethod
+    def forward(self, latents: Tensor, labels: Tensor | None = None, sources: Tensor | None = None) -> Tensor:
+        """Translate each source image.
+
+        Args:
+            latents: Shape ``(N, latent_dim)``, float32, as `make_latents` draws them.
+            labels: Labels as in `medgan.core.Batch`, or None for data without labels.
+            sources: The images to translate, shape ``(N, source_channels, *size)``, in [-1, 1]; never None.
+
+        Returns:
+            Images, shape ``(N, channels, *size)``, in [-1, 1] whatever the latents.
+        """
+
+    def generate(
+        self, latents: Tensor, labels: Tensor | None = None, sources: Tensor | None = None, *, truncation: float = 1.0
+    ) -> Tensor:
+        """Translate images to be looked at; see `Generator.generate`.
+
+        Args:
+            latents: As in `forward`.
+            labels: As in `forward`.
+            sources: As in `forward`.
+            truncation: 1 changes nothing; the nearer to 0, the less the translations of a source vary.
+
+        Returns:
+            Images, as from `forward`. Each depends on nothing but its own latents, label and source.
+
+        Raises:
+            ConfigError: If there are no latents to truncate.
+        """
+        if truncation != 1 and not self.latent_dim:
+            raise ConfigError(
+                f"A truncation of {truncation:g} acts on nothing, as a source has one translation only. Leave it out."
+            )
+        images: Tensor = self(self.truncate(latents, truncation), labels, sources)
+        return images
+
+
 class DiscriminatorOutput(NamedTuple):
     """What a discriminator says of N images.
 
@@ -110,6 +157,9 @@ class Discriminator(nn.Module, ABC):
     @abstractmethod
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         """Judge images.
+
+        That of an architecture that translates takes a third argument, ``sources``, as a `Batch` has them; the
+        realness may depend on them.
 
         Args:
             images: Shape ``(N, channels, *size)``, in [-1, 1].

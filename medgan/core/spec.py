@@ -6,9 +6,9 @@ Nothing here imports torch at run time, so that the command line can start quick
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from medgan.errors import ConfigError, nearest
 
@@ -159,14 +159,19 @@ class DataSpec:
         channels: Number of image channels, for example 1 for grey and 3 for RGB.
         size: Spatial size in pixels, ``(height, width)`` or ``(depth, height, width)``.
         labels: What the labels mean, or None for data without labels.
+        source_channels: Number of channels of the source images that the images are to be translated from; 0 for data
+            without such. Sources have the size of the images.
+        paired: Whether each image shows what its source shows. If not, any source may come with any image.
 
     Raises:
-        ConfigError: If a number is below 1 or `size` has no entry.
+        ConfigError: If a number is below 1 (of source channels, 0), or `size` has no entry.
     """
 
     channels: int
     size: tuple[int, ...]
     labels: LabelSpec | None = None
+    source_channels: int = 0
+    paired: bool = True
 
     def __post_init__(self) -> None:
         """Check the fields and turn any sequence of sizes into a tuple of int."""
@@ -175,6 +180,10 @@ class DataSpec:
             raise ConfigError(f"DataSpec.channels must be at least 1, got {self.channels}.")
         if not self.size or min(self.size) < 1:
             raise ConfigError(f"DataSpec.size must hold positive lengths such as (64, 64), got {self.size}.")
+        if self.source_channels < 0:
+            raise ConfigError(f"DataSpec.source_channels must be at least 0, got {self.source_channels}.")
+        if not self.source_channels:
+            object.__setattr__(self, "paired", True)  # nothing to be apart from; specs without sources are equal
 
     @property
     def num_labels(self) -> int:
@@ -184,14 +193,16 @@ class DataSpec:
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as plain JSON values; the inverse of `from_dict`."""
         labels = None if self.labels is None else {"kind": self.labels.kind, "names": list(self.labels.names)}
-        return {"channels": self.channels, "size": list(self.size), "labels": labels}
+        # Data without sources is written as it was before there were any, and its checkpoints fit.
+        sources = {"source_channels": self.source_channels, "paired": self.paired} if self.source_channels else {}
+        return {"channels": self.channels, "size": list(self.size), "labels": labels, **sources}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DataSpec:
         """Rebuild a spec from `to_dict`'s values.
 
         Args:
-            values: Keys ``channels``, ``size`` and ``labels``.
+            values: Keys ``channels``, ``size`` and ``labels``; of data with sources ``source_channels`` and ``paired``.
 
         Returns:
             The spec.
@@ -205,6 +216,8 @@ class DataSpec:
                 channels=int(values["channels"]),
                 size=tuple(values["size"]),
                 labels=None if labels is None else LabelSpec(tuple(labels["names"]), labels["kind"]),
+                source_channels=int(values.get("source_channels", 0)),
+                paired=bool(values.get("paired", True)),
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ConfigError):
@@ -215,20 +228,44 @@ class DataSpec:
         """Return a short description, for messages."""
         size = "×".join(str(length) for length in self.size)
         labels = "no labels" if self.labels is None else f"{self.labels.kind} {', '.join(self.labels.names)}"
-        return f"{self.channels}×{size}, {labels}"
+        sources = f", {'' if self.paired else 'unpaired '}sources of {self.source_channels} channel(s)"
+        return f"{self.channels}×{size}, {labels}{sources if self.source_channels else ''}"
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Batch:
     """Images with their labels: what a data source yields and a GAN samples.
+
+    Iterating yields what a discriminator takes: images, labels and, where there are any, sources. So
+    ``discriminator(*batch)`` judges a batch of any kind, and without sources ``images, labels = batch`` is all.
 
     Attributes:
         images: Shape ``(N, channels, *size)``, float32 in [-1, 1].
         labels: Shape ``(N,)`` int64 for categorical and ordinal labels, ``(N, K)`` float32 for
             multilabel and continuous ones, or None.
+        sources: Images to translate from, shape ``(N, source_channels, *size)``, float32 in [-1, 1], or None. Of paired
+            data each shows what the image beside it shows; of unpaired data it is one of another patient, as a rule.
     """
 
     images: Tensor
     labels: Tensor | None = None
+    sources: Tensor | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield images, labels and, where there are any, sources."""
+        yield self.images
+        yield self.labels
+        if self.sources is not None:
+            yield self.sources
+
+    def select(self, rows: Any) -> Batch:
+        """Return some of the images with what belongs to them.
+
+        Args:
+            rows: What a tensor can be indexed by along its first axis, such as a slice.
+        """
+        parts: list[Any] = [None if part is None else part[rows] for part in self]
+        return Batch(*parts)
 
     def chunk(self, parts: int) -> Sequence[Batch]:
         """Split into `parts` batches of equal size.
@@ -242,18 +279,18 @@ class Batch(NamedTuple):
         Raises:
             ConfigError: If the images cannot be divided so.
         """
-        if len(self.images) % parts:
-            raise ConfigError(f"A batch of {len(self.images)} images cannot be split into {parts} equal parts.")
-        images = self.images.chunk(parts)
-        labels = [None] * parts if self.labels is None else self.labels.chunk(parts)
-        return [Batch(*pair) for pair in zip(images, labels, strict=True)]
+        count = len(self.images)
+        if count % parts:
+            raise ConfigError(f"A batch of {count} images cannot be split into {parts} equal parts.")
+        step = count // parts
+        return [self.select(slice(start, start + step)) for start in range(0, count, step)]
 
     @staticmethod
     def join(parts: Sequence[Batch]) -> Batch:
         """Put batches together, in order; the inverse of `chunk`.
 
         Args:
-            parts: At least one batch; all of them with labels, or none.
+            parts: At least one batch; all of them with labels, or none, and likewise with sources.
 
         Returns:
             One batch.
@@ -265,5 +302,5 @@ class Batch(NamedTuple):
 
         if not parts:
             raise ConfigError("There is no batch to join.")
-        labels = [part.labels for part in parts if part.labels is not None]
-        return Batch(torch.cat([part.images for part in parts]), torch.cat(labels) if labels else None)
+        joined: list[Any] = [None if some[0] is None else torch.cat(some) for some in zip(*parts, strict=True)]
+        return Batch(*joined)

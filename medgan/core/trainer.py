@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
@@ -650,6 +651,8 @@ class AdversarialTrainer(Trainer[C]):
         Raises:
             ConfigError: If the share is another, or the labels do not fit the data.
         """
+        if self.data.source_channels:
+            raise ConfigError("Rejected images have no sources; an architecture that translates cannot take them.")
         if not 0 <= share < 1:
             raise ConfigError(f"The share of rejected images must be at least 0 and below 1, got {share:g}.")
         if not len(images.images) or (images.labels is None) != (self.data.labels is None):
@@ -681,17 +684,18 @@ class AdversarialTrainer(Trainer[C]):
         kind, weight = self.config.gradient_penalty, self.config.penalty_weight
         if kind == "wgan-gp":
             weight = 10.0 if weight is None else weight
-            on_real, on_fake = self._augmented(real).images, self._augmented(fake).images
+            seen, fakes = self._augmented_halves(real, fake)
+            on_real, on_fake = seen.images, fakes.images
             share = self.draw(len(on_real), _uniform).view(-1, *[1] * (on_real.ndim - 1))
             between = torch.lerp(on_fake, on_real, share).detach().requires_grad_()
-            realness = self.discriminator(between, real.labels).realness
+            realness = self.discriminator(*replace(seen, images=between)).realness
             return weight * losses.one_centred_gradient_penalty(realness, between)
         weight = 1.0 if weight is None else weight
         halves = {"r1": [real], "r2": [fake], "r1r2": [real, fake]}[kind]
         squares = []
         for half in halves:
             images = half.images.detach().float().requires_grad_()
-            realness = self.discriminator(self._distorted(images), half.labels).realness
+            realness = self.discriminator(*self._augmented(replace(half, images=images))).realness
             squares.append(losses.zero_centred_gradient_penalty(realness, images))
         return weight / 2 * torch.stack(squares).sum()
 
@@ -725,11 +729,10 @@ class AdversarialTrainer(Trainer[C]):
             latents = self.draw(len(real.images), self.generator.make_latents)
             with self.accelerator.autocast():
                 with torch.no_grad():
-                    images = self.generator(latents, labels)
-                fake = Batch(images, labels)
+                    fake = self._make_fakes(latents, labels, real)
                 if self._rejected is not None:
-                    fake = self._rejected.mixed_into(fake, self.draw(len(images), _uniform_pairs))
-                seen = self._augmented(real), self._augmented(fake)
+                    fake = self._rejected.mixed_into(fake, self.draw(len(fake.images), _uniform_pairs))
+                seen = self._augmented_halves(real, fake)
                 listening: AbstractContextManager[dict[str, Tensor]] = nullcontext({})
                 if needed or watch:
                     listening = self._realness_of(*seen, needed=needed)
@@ -759,10 +762,15 @@ class AdversarialTrainer(Trainer[C]):
             for real, labels in self._accumulating(some):
                 latents = self.draw(len(real.images), self.generator.make_latents)
                 with self.accelerator.autocast():
-                    fake = Batch(self.generator(latents, labels), labels)
-                    terms = self.generator_loss(self._augmented(real), self._augmented(fake))
+                    fake = self._make_fakes(latents, labels, real)
+                    terms = self.generator_loss(*self._augmented_halves(real, fake))
                 logged.append(self.update("generator", terms))
         return _mean(logged)
+
+    def _make_fakes(self, latents: Tensor, labels: Tensor | None, real: Batch) -> Batch:
+        """Return generated images; where the architecture translates, from the sources of real ones."""
+        conditions = (labels,) if real.sources is None else (labels, real.sources)
+        return Batch(self.generator(latents, *conditions), labels, real.sources)
 
     def _parts_of(self, images: Batch) -> Iterator[Batch]:
         """Yield the batches that are passed through the networks one by one, as `_accumulating` does."""
@@ -855,10 +863,13 @@ class AdversarialTrainer(Trainer[C]):
             classes = self.data.labels.kind in ("categorical", "ordinal")
             labels = torch.zeros(2, dtype=torch.int64) if classes else torch.zeros(2, len(self.data.labels))
             labels = labels.to(self.device)
+        channels = self.data.source_channels
+        sources = torch.zeros(2, channels, *self.data.size, device=self.device) if channels else None
         with seeded(self.config.seed, self.device):
             try:
                 network = copy.deepcopy(self.discriminator)
-                slope = losses.zero_centred_gradient_penalty(network(images, labels).realness, images)
+                realness = network(*Batch(images, labels, sources)).realness
+                slope = losses.zero_centred_gradient_penalty(realness, images)
                 torch.autograd.backward(slope)
             except RuntimeError as error:  # which what torch says of missing derivatives is
                 reason = str(error).splitlines()[0]
@@ -867,9 +878,21 @@ class AdversarialTrainer(Trainer[C]):
                     f"not have ({reason}). Type --gradient-penalty none."
                 ) from error
 
+    def _augmented_halves(self, real: Batch, fake: Batch) -> tuple[Batch, Batch]:
+        """Distort both halves; translations as the images that they are to become, so that the two can be compared."""
+        start = self._shared_rng.get_state()
+        seen = self._augmented(real)
+        if real.sources is not None:
+            self._shared_rng.set_state(start)
+        return seen, self._augmented(fake)
+
     def _augmented(self, batch: Batch) -> Batch:
-        """Distort the images, in float32."""
-        return Batch(self._distorted(batch.images.float()), batch.labels)
+        """Distort the images, in float32; each together with its source, as if they were channels of one image."""
+        if batch.sources is None:
+            return Batch(self._distorted(batch.images.float()), batch.labels)
+        channels = batch.images.shape[1]
+        distorted = self._distorted(torch.cat([batch.images.float(), batch.sources.float()], dim=1))
+        return Batch(distorted[:, :channels], batch.labels, distorted[:, channels:])
 
     def _distorted(self, images: Tensor) -> Tensor:
         """Distort images; by medgan's own augmentation as if they were a slice of the whole batch."""

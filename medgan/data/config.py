@@ -32,7 +32,14 @@ class DataConfig(Config):
         "vindr-cxr",
         "padchest",
         "medmnist",
-    ] = option("auto", "How the data is laid out; auto: by what was given, a manifest for a .csv, else class folders.")
+        "pairs",
+        "side-by-side",
+        "unpaired",
+    ] = option(
+        "auto",
+        "How the data is laid out; auto: by what was given, a manifest for a .csv, pairs for folders source and target "
+        "with files of the same names, else class folders.",
+    )
     labels: str | None = option(
         None, "Labels to keep, joined by commas. A single finding of several becomes a yes-or-no class."
     )

@@ -20,12 +20,13 @@ from medgan.core.spec import Batch, DataSpec, LabelKind, LabelSpec
 from medgan.data.config import DataConfig
 from medgan.data.decoded import Reading
 from medgan.data.npz import open_npz
+from medgan.data.pairs import PAIR_LAYOUTS, Found, are_pairs, find_translation, with_named_sources
 from medgan.data.phantom import open_phantom
 from medgan.data.pipelines import PIPELINES, Contrast, load_transforms
 from medgan.data.sampling import ClassSampling, Sampler
 from medgan.data.sources import Source, list_folder, open_file
 from medgan.data.splits import SplitBy, Splits, find_patients, make_folds, make_splits
-from medgan.data.store import Preprocessing, Progress, open_store
+from medgan.data.store import Preprocessing, Progress, Store, open_store
 from medgan.data.transforms import Fit
 from medgan.data.window import Window
 from medgan.errors import ConfigError, DataError, nearest
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["DataWarning", "ImageDataset", "open_configured", "open_dataset"]
 
 _SHOWN = 5  # bad files named in a message
+_PROPORTIONS = 0.02  # by which those of a pair may differ, as those of images that were resized do
 
 
 class DataWarning(UserWarning):
@@ -70,6 +72,8 @@ class ImageDataset:
         intensity_range: What the images' -1 and 1 were in the stored array, for example ``(0, 255)``.
         labels: int64 of shape ``(N,)`` for categorical labels, float32 of shape ``(N, K)`` for multi-label ones,
             or None.
+        sources: Source images to translate from, a data set of their own, or None. Where `spec` says ``paired`` the
+            source of an image is at the same position; else there may be any number of them.
         ignored: What was left aside, counted: files that are no images, by extension; rows of a table, by reason.
     """
 
@@ -86,6 +90,7 @@ class ImageDataset:
     whole_fingerprint: str = ""
     spacing_mm: tuple[float, ...] | None = None
     citation: str | None = None
+    sources: ImageDataset | None = None
     _pixels: NDArray[Any] = field(kw_only=True)  # (all images, *size, channels)
     _rows: NDArray[np.int64] = field(kw_only=True)  # this data set's images in _pixels
 
@@ -124,7 +129,7 @@ class ImageDataset:
 
         Returns:
             Images of shape ``(1, channels, *size)``, float32 in [-1, 1], with labels ``(1,)``, ``(1, K)``
-            or None.
+            or None, and with a source where there are any.
 
         Raises:
             IndexError: If there is no such image.
@@ -146,6 +151,17 @@ class ImageDataset:
             IndexError: If there is no such image.
         """
         return self._batch(self._checked(indices), torch.device("cpu")).images
+
+    def batch_at(self, indices: Sequence[int] | NDArray[np.integer[Any]] | torch.Tensor) -> Batch:
+        """Return some images with their labels and sources, on the CPU.
+
+        Args:
+            indices: As in `images_at`.
+
+        Raises:
+            IndexError: If there is no such image.
+        """
+        return self._batch(self._checked(indices), torch.device("cpu"))
 
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class or finding, by name; empty without labels."""
@@ -209,7 +225,25 @@ class ImageDataset:
             "fingerprint": self.fingerprint,
             "whole_fingerprint": self.whole_fingerprint,
             "spacing_mm": None if self.spacing_mm is None else list(self.spacing_mm),
+            **({} if self.sources is None else {"source_images": len(self.sources)}),
         }
+
+    @property
+    def everything(self) -> pd.DataFrame:
+        """Index of all that has a patient, which is the images and, of unpaired data, the sources after them.
+
+        A split is made of this, as the sources of a held-out patient are held out, too.
+        """
+        if self.sources is None or self.spec.paired:
+            return self.index
+        return pd.concat([self.index, self.sources.index], ignore_index=True).fillna("")
+
+    @property
+    def strata(self) -> NDArray[Any] | None:
+        """The labels that a split keeps the shares of, a row for each of `everything`."""
+        if self.sources is None or self.spec.paired:
+            return self.labels
+        return np.repeat([0, 1], [len(self), len(self.sources)])
 
     def subset(self, indices: Sequence[int] | NDArray[np.integer[Any]] | torch.Tensor) -> ImageDataset:
         """Return a data set of some of the images; it shares the pixels.
@@ -225,8 +259,10 @@ class ImageDataset:
         """
         chosen = self._checked(indices)
         digest = hashlib.sha256(self.fingerprint.encode() + chosen.astype("<i8").tobytes())
+        paired = self.sources is not None and self.spec.paired
         return replace(
             self,
+            sources=self.sources.subset(chosen) if paired and self.sources is not None else self.sources,
             index=self.index.iloc[chosen].reset_index(drop=True),
             fingerprint=digest.hexdigest(),
             labels=None if self.labels is None else self.labels[chosen],
@@ -261,8 +297,10 @@ class ImageDataset:
             )
         rows = np.concatenate([part._rows for part in parts])
         digest = hashlib.sha256(first.whole_fingerprint.encode() + rows.astype("<i8").tobytes())
+        sources = [part.sources for part in parts if part.sources is not None]
         return replace(
             first,
+            sources=ImageDataset.join(sources) if sources else None,
             index=pd.concat([part.index for part in parts], ignore_index=True),
             fingerprint=digest.hexdigest(),
             labels=None if first.labels is None else np.concatenate([np.asarray(part.labels) for part in parts]),
@@ -319,8 +357,8 @@ class ImageDataset:
         if not 0 < validation < 1:
             raise ConfigError(f"validation must lie between 0 and 1, for example 0.1, got {validation}.")
         splits = make_splits(
-            self.index,
-            self.labels,
+            self.everything,
+            self.strata,
             validation=validation,
             test=test,
             seed=seed,
@@ -349,7 +387,7 @@ class ImageDataset:
             DataError: If a class has fewer patients than there are folds, or as in `split`.
         """
         splits = make_folds(
-            self.index, self.labels, folds=count, seed=seed, by=by, allow_patient_overlap=allow_patient_overlap
+            self.everything, self.strata, folds=count, seed=seed, by=by, allow_patient_overlap=allow_patient_overlap
         )
         pairs = []
         for number in range(count):
@@ -370,8 +408,19 @@ class ImageDataset:
         Raises:
             DataError: If the images are not exactly those of the split, or patients are on two sides.
         """
-        positions = splits.positions(self.index, allow_patient_overlap=allow_patient_overlap)
-        return {part: self.subset(chosen) for part, chosen in positions.items()}
+        positions = splits.positions(self.everything, allow_patient_overlap=allow_patient_overlap)
+        parts = {part: self.subset(chosen[chosen < len(self)]) for part, chosen in positions.items()}
+        if self.sources is None or self.spec.paired:
+            return parts
+        for part, chosen in positions.items():
+            sources = self.sources.subset(chosen[chosen >= len(self)] - len(self))
+            if not len(sources) or not len(parts[part]):
+                raise DataError(
+                    f"The part {part} has {len(parts[part])} images and {len(sources)} sources, and needs some of "
+                    "both. Hold out more patients, or none."
+                )
+            parts[part] = _beside(parts[part], sources, paired=False, whole=self.whole_fingerprint)
+        return parts
 
     def batches(
         self,
@@ -418,19 +467,26 @@ class ImageDataset:
             raise DataError(f"{self.name} has no image to make batches of.")
         labels = self.labels if self.labels is not None and self.labels.ndim == 1 else None
         sampler = Sampler(len(self), seed=seed, class_sampling=class_sampling, labels=labels)
-        return self._stream(sampler, start_step * world_size + rank, batch_size, world_size, torch.device(device))
+        others = None  # sources that do not belong to an image are in an order of their own
+        if self.sources is not None and not self.spec.paired:
+            others = Sampler(len(self.sources), seed=seed + 2**32)
+        first = start_step * world_size + rank
+        return self._stream(sampler, others, first, batch_size, world_size, torch.device(device))
 
     def _stream(
-        self, sampler: Sampler, first: int, batch_size: int, step: int, device: torch.device
+        self, sampler: Sampler, others: Sampler | None, first: int, batch_size: int, step: int, device: torch.device
     ) -> Iterator[Batch]:
         """Yield batches number `first`, `first + step`, ... of the endless order."""
         number = first
         while True:
-            yield self._batch(sampler.positions(number * batch_size, (number + 1) * batch_size), device)
+            places = number * batch_size, (number + 1) * batch_size
+            yield self._batch(sampler.positions(*places), device, None if others is None else others.positions(*places))
             number += step
 
-    def _batch(self, positions: NDArray[np.int64], device: torch.device) -> Batch:
-        """Gather images with their labels, and scale them to [-1, 1] on the device."""
+    def _batch(
+        self, positions: NDArray[np.int64], device: torch.device, of_sources: NDArray[np.int64] | None = None
+    ) -> Batch:
+        """Gather images with their labels and sources, and scale them to [-1, 1] on the device."""
         images = self._to_device(self._pixels, self._rows[positions], device)
         images = images.movedim(-1, 1).to(torch.float32)  # keeps the strides: channels_last
         low, high = self.intensity_range
@@ -438,7 +494,11 @@ class ImageDataset:
         if self._pixels.dtype.kind == "f":
             images = images.clamp_(-1, 1)  # rounding only: the values were checked
         labels = None if self.labels is None else self._to_device(self.labels, positions, device)
-        return Batch(images, labels)
+        if self.sources is None:
+            return Batch(images, labels)
+        if of_sources is None:
+            of_sources = positions if self.spec.paired else positions % len(self.sources)
+        return Batch(images, labels, self.sources._batch(of_sources, device).images)
 
     @staticmethod
     def _to_device(array: NDArray[Any], rows: NDArray[np.int64], device: torch.device) -> torch.Tensor:
@@ -469,6 +529,8 @@ class ImageDataset:
         name: str = "arrays",
         licence: str | None = None,
         citation: str | None = None,
+        sources: NDArray[Any] | None = None,
+        paired: bool = True,
     ) -> ImageDataset:
         """Make a data set of arrays in memory, for notebooks and tests.
 
@@ -483,6 +545,9 @@ class ImageDataset:
             name: Short name, fit for a folder.
             licence: Licence of the images, for model cards.
             citation: How to cite the images, for model cards.
+            sources: Source images to translate from, as `images` but for the number of channels: the same number of
+                them where they are paired.
+            paired: Whether each image shows what the source at its position shows.
 
         Returns:
             The data set.
@@ -518,7 +583,7 @@ class ImageDataset:
         digest = hashlib.sha256(repr((pixels.shape, str(pixels.dtype), bounds, spec_labels)).encode())
         digest.update(np.ascontiguousarray(pixels).data)
         digest.update(b"" if values is None else values.tobytes())
-        return cls(
+        dataset = cls(
             spec=DataSpec(channels, tuple(size), spec_labels),
             name=name,
             source="arrays in memory",
@@ -532,6 +597,73 @@ class ImageDataset:
             _pixels=pixels,
             _rows=np.arange(count),
         )
+        if sources is None:
+            return dataset
+        others = cls.from_arrays(sources, data_range=data_range, name=f"{name}-sources")
+        if others.spec.size != dataset.spec.size or (paired and len(others) != count):
+            raise DataError(
+                f"sources must be as many as the images and of their size, {count} of {dataset.spec.size}; got "
+                f"{len(others)} of {others.spec.size}. For sources that belong to no image, type paired=False."
+            )
+        if not paired:
+            others.index["file"] = "source/" + others.index["file"]
+        return _beside(dataset, others, paired=paired)
+
+
+def _beside(images: ImageDataset, sources: ImageDataset, *, paired: bool, whole: str = "") -> ImageDataset:
+    """Return a data set of images with sources beside them; of pairs, at the same positions."""
+    digest = hashlib.sha256(f"{images.fingerprint} {sources.fingerprint} {paired}".encode()).hexdigest()
+    return replace(
+        images,
+        spec=replace(images.spec, source_channels=sources.spec.channels, paired=paired),
+        fingerprint=digest,
+        whole_fingerprint=whole or digest,
+        sources=sources,
+    )
+
+
+def _pair(images: ImageDataset, sources: ImageDataset) -> ImageDataset:
+    """Bring each image together with the source that it names; what cannot be is moved to the quarantine."""
+    named, part = (_column(images.index, name) for name in ("source_path", "part"))
+    place = {
+        key: row for row, key in enumerate(zip(sources.index["file"], _column(sources.index, "part"), strict=True))
+    }
+    reasons = dict(zip(sources.quarantine["file"], sources.quarantine["error"], strict=True))
+    ratios = [(data.index["height"] / data.index["width"]).to_numpy(np.float64) for data in (images, sources)]
+    kept, partners, refused = [], [], []
+    for row, key in enumerate(zip(named, part, strict=True)):
+        partner = place.get(key)
+        if partner is None:
+            error = f"its source {key[0]} is not usable: {reasons.get(key[0], 'it has no such part')}"
+            refused.append((row, error, "mend the source, or delete both"))
+        elif abs(ratios[0][row] / ratios[1][partner] - 1) > _PROPORTIONS:
+            refused.append((row, f"its source {key[0]} has other proportions", "cut both to what they share"))
+        else:
+            kept.append(row)
+            partners.append(partner)
+    rows = images.index.iloc[[row for row, *_ in refused]]
+    bad = pd.DataFrame(
+        {
+            "file": rows["file"].to_list(),
+            "part": _column(rows, "part"),
+            "label": rows["label"].to_list(),
+            "stage": ["pair"] * len(rows),
+            "error": [error for _, error, _ in refused],
+            "hint": [hint for *_, hint in refused],
+        }
+    )
+    images, sources = images.subset(kept), sources.subset(partners)
+    patients = images.index["patient_id"].where(images.index["patient_id"] != "", sources.index["patient_id"])
+    quarantine = images.quarantine
+    if len(bad):
+        quarantine = pd.concat([quarantine, bad], ignore_index=True).fillna("")
+    images = replace(images, index=images.index.assign(patient_id=patients), quarantine=quarantine)
+    return _beside(images, sources, paired=True)
+
+
+def _column(index: pd.DataFrame, name: str) -> list[str]:
+    """Return a column of text; "" in each row where there is none."""
+    return index[name].to_list() if name in index else [""] * len(index)
 
 
 def _checked_images(
@@ -637,11 +769,13 @@ def open_dataset(
     Args:
         source: A folder with one folder of images a class, such as ``train/NORMAL`` and ``train/PNEUMONIA``; a folder
             of images without classes; a manifest, ``table.csv`` with the columns path, label and, if known, patient_id,
-            split, view, age and sex; the folder of a known data set, with `layout`; a MedMNIST-style file,
+            split, view, age, sex and source_path; the folder of a known data set, with `layout`; a MedMNIST-style file,
             ``pneumoniamnist.npz``, or one of its other splits, ``pneumoniamnist.npz#val``; or the simulated
-            ``phantom://chest``, optionally ``phantom://chest?n=2000&seed=0``. Images are PNG, JPEG, TIFF, BMP or DICOM
+            ``phantom://chest``, optionally ``phantom://chest?n=2000&seed=0``, or ``phantom://chest-lowdose``, which has
+            source images. Images are PNG, JPEG, TIFF, BMP or DICOM
             files; volumes NIfTI, MHA, NRRD, or DICOM series, one in a folder.
-        layout: ``auto``, ``folder``, ``medmnist``, or a name of `medgan.data.layouts.LAYOUTS`.
+        layout: ``auto``, ``folder``, ``medmnist``, a name of `medgan.data.layouts.LAYOUTS`, or, for source images to
+            translate from, one of `medgan.data.pairs.PAIR_LAYOUTS`.
         labels: Labels to keep; None for all. A single finding of a multi-label set gives two classes, without and with.
         label_kind: What the labels of a manifest are, where the table does not show it.
         uncertain: What to make of uncertain labels: ``drop`` the image, take them as ``negative`` or ``positive``, or
@@ -739,7 +873,33 @@ def open_dataset(
         missing=missing,
         view=view,
     )
-    store = open_store(found, preprocessing, cache_dir=cache_dir, workers=workers, progress=progress)
+    if found.sources is not None and crop_border:
+        raise ConfigError(
+            "crop_border cuts each image by itself, so that it would not fit its source any more. Leave --crop-border "
+            "out."
+        )
+
+    stores = [
+        open_store(source, preprocessing, cache_dir=cache_dir, workers=workers, progress=progress)
+        for source in (found.images, found.sources)
+        if source is not None
+    ]
+    dataset = _of_store(found.images, stores[0], preprocessing, patient_regex)
+    if found.sources is not None:
+        others = _of_store(found.sources, stores[1], preprocessing, patient_regex)
+        dataset = _pair(dataset, others) if found.paired else _beside(dataset, others, paired=False)
+        if max_bad is not None and not found.paired:
+            others.check_usable(max_bad, table=stores[1].folder / "quarantine.csv")
+    if max_bad is not None:
+        # What is wrong with a pair is in no file of the cache.
+        table = stores[0].folder / "quarantine.csv" if found.sources is None else None
+        dataset.check_usable(max_bad, table=table)
+    return dataset
+
+
+def _of_store(found: Source, store: Store, preprocessing: Preprocessing, patient_regex: str | None) -> ImageDataset:
+    """Return the images of a store as a data set."""
+    lengths = preprocessing.size
     index = store.index
     if patient_regex is not None:
         index = index.assign(patient_id=find_patients(list(index["file"]), patient_regex))
@@ -747,7 +907,8 @@ def open_dataset(
     if found.labels is not None and numbers is None:
         number_of = {label: number for number, label in enumerate(found.labels.names)}
         numbers = np.array([number_of[label] for label in index["label"]], dtype=np.int64)
-    dataset = ImageDataset(
+    plain = preprocessing.fit == "stretch" and not preprocessing.crop_border and preprocessing.transforms is None
+    return ImageDataset(
         spec=DataSpec(store.images.shape[-1], lengths, found.labels),
         name=found.name,
         source=found.description,
@@ -760,13 +921,10 @@ def open_dataset(
         labels=numbers,
         ignored=found.ignored,
         # What is cropped, padded or transformed otherwise has another extent than its file says.
-        spacing_mm=_spacing_of(index, lengths) if fit == "stretch" and not crop_border and transforms is None else None,
+        spacing_mm=_spacing_of(index, lengths) if plain else None,
         _pixels=store.images,
         _rows=np.arange(len(store.images)),
     )
-    if max_bad is not None:
-        dataset.check_usable(max_bad, table=store.folder / "quarantine.csv")
-    return dataset
 
 
 def open_configured(
@@ -864,22 +1022,23 @@ def _find_source(
     uncertain: Uncertain | None,
     missing: Missing | None,
     view: str | None,
-) -> Source:
+) -> Found:
     """Find out what kind of source was given."""
     from medgan.data.layouts import LAYOUTS, open_layout
 
-    known = ["auto", "folder", "medmnist", *LAYOUTS]
+    known = ["auto", "folder", "medmnist", *LAYOUTS, *PAIR_LAYOUTS]
     if layout not in known:
         raise ConfigError(f"layout={layout!r} is unknown. {nearest(layout, known)}")
     if str(source).startswith("phantom:"):
         if len(size) == 3:
             raise ConfigError("The phantom has pictures, not volumes. Leave out --depth, or give other --data.")
-        return open_phantom(str(source), (size[0], size[1]))
+        images, sources = open_phantom(str(source), (size[0], size[1]), unpaired=layout == "unpaired")
+        return Found(images, sources, paired=layout != "unpaired")
     root = Path(source).expanduser()
     if not str(source).strip():
         raise DataError("The name of the data is empty. Give a folder of images, such as path/to/chest_xray/train.")
     if layout == "medmnist" or (".npz" in root.name and not root.is_dir()):
-        return open_npz(str(root), volumes=reading.volumes)
+        return Found(open_npz(str(root), volumes=reading.volumes))
     if not root.exists():
         raise DataError(
             f"There is no {root} (looked in {Path.cwd()}). Give a folder of images, such as path/to/chest_xray/train, "
@@ -889,7 +1048,7 @@ def _find_source(
     if layout == "auto" and not root.is_dir() and root.name.lower().endswith((".csv", ".csv.gz", ".tsv", ".parquet")):
         layout = "manifest"
     if layout in LAYOUTS:
-        return open_layout(
+        table = open_layout(
             root.resolve(),
             layout,
             labels=None if labels is None else tuple(labels),
@@ -899,13 +1058,18 @@ def _find_source(
             view=view,
             reading=reading,
         )
+        return with_named_sources(table)
     if view is not None:
         raise ConfigError("Class folders do not say the view. Leave out --view, or give a table with a view column.")
     name = _folder_name(root.resolve())
+    if layout in PAIR_LAYOUTS or (layout == "auto" and are_pairs(root, reading)):
+        if labels is not None:
+            raise ConfigError("Pairs take their classes from folders as they are. Leave out --labels.")
+        return find_translation(root.resolve(), name, "pairs" if layout == "auto" else layout, reading)
     if not root.is_dir():
-        return open_file(root.resolve(), name, reading)
+        return Found(open_file(root.resolve(), name, reading))
     folder = list_folder(root.resolve(), name, reading)
-    return folder if labels is None else folder.with_labels(labels)
+    return Found(folder if labels is None else folder.with_labels(labels))
 
 
 def _folder_name(root: Path) -> str:

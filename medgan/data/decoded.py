@@ -29,6 +29,7 @@ FACTS = (
     "sex",
     "split",
     "origin",
+    "source_path",
 )
 """Names of what may be known of an image beside its pixels; each is a column of the index, "" where unknown."""
 

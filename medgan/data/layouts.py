@@ -571,7 +571,7 @@ _PRESETS: Mapping[str, _Preset] = MappingProxyType(
 
 LAYOUTS: Mapping[str, str] = MappingProxyType(
     {
-        "manifest": "A table with the columns path and label, and perhaps patient_id, split, view, age and sex.",
+        "manifest": "A table with the columns path and label; perhaps patient_id, split, view, age, sex, source_path.",
         **{name: preset.summary for name, preset in _PRESETS.items()},
     }
 )

@@ -5,7 +5,8 @@ A manifest is a CSV or Parquet file with one row an image::
     path,label,patient_id,split,view,age,sex
     scans/1.png,NORMAL,p1,train,PA,61,F
 
-Only ``path`` is needed. Relative paths start from the manifest's folder and stay inside; absolute ones go anywhere.
+Only ``path`` is needed. A column ``source_path`` names the image that the one of the row is to be translated from.
+Relative paths start from the manifest's folder and stay inside; absolute ones go anywhere.
 Columns of other names are left alone, as the tables of hospitals have many. Every value is text until something says
 otherwise, so that a class called "NA" or "01" keeps its name; only a label nan (NaN, NAN), as programs write it, is a
 missing one.
@@ -46,10 +47,10 @@ from medgan.errors import ConfigError, DataError, nearest
 
 __all__ = ["MANIFEST_COLUMNS", "Rows", "check_files", "check_names", "read_manifest", "read_table"]
 
-MANIFEST_COLUMNS = ("path", "label", "patient_id", "split", "view", "age", "sex", "origin")
+MANIFEST_COLUMNS = ("path", "label", "patient_id", "split", "view", "age", "sex", "origin", "source_path")
 """Columns that mean something in a manifest, in small or capital letters."""
 
-_FACTS = ("split", "view", "age", "sex", "origin")
+_FACTS = ("split", "view", "age", "sex", "origin", "source_path")
 _SEPARATORS = ",;\t"  # which one, its header tells
 _PATIENTS = ("patid", "subject", "subjectid")  # other words for patient_id, without blanks and the like
 _HEAD = 4096  # bytes that show whether a file is text

@@ -18,7 +18,7 @@ Coordinates: ``x`` from -1 (patient's right) to 1, ``y`` from -1 (top) to 1; one
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
@@ -37,6 +37,7 @@ __all__ = ["ChestPhantom", "open_phantom", "render_chest"]
 _VERSION = 1  # raise it whenever the same seed would give other images
 _CM = 11.0
 _WATER, _BONE = 0.20, 0.52  # attenuation per centimetre at about 60 keV effective, 1/cm
+_PHANTOMS = ("chest", "chest-lowdose")
 _LUNG = 0.28  # density of inflated lung, relative to water
 
 _Map = NDArray[Any]  # float32, (size, size)
@@ -58,7 +59,8 @@ class ChestPhantom:
     name: str = "phantom-chest"
     licence: str | None = "Apache-2.0, procedural"
     citation: str | None = "medgan, whose formulas made them"
-    labels: ClassVar[LabelSpec] = LabelSpec(("NORMAL", "PNEUMONIA"))
+    labels: ClassVar[LabelSpec | None] = LabelSpec(("NORMAL", "PNEUMONIA"))
+    _dose: ClassVar[float] = 1.0
 
     @property
     def description(self) -> str:
@@ -96,28 +98,84 @@ class ChestPhantom:
         entry = self.entries[position]
         patient, exposure = entry.patient_id.removeprefix("patient"), entry.file.rsplit("_", 1)[1]
         image = render_chest(
-            [self.seed, 1, int(patient)], exposure=int(exposure), pneumonia=entry.label == "PNEUMONIA", size=self.size
+            [self.seed, 1, int(patient)],
+            exposure=int(exposure),
+            pneumonia="PNEUMONIA/" in entry.file,
+            size=self.size,
+            dose=self._dose,
         )
         return [DecodedImage(np.rint(image * 255).astype(np.uint8)[..., None], "simulated", 8)]
 
 
-def open_phantom(source: str, size: tuple[int, int]) -> ChestPhantom:
-    """Open ``phantom://chest``, optionally with ``?n=2000&seed=0``.
+@dataclass(frozen=True)
+class _LowDoseTarget(ChestPhantom):
+    """The images of ``phantom://chest-lowdose``: those of ``phantom://chest``, without their classes.
+
+    Attributes:
+        parity: Only patients of even (0) or odd (1) number; None for all.
+    """
+
+    parity: int | None = None
+    labels: ClassVar[LabelSpec | None] = None
+    _side: ClassVar[str] = "target"
+    _other: ClassVar[str] = "source"
+
+    @property
+    def description(self) -> str:
+        """The source in full."""
+        return f"phantom://chest-lowdose?n={self.count}&seed={self.seed}"
+
+    @cached_property
+    def entries(self) -> tuple[Entry, ...]:
+        """Those of `ChestPhantom`, under a folder of their own; each names its other side."""
+        return tuple(
+            replace(
+                entry,
+                file=f"{self._side}/{entry.file}",
+                label="",
+                facts={"source_path": f"{self._other}/{entry.file}"} if self._side == "target" else {},
+            )
+            for entry in super().entries
+            if self.parity in (None, int(entry.patient_id.removeprefix("patient")) % 2)
+        )
+
+    def identity(self) -> Iterator[Any]:
+        """Yield version, seed, count, size, and which side and patients it is."""
+        yield from super().identity()
+        yield [self._side, self.parity]
+
+
+class _LowDoseSource(_LowDoseTarget):
+    """The sources of ``phantom://chest-lowdose``: the same exposures with 0.5 % of the photons."""
+
+    _dose = 0.005
+    _side = "source"
+
+
+def open_phantom(
+    source: str, size: tuple[int, int], *, unpaired: bool = False
+) -> tuple[ChestPhantom, ChestPhantom | None]:
+    """Open ``phantom://chest`` or ``phantom://chest-lowdose``, optionally with ``?n=2000&seed=0``.
+
+    The latter has pairs: chests with 0.5 % of the photons, and the same ones with all of them.
 
     Args:
         source: The address.
         size: Height and width that images will be brought to; the detector is finer than that.
+        unpaired: Whether sources and images are to be of other patients.
 
     Returns:
-        The source.
+        The images; and the source images, None where there are none.
 
     Raises:
         DataError: If there is no such phantom or an option is unknown or not a number in range.
     """
     address = urlsplit(source)
-    if address.netloc != "chest" or address.path.strip("/"):
+    if address.netloc not in _PHANTOMS or address.path.strip("/"):
         wanted = address.netloc + address.path
-        raise DataError(f"There is no phantom {wanted!r}. {nearest(wanted, ['chest'])} Type phantom://chest.")
+        raise DataError(f"There is no phantom {wanted!r}. {nearest(wanted, _PHANTOMS)} Type phantom://chest.")
+    if unpaired and address.netloc != "chest-lowdose":
+        raise DataError(f"{source} has no source images. Type phantom://chest-lowdose, or leave --layout out.")
     options = {"n": 1000, "seed": 0}
     for key, text in parse_qsl(address.query, keep_blank_values=True):
         if key not in options:
@@ -130,7 +188,14 @@ def open_phantom(source: str, size: tuple[int, int]) -> ChestPhantom:
     if options["n"] < 2:
         raise DataError(f"{source}: n must be at least 2, one image a class. Type phantom://chest?n=500&seed=1.")
     longest = max(size)
-    return ChestPhantom(options["n"], options["seed"], max(2 * longest, 96) if longest <= 128 else 3 * longest // 2)
+    side = max(2 * longest, 96) if longest <= 128 else 3 * longest // 2
+    if address.netloc == "chest":
+        return ChestPhantom(options["n"], options["seed"], side), None
+    common: dict[str, Any] = {"count": options["n"], "seed": options["seed"], "size": side, "name": "chest-lowdose"}
+    return (
+        _LowDoseTarget(**common, parity=1 if unpaired else None),
+        _LowDoseSource(**common, parity=0 if unpaired else None),
+    )
 
 
 @dataclass(frozen=True)
@@ -303,7 +368,7 @@ def _cage(body: _Anatomy, y: Any) -> Any:
 
 
 def render_chest(
-    patient: list[int], *, exposure: int = 0, pneumonia: bool = False, size: int = 128
+    patient: list[int], *, exposure: int = 0, pneumonia: bool = False, size: int = 128, dose: float = 1.0
 ) -> NDArray[np.float32]:
     """Simulate one frontal chest radiograph.
 
@@ -312,6 +377,7 @@ def render_chest(
         exposure: Number of the exposure; gives pose, technique and noise.
         pneumonia: Whether part of the lungs is filled.
         size: Side of the detector in pixels.
+        dose: Share of the photons that an exposure has; all but the noise stays as it is.
 
     Returns:
         Shape ``(size, size)``, float32 in [0, 1]; air is dark.
@@ -329,7 +395,7 @@ def render_chest(
     path += _WATER * _vessels(body, detector, lungs, np.random.default_rng([*patient, 3]))
     path += _BONE * _CM * body.bone * _bones(body, detector)
     path += _spine(body, detector)
-    return _expose(np.maximum(path, 0), detector, rng)
+    return _expose(np.maximum(path, 0), detector, rng, dose)
 
 
 def _soft_tissue(body: _Anatomy, detector: _Detector) -> _Map:
@@ -551,14 +617,14 @@ def _opacity(body: _Anatomy, detector: _Detector, lungs: _Lungs, rng: np.random.
     return np.clip(strength * amount * texture, 0, 0.92).astype(np.float32)
 
 
-def _expose(path: _Map, detector: _Detector, rng: np.random.Generator) -> NDArray[np.float32]:
+def _expose(path: _Map, detector: _Detector, rng: np.random.Generator, share: float) -> NDArray[np.float32]:
     """Beer-Lambert, scatter, Poisson noise, and the display of a film."""
     spread, dose = rng.uniform(0.15, 0.45), rng.uniform(0.6, 2.0)
     middle, slope, brightest = rng.normal(1.40, 0.12), rng.normal(1.50, 0.13), rng.uniform(0.93, 1.0)
     primary = np.exp(-path)
     wide = ndimage.gaussian_filter(primary, 0.12 * detector.size, mode="nearest", truncate=2.5)
     scatter = spread * np.minimum(wide, 0.25)
-    photons = dose * 6e8 / detector.size**2  # in the open beam, a pixel
+    photons = share * dose * 6e8 / detector.size**2  # in the open beam, a pixel
     counts = rng.poisson((primary + scatter) * photons)
     density = -np.log(np.maximum(counts, 0.5) / photons)
     density = ndimage.gaussian_filter(density, 0.002 * detector.size)  # the screen's unsharpness

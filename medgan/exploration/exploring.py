@@ -323,6 +323,11 @@ def explore(
         raise ConfigError(f"The seed must be between 0 and {_LAST_SEED:,}, got {seed:,}.")
     place = find_model(model, which=which)
     gan = load_model(place)
+    if gan.translates:
+        raise ConfigError(
+            f"{gan.name} translates: its images are those of their sources, and its latents have little to show. Name "
+            "a model that makes images from nothing."
+        )
     spec = gan.data.labels
     if spec is None and (reference is not None or target is not None):
         raise ConfigError("This model was trained without labels, so there is nothing to compare. Leave labels out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from medgan.core.saving import write_aside
 from medgan.core.spec import Batch, DataSpec
 from medgan.data.pixels import to_uint8
 
-__all__ = ["make_grid", "save_image", "visible"]
+__all__ = ["make_comparison", "make_grid", "save_image", "visible"]
 
 
 def visible(images: Tensor) -> Tensor:
@@ -42,14 +43,41 @@ def make_grid(batch: Batch, data: DataSpec, *, columns: int = 8, scale: int | No
         A grey or RGB picture.
     """
     pixels = to_uint8(visible(batch.images))
-    height, width = pixels.shape[1:3]
-    scale = scale or max(1, -(-96 // width))
+    scale = scale or max(1, -(-96 // pixels.shape[2]))
     blocks: list[tuple[str, np.ndarray[Any, np.dtype[np.uint8]]]] = [("", pixels)]
     if batch.labels is not None and data.labels is not None and batch.labels.ndim == 1:
         labels = batch.labels.cpu().numpy()
         blocks = [(name, pixels[labels == index]) for index, name in enumerate(data.labels.names)]
-    blocks = [(name, part) for name, part in blocks if len(part)]
+    return _lay_out([(name, part) for name, part in blocks if len(part)], columns=columns, scale=scale)
 
+
+def make_comparison(rows: Mapping[str, Tensor], *, columns: int = 8, scale: int | None = None) -> Image.Image:
+    """Lay sets of images that belong together out below each other, each with its name beside it.
+
+    Args:
+        rows: As many images in each, shape ``(N, C, height, width)`` or of volumes ``(N, C, depth, height, width)``, of
+            which the middle slice is shown; in [-1, 1], all of one size.
+        columns: Images in a row; what is left comes further down, in the same order.
+        scale: As in `make_grid`.
+
+    Returns:
+        An RGB picture.
+    """
+    sets = {name: to_uint8(visible(images)) for name, images in rows.items()}
+    count = min(map(len, sets.values()))
+    columns = min(columns, count)
+    scale = scale or max(1, -(-96 // next(iter(sets.values())).shape[2]))
+    blocks = [
+        (name, pixels[start : start + columns]) for start in range(0, count, columns) for name, pixels in sets.items()
+    ]
+    return _lay_out(blocks, columns=columns, scale=scale)
+
+
+def _lay_out(
+    blocks: Sequence[tuple[str, np.ndarray[Any, np.dtype[np.uint8]]]], *, columns: int, scale: int
+) -> Image.Image:
+    """Lay blocks of images, ``(N, height, width, channels)``, out below each other."""
+    height, width = blocks[0][1].shape[1:3]
     gap = 2
     font = ImageFont.load_default(size=15)
     names = [name for name, _ in blocks if name]

@@ -15,12 +15,22 @@ from medgan import registry
 from medgan.core.config import Config, GANConfig
 from medgan.core.gan import GAN
 from medgan.core.sides import Sides
-from medgan.core.spec import DataSpec, LabelKind, LabelSpec
+from medgan.core.spec import LabelKind, LabelSpec
 from medgan.core.trainer import Trainer
 from medgan.core.version import API_VERSION
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
-from medgan.testing.probe import accepts, label_options, main_spec, make, refusal, require, sizes
+from medgan.testing.probe import (
+    accepts,
+    conditions,
+    label_options,
+    main_spec,
+    make,
+    refusal,
+    require,
+    sizes,
+    spec_of,
+)
 
 __all__ = [
     "RESERVED",
@@ -235,14 +245,16 @@ def check_presets(architecture: type[GAN]) -> None:
 
 
 def check_other_data(architecture: type[GAN]) -> None:
-    """It says no to data that it declares not to know: other dimensions, other labels, no labels."""
+    """It says no to data that it declares not to know: other dimensions, labels or none, source images or none."""
     good = main_spec(architecture)
     dims = next(number for number in range(1, 9) if number not in architecture.spatial_dims)
-    refused = {f"{dims} spatial dimension(s)": DataSpec(good.channels, (good.size[0],) * dims, good.labels)}
+    refused = {f"{dims} spatial dimension(s)": dataclasses.replace(good, size=(good.size[0],) * dims)}
     for kind in sorted(set(get_args(LabelKind)) - set(architecture.label_kinds)):
-        refused[f"{kind} labels"] = DataSpec(good.channels, good.size, LabelSpec(("first", "second", "third"), kind))
+        refused[f"{kind} labels"] = dataclasses.replace(good, labels=LabelSpec(("first", "second", "third"), kind))
     if architecture.needs_labels:
-        refused["no labels"] = DataSpec(good.channels, good.size)
+        refused["no labels"] = dataclasses.replace(good, labels=None)
+    sources = "no source images" if architecture.translates else "source images"
+    refused[sources] = dataclasses.replace(good, source_channels=0 if architecture.translates else 1)
     for what, data in refused.items():
         require(
             not accepts(architecture, data),
@@ -259,12 +271,14 @@ def check_other_sizes(architecture: type[GAN]) -> None:
     channels = main_spec(architecture).channels
     for dims in architecture.spatial_dims:
         for size in ((7,) * dims, tuple(33 - 2 * axis for axis in range(dims)), (1,) * dims, (20,) * dims):
-            data = DataSpec(channels, size, labels)
+            data = spec_of(architecture, channels, size, labels)
             try:
                 gan = make(architecture, data)
                 with torch.no_grad():
-                    shape = gan.generator(gan.generator.make_latents(2), gan.make_labels(2)).shape
-                    gan.make_discriminator(gan.config, data).eval()(torch.zeros(2, channels, *size), gan.make_labels(2))
+                    shape = gan.generator(gan.generator.make_latents(2), *conditions(data, 2)).shape
+                    gan.make_discriminator(gan.config, data).eval()(
+                        torch.zeros(2, channels, *size), *conditions(data, 2)
+                    )
             except ConfigError:
                 continue
             except Exception as error:
@@ -282,7 +296,9 @@ def check_sizes(architecture: type[GAN]) -> None:
     for dims in architecture.spatial_dims:
         tried = itertools.product(label_options(architecture), sizes(dims), (1, 3))
         require(
-            any(accepts(architecture, DataSpec(channels, size, labels)) for labels, size, channels in tried),
+            any(
+                accepts(architecture, spec_of(architecture, channels, size, labels)) for labels, size, channels in tried
+            ),
             f"check() refuses all of the sizes {', '.join(str(size) for size in sizes(dims))}",
             "the preset tiny to do at least one of them, in grey or RGB",
         )

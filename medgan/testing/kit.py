@@ -41,6 +41,7 @@ def checks() -> Iterator[Check]:
     yield networks.check_latents_matter
     yield networks.check_labels_matter
     yield networks.check_mixed_classes
+    yield networks.check_sources_matter
     yield networks.check_discriminator_output
     yield networks.check_label_leak
     yield networks.check_seed

@@ -13,17 +13,18 @@ import torch
 from torch import Tensor
 
 from medgan.core.gan import GAN
-from medgan.core.networks import DiscriminatorOutput
+from medgan.core.networks import DiscriminatorOutput, Generator
 from medgan.core.randomness import seeded
-from medgan.core.spec import DataSpec
 from medgan.testing.probe import (
     begin,
+    conditions,
     differences,
     make,
     make_batch,
-    make_labels,
+    make_sources,
     perturbed,
     require,
+    sample,
     specs,
     train,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "check_range",
     "check_seed",
     "check_shape",
+    "check_sources_matter",
 ]
 
 _UNLIKELY_SEED = 2_903_471_651
@@ -56,7 +58,8 @@ def check_shape(architecture: type[GAN]) -> None:
         generator = make(architecture, data).generator.eval()
         for n in (1, 3):
             with torch.inference_mode():
-                images = generator(generator.make_latents(n, torch.Generator().manual_seed(0)), _labels(data, n))
+                latents = generator.make_latents(n, torch.Generator().manual_seed(0))
+                images = generator(latents, *conditions(data, n))
             expected = (n, data.channels, *data.size)
             found = f"For {data} and n = {n} the generator makes {tuple(images.shape)} {images.dtype}"
             require(images.shape == expected and images.dtype == torch.float32, found, f"{expected} torch.float32")
@@ -67,7 +70,7 @@ def check_range(architecture: type[GAN]) -> None:
     """Images stay within [-1, 1], also for latents × 1000 and for weights × 10."""
     gan = make(architecture)
     latents = gan.generator.make_latents(4, torch.Generator().manual_seed(0))
-    labels = _labels(gan.data, 4)
+    given = conditions(gan.data, 4)
     cases = {
         "fresh weights": (gan.generator.eval(), latents),
         "latents × 1000": (gan.generator.eval(), latents * 1000),
@@ -75,7 +78,7 @@ def check_range(architecture: type[GAN]) -> None:
     }
     for case, (generator, inputs) in cases.items():
         with torch.inference_mode():
-            images = generator(inputs, labels)
+            images = generator(inputs, *given)
         # A fresh network's small weights hide a missing tanh; weights × 10 may overflow, hence `> 1`.
         outside = images.abs() > 1
         require(
@@ -99,16 +102,31 @@ def check_latents(architecture: type[GAN]) -> None:
         f"{expected} torch.float32",
     )
     require(torch.equal(one, again), "make_latents gives other latents for the same seed", "the same")
-    require(not torch.equal(one, other), "make_latents gives the same latents for other seeds", "other ones")
+    if _takes_chance(architecture, generator):
+        require(not torch.equal(one, other), "make_latents gives the same latents for other seeds", "other ones")
 
 
 def check_latents_matter(architecture: type[GAN]) -> None:
-    """Other latents make other images."""
+    """Other latents make other images; only a translation may do without latents (latent_dim 0)."""
     gan = make(architecture)
-    labels = _labels(gan.data, 1)
+    if not _takes_chance(architecture, gan.generator):
+        return
+    given = conditions(gan.data, 1)
     latents = gan.generator.make_latents(2, torch.Generator().manual_seed(0))
-    one, other = _images(gan, latents[:1], labels), _images(gan, latents[1:], labels)
+    one, other = _images(gan, latents[:1], *given), _images(gan, latents[1:], *given)
     require(not torch.equal(one, other), "Two different latents make the same image", "two different ones")
+
+
+def check_sources_matter(architecture: type[GAN]) -> None:
+    """Other source images make other images, where an architecture translates, for each kind of data."""
+    if not architecture.translates:
+        return
+    for data in specs(architecture):
+        gan = make(architecture, data)
+        latents = gan.generator.make_latents(1, torch.Generator().manual_seed(0))
+        labels, _ = conditions(data, 1)
+        one, other = (_images(gan, latents, labels, make_sources(data, 1, seed=seed)) for seed in (0, 1))
+        require(not torch.equal(one, other), f"For {data} two sources make the same image", "the sources to be used")
 
 
 def check_labels_matter(architecture: type[GAN]) -> None:
@@ -119,8 +137,9 @@ def check_labels_matter(architecture: type[GAN]) -> None:
         gan = make(architecture, data)
         latents = gan.generator.make_latents(1, torch.Generator().manual_seed(0))
         first, second = data.labels.names[:2]
+        _, *sources = conditions(data, 1)
         for pair in ((first, second), *_VALUES.get(data.labels.kind, ())):
-            one, other = (_images(gan, latents, gan.make_labels(1, label)) for label in pair)
+            one, other = (_images(gan, latents, gan.make_labels(1, label), *sources) for label in pair)
             require(
                 not torch.equal(one, other),
                 f"For {data} the labels {' and '.join(map(repr, pair))} make the same image",
@@ -136,9 +155,10 @@ def check_mixed_classes(architecture: type[GAN]) -> None:
             continue
         latents = gan.generator.make_latents(1, torch.Generator().manual_seed(0))
         weights = torch.eye(data.num_labels)[:2]
-        images = [_images(gan, latents, torch.tensor([number])) for number in (0, 1)]
-        ends = [_images(gan, latents, weights[number : number + 1]) for number in (0, 1)]
-        middle = _images(gan, latents, weights.mean(dim=0, keepdim=True))
+        _, *sources = conditions(data, 1)
+        images = [_images(gan, latents, torch.tensor([number]), *sources) for number in (0, 1)]
+        ends = [_images(gan, latents, weights[number : number + 1], *sources) for number in (0, 1)]
+        middle = _images(gan, latents, weights.mean(dim=0, keepdim=True), *sources)
         require(
             all(torch.allclose(image, end, atol=1e-4) for image, end in zip(images, ends, strict=True)),
             f"For {data} weights of classes with a single 1 make another image than the index of that class",
@@ -159,7 +179,7 @@ def check_discriminator_output(architecture: type[GAN]) -> None:
         for n in (1, 3):
             batch = make_batch(data, n)
             with torch.inference_mode():
-                output = discriminator(batch.images, batch.labels)
+                output = discriminator(*batch)
             where = f"For {data} and n = {n} the discriminator gives"
             require(isinstance(output, DiscriminatorOutput), f"{where} {type(output)}", "a DiscriminatorOutput")
             _require_shape(f"{where} realness", output.realness, (n,))
@@ -178,9 +198,9 @@ def check_label_leak(architecture: type[GAN]) -> None:
             continue
         gan = make(architecture, data)
         discriminator = perturbed(gan.make_discriminator(gan.config, data))
-        images = make_batch(data, 2).images
+        images, _, *sources = make_batch(data, 2)
         with torch.inference_mode():
-            one, other = (discriminator(images, gan.make_labels(2, name)) for name in data.labels.names[:2])
+            one, other = (discriminator(images, gan.make_labels(2, name), *sources) for name in data.labels.names[:2])
         if one.label_logits is not None:
             require(
                 not differences([one.label_logits], [other.label_logits]),
@@ -216,7 +236,7 @@ def check_global_randomness(architecture: type[GAN]) -> None:
     with _unchanged_randomness("Training"):
         train(gan, 1)
     with _unchanged_randomness("Sampling"):
-        gan.sample(2)
+        sample(gan, 2)
 
 
 def check_copies(architecture: type[GAN]) -> None:
@@ -228,11 +248,12 @@ def check_copies(architecture: type[GAN]) -> None:
     for name, network in networks.items():
         network.eval()
         twin = copy.deepcopy(network)
-        inputs = latents if name == "generator" else batch.images
+        images, *given = batch
+        inputs = latents if name == "generator" else images
         with torch.inference_mode(), seeded(0):
-            output = network(inputs, batch.labels)
+            output = network(inputs, *given)
         with torch.inference_mode(), seeded(0):
-            repeated = twin(inputs, batch.labels)
+            repeated = twin(inputs, *given)
         unlike = differences(output if isinstance(output, Tensor) else list(output), repeated)
         require(not unlike, f"A deep copy of the {name} gives another output", "the same one")
         weights = network.state_dict()
@@ -272,15 +293,15 @@ def _random_states() -> dict[str, object]:
     }
 
 
-def _labels(data: DataSpec, n: int) -> Tensor | None:
-    """Return random labels, always the same."""
-    return make_labels(data, n, torch.Generator().manual_seed(0))
+def _takes_chance(architecture: type[GAN], generator: Generator) -> bool:
+    """Whether images depend on latents, as all do but those of a translation that says otherwise."""
+    return not architecture.translates or generator.latent_dim > 0
 
 
-def _images(gan: GAN, latents: Tensor, labels: Tensor | None) -> Tensor:
-    """Return what the generator makes once its weights have moved."""
+def _images(gan: GAN, latents: Tensor, *given: Tensor | None) -> Tensor:
+    """Return what the generator makes once its weights have moved, with labels and, where there are such, sources."""
     with torch.inference_mode(), seeded(0):
-        images: Tensor = perturbed(gan.generator)(latents, labels)
+        images: Tensor = perturbed(gan.generator)(latents, *given)
     return images
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ __all__ = [
     "ComplianceError",
     "accepts",
     "begin",
+    "conditions",
     "copy_state",
     "differences",
     "label_options",
@@ -27,10 +29,13 @@ __all__ = [
     "make_batch",
     "make_if_possible",
     "make_labels",
+    "make_sources",
     "perturbed",
     "refusal",
     "require",
+    "sample",
     "sizes",
+    "spec_of",
     "specs",
     "stream",
     "train",
@@ -105,8 +110,8 @@ def specs(architecture: type[GAN]) -> list[DataSpec]:
             first = _first(architecture, size)
             if first is None:
                 continue
-            others = [DataSpec(3, size, first.labels)]
-            others += [DataSpec(first.channels, size, labels) for labels in label_options(architecture)]
+            others = [replace(first, channels=3)]
+            others += [replace(first, labels=labels) for labels in label_options(architecture)]
             others = [spec for spec in others if spec != first and accepts(architecture, spec)]
             found += [first] if position else [first, *others]
     require(
@@ -203,7 +208,7 @@ def stream(gan: GAN, *, start: int = 0) -> Iterator[Batch]:
 
 
 def make_batch(data: DataSpec, n: int, *, seed: int = 0) -> Batch:
-    """Return random images with random labels.
+    """Return random images with random labels and, where the data has such, random sources.
 
     Args:
         data: Facts of the data.
@@ -212,7 +217,46 @@ def make_batch(data: DataSpec, n: int, *, seed: int = 0) -> Batch:
     """
     rng = torch.Generator().manual_seed(seed)
     images = torch.rand(n, data.channels, *data.size, generator=rng) * 2 - 1
-    return Batch(images, make_labels(data, n, rng))
+    return Batch(images, make_labels(data, n, rng), make_sources(data, n, seed=seed))
+
+
+def make_sources(data: DataSpec, n: int, *, seed: int = 0) -> Tensor | None:
+    """Return random source images; None for data without such.
+
+    Args:
+        data: Facts of the data.
+        n: Number of images.
+        seed: Their seed.
+    """
+    if not data.source_channels:
+        return None
+    rng = torch.Generator().manual_seed(1_000_003 + seed)
+    return torch.rand(n, data.source_channels, *data.size, generator=rng) * 2 - 1
+
+
+def conditions(data: DataSpec, n: int) -> list[Any]:
+    """Return what a generator takes beside latents, always the same: random labels and, where there are such, sources.
+
+    Args:
+        data: Facts of the data.
+        n: Number of images.
+    """
+    sources = make_sources(data, n)
+    labels = make_labels(data, n, torch.Generator().manual_seed(0))
+    return [labels] if sources is None else [labels, sources]
+
+
+def sample(gan: GAN, n: int, *, seed: int = 0) -> Batch:
+    """Sample images; of an architecture that translates, of random sources that depend on the seed.
+
+    Args:
+        gan: The model.
+        n: Number of images.
+        seed: Seed of the first image.
+    """
+    sources = make_sources(gan.data, n, seed=seed)
+    given: dict[str, Any] = {} if sources is None else {"sources": sources}
+    return gan.sample(n, seed=seed, **given)
 
 
 def make_labels(data: DataSpec, n: int, rng: torch.Generator) -> Tensor | None:
@@ -295,8 +339,22 @@ def _is_list(value: Any) -> bool:
 
 def _first(architecture: type[GAN], size: tuple[int, ...]) -> DataSpec | None:
     """Return the simplest spec of a size that an architecture accepts, or None."""
-    tried = (DataSpec(channels, size, labels) for labels in label_options(architecture) for channels in (1, 3))
+    tried = (
+        spec_of(architecture, channels, size, labels) for labels in label_options(architecture) for channels in (1, 3)
+    )
     return next((spec for spec in tried if accepts(architecture, spec)), None)
+
+
+def spec_of(architecture: type[GAN], channels: int, size: tuple[int, ...], labels: LabelSpec | None) -> DataSpec:
+    """Return a spec of the kind that an architecture needs: with sources, of as many channels, where it translates.
+
+    Args:
+        architecture: The class.
+        channels: Number of channels.
+        size: Spatial size.
+        labels: What the labels mean.
+    """
+    return DataSpec(channels, size, labels, channels if architecture.translates else 0)
 
 
 def accepts(architecture: type[GAN], data: DataSpec) -> bool:

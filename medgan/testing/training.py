@@ -6,6 +6,7 @@ import re
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from medgan.testing.probe import (
     make_batch,
     make_if_possible,
     make_labels,
+    make_sources,
     perturbed,
     require,
+    sample,
     specs,
     stream,
     train,
@@ -138,7 +141,8 @@ def check_losses_pure(architecture: type[GAN]) -> None:
     train(gan, 1)
     real = make_batch(gan.data, gan.config.batch_size, seed=1)
     with torch.no_grad(), seeded(0):
-        fake = Batch(trainer.generator(trainer.generator.make_latents(len(real.images)), real.labels), real.labels)
+        _, *given = real
+        fake = Batch(trainer.generator(trainer.generator.make_latents(len(real.images)), *given), *given)
     start = copy_state(trainer.state_dict())
     for hook in (trainer.discriminator_loss, trainer.generator_loss):
         name = f"{hook.__name__}()"
@@ -209,7 +213,7 @@ def check_every_kind_of_data(architecture: type[GAN]) -> None:
         gan = make(architecture, data)
         try:
             train(gan, 1)
-            images = gan.sample(2).images
+            images = sample(gan, 2).images
         except Exception as error:
             message = f"A step and a sample with {data} fail with {type(error).__name__}: {error}"
             require(False, message, "it to work, or check() to refuse such data with a ConfigError")
@@ -227,11 +231,11 @@ def check_unknown_labels(architecture: type[GAN]) -> None:
         labels = make_labels(data, len(batch.images), torch.Generator().manual_seed(1))
         assert labels is not None  # for the type checker
         gaps = torch.arange(labels.numel()).view(labels.shape) % 2 == 0  # in every row some, and in each column
-        batch = Batch(batch.images, labels.masked_fill(gaps, torch.nan))
+        batch = replace(batch, labels=labels.masked_fill(gaps, torch.nan))
         expected = "what is NaN to condition nothing and to be left out of the losses; medgan.nn.label_vectors does so"
         try:
             trainer.fit([batch, batch], 2)
-            images = gan.sample(2, labels=torch.full((2, len(data.labels)), torch.nan)).images
+            images = gan.sample(2, labels=torch.full((2, len(data.labels)), torch.nan), **_source(gan, 2)).images
         except (RuntimeError, TrainingDivergedError) as error:
             require(False, f"With {data}, some of them NaN, training fails: {error}", expected)
         spoilt = [
@@ -279,7 +283,7 @@ def check_tiny_speed(architecture: type[GAN]) -> None:
     start = time.process_time()
     gan = make(architecture, data)
     train(gan, 2)
-    gan.sample(2)
+    sample(gan, 2)
     spent = time.process_time() - start
     require(
         spent <= SECONDS,
@@ -289,10 +293,10 @@ def check_tiny_speed(architecture: type[GAN]) -> None:
 
 
 def check_sample_repeats(architecture: type[GAN]) -> None:
-    """The same seed makes the same images; another seed makes others."""
+    """The same seed makes the same images; another seed, or in a translation another source, makes others."""
     gan = make(architecture)
     train(gan, 1)
-    one, again, other = (gan.sample(3, seed=seed) for seed in (5, 5, 50))
+    one, again, other = (sample(gan, 3, seed=seed) for seed in (5, 5, 50))
     require(
         not differences(list(one), list(again)),
         "sample() gives other images for the same seed",
@@ -317,10 +321,12 @@ def check_truncation(architecture: type[GAN]) -> None:
     gan.generator = perturbed(gan.generator)
     label = _first_label(gan, 16)
     latents = gan.generator.make_latents(16, torch.Generator().manual_seed(0))
+    given = [label, *_source(gan, 16).values()]
     with torch.inference_mode():
-        forward = gan.generator(latents, label)
-        for what, options in {"Without truncation": {}, "With truncation 1": {"truncation": 1.0}}.items():
-            images = gan.generator.generate(latents, label, **options)
+        forward = gan.generator(latents, *given)
+        cases: dict[str, dict[str, Any]] = {"Without truncation": {}, "With truncation 1": {"truncation": 1.0}}
+        for what, options in cases.items():
+            images = gan.generator.generate(latents, *given, **options)
             require(
                 images.shape == forward.shape and torch.allclose(images, forward, atol=1e-4),
                 f"{what} generate() makes other images than forward()",
@@ -330,7 +336,7 @@ def check_truncation(architecture: type[GAN]) -> None:
     for truncation in (1.0, 0.5, 0.0):
         if not _can_truncate(gan, truncation):
             return
-        images = gan.sample(16, labels=label, truncation=truncation).images
+        images = gan.sample(16, labels=label, truncation=truncation, **_source(gan, 16)).images
         where = f"With truncation {truncation:g} the images are of shape {tuple(images.shape)}"
         require(images.shape == forward.shape, where, f"{tuple(forward.shape)}")
         where = f"With truncation {truncation:g} the pixels reach from {images.min():.4g} to {images.max():.4g}"
@@ -351,7 +357,8 @@ def check_truncation_labels(architecture: type[GAN]) -> None:
     gan.generator = perturbed(gan.generator)
     if gan.data.labels is None or not _can_truncate(gan, 0.0):
         return
-    one, other = (gan.sample(1, labels=name, truncation=0.0).images for name in gan.data.labels.names[:2])
+    source = _source(gan, 1)
+    one, other = (gan.sample(1, labels=name, truncation=0.0, **source).images for name in gan.data.labels.names[:2])
     require(
         not torch.equal(one, other),
         "With truncation 0 two labels make the same image",
@@ -365,7 +372,7 @@ def check_truncation_number(architecture: type[GAN]) -> None:
     train(gan, 1)
     if not _can_truncate(gan, 0.5):
         return
-    one, again = (gan.sample(3, seed=5, truncation=0.5).images for _ in range(2))
+    one, again = (gan.sample(3, seed=5, truncation=0.5, **_source(gan, 3)).images for _ in range(2))
     require(torch.equal(one, again), "With truncation 0.5 the same seed makes other images", "the same")
     _check_number(gan, truncation=0.5)
 
@@ -373,10 +380,16 @@ def check_truncation_number(architecture: type[GAN]) -> None:
 def _can_truncate(gan: GAN, truncation: float) -> bool:
     """Whether a model does not refuse such a truncation."""
     try:
-        gan.sample(1, truncation=truncation)
+        gan.sample(1, truncation=truncation, **_source(gan, 1))
     except ConfigError:
         return False
     return True
+
+
+def _source(gan: GAN, n: int) -> dict[str, Any]:
+    """Return what `GAN.sample` needs to translate one source n times; nothing where it does not translate."""
+    source = make_sources(gan.data, 1)
+    return {} if source is None else {"sources": source.repeat_interleave(n, dim=0)}
 
 
 def _first_label(gan: GAN, n: int) -> Tensor | None:
@@ -387,11 +400,13 @@ def _first_label(gan: GAN, n: int) -> Tensor | None:
 def _check_number(gan: GAN, *, truncation: float) -> None:
     """Compare images that are sampled alone with the same among others."""
     labels = gan.make_labels(20)
-    many = gan.sample(20, labels=labels, seed=3, truncation=truncation)
+    sources = make_sources(gan.data, 20)
+    given: dict[str, Any] = {"labels": labels, **({} if sources is None else {"sources": sources})}
+    many = gan.sample(20, seed=3, truncation=truncation, **given)
     at = f"At {'×'.join(map(str, gan.data.size))}" + ("" if truncation == 1 else f" with truncation {truncation:g}")
     for position in (0, 7, 18):
-        label = None if labels is None else labels[position : position + 1]
-        alone = gan.sample(1, labels=label, seed=3 + position, truncation=truncation)
+        own = {name: None if part is None else part[position : position + 1] for name, part in given.items()}
+        alone = gan.sample(1, seed=3 + position, truncation=truncation, **own)
         require(
             torch.equal(alone.images[0], many.images[position]),
             f"{at} seed {3 + position} makes another image alone than among 20",
@@ -406,7 +421,7 @@ def check_sample_mode(architecture: type[GAN]) -> None:
     for training in (True, False):
         gan.generator.train(training)
         before = {name: module.training for name, module in gan.generator.named_modules()}
-        gan.sample(1)
+        sample(gan, 1)
         after = {name: module.training for name, module in gan.generator.named_modules()}
         require(
             before == after,
@@ -429,7 +444,7 @@ def _check_save_load(gan: GAN) -> None:
     require(loaded.config == gan.config, f"A loaded model has the options {loaded.config}", f"{gan.config}")
     require(loaded.data == gan.data, f"A loaded model is for {loaded.data}", f"{gan.data}")
     require(
-        torch.equal(gan.sample(3).images, loaded.sample(3).images),
+        torch.equal(sample(gan, 3).images, sample(loaded, 3).images),
         "A loaded model makes other images than the one that was saved",
         "the same: all that the generator needs has to be in its parameters and buffers",
     )
@@ -665,7 +680,7 @@ def _check_resume(architecture: type[GAN], options: Mapping[str, Any], data: Dat
             "no difference: whatever a step changes belongs into Trainer.state_dict",
         )
     require(
-        torch.equal(whole.sample(3).images, resumed.sample(3).images),
+        torch.equal(sample(whole, 3).images, sample(resumed, 3).images),
         "2 + 2 steps with a checkpoint between them make other images than 4 steps",
         "the same",
     )

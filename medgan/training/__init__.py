@@ -14,6 +14,7 @@ from medgan.training.held_out import GroupScores, HeldOutScorer, HeldOutScores
 from medgan.training.keep_best import KeepBest
 from medgan.training.progress import counting, make_progress, reading_progress
 from medgan.training.trackers import check_tracker, tracking
+from medgan.training.translation import TranslationScorer, TranslationScores
 
 __all__ = [
     "BudgetNotes",
@@ -28,6 +29,8 @@ __all__ = [
     "SampleGrid",
     "StopOnSignal",
     "TrainingStopped",
+    "TranslationScorer",
+    "TranslationScores",
     "check_tracker",
     "counting",
     "make_progress",

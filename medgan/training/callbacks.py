@@ -17,9 +17,10 @@ from medgan.core.budget import Budget, format_duration
 from medgan.core.distribution import gather, mean_of_processes
 from medgan.core.gan import GAN
 from medgan.core.saving import write_aside, write_state
+from medgan.core.spec import Batch
 from medgan.core.trainer import Callback, Metrics, Trainer
 from medgan.errors import CheckpointError, TrainingDivergedError
-from medgan.pages import make_grid, save_image
+from medgan.pages import make_comparison, make_grid, save_image
 
 __all__ = ["BudgetNotes", "Checkpoint", "MetricsLog", "SampleGrid", "StopOnSignal", "TrainingStopped", "drop_rows"]
 
@@ -225,14 +226,16 @@ class SampleGrid(Callback):
         folder: Folder of the pictures, ``000500.png`` for step 500.
         every: Steps between pictures.
         per_class: Images of each class; of data without labels four times as many.
+        shown: Images with the sources that are translated, for an architecture that does so.
     """
 
-    def __init__(self, gan: GAN, folder: Path, *, every: int, per_class: int = 16) -> None:
+    def __init__(self, gan: GAN, folder: Path, *, every: int, per_class: int = 16, shown: Batch | None = None) -> None:
         """Store the arguments."""
         self.gan = gan
         self.folder = folder
         self.every = every
         self.per_class = per_class
+        self.shown = shown
         self.latest: Path | None = None
 
     def on_start(self, trainer: Trainer[Any]) -> None:
@@ -251,10 +254,15 @@ class SampleGrid(Callback):
 
     def write(self, step: int) -> Path:
         """Write the picture of a step, and return its path."""
-        classes = self.gan.data.num_labels
-        batch = self.gan.sample(self.per_class * (classes or 4))
         self.latest = self.folder / f"{step:06d}.png"
-        save_image(make_grid(batch, self.gan.data), self.latest)
+        if self.shown is not None and self.shown.sources is not None:
+            made = self.gan.sample(labels=self.shown.labels, sources=self.shown.sources)
+            truth = {"truth": self.shown.images} if self.gan.data.paired else {}
+            picture = make_comparison({"source": self.shown.sources, "translated": made.images, **truth})
+        else:
+            classes = self.gan.data.num_labels
+            picture = make_grid(self.gan.sample(self.per_class * (classes or 4)), self.gan.data)
+        save_image(picture, self.latest)
         return self.latest
 
 

@@ -425,9 +425,7 @@ class _Real:
 
 def _some(dataset: ImageDataset, rows: NDArray[np.int64]) -> Batch:
     """Return the first images of an order, for the discriminator."""
-    rows = rows[:_JUDGED]
-    labels = None if dataset.labels is None else torch.from_numpy(np.array(dataset.labels[rows]))
-    return Batch(dataset.images_at(rows), labels)
+    return dataset.batch_at(rows[:_JUDGED])
 
 
 def _collapse(
@@ -565,7 +563,8 @@ def _realness(
             for start in range(0, count, size):
                 rows = slice(start, start + size)
                 seen, unseen = (_rows(batch, rows, trainer.device) for batch in (training, held_out))
-                made = Batch(trainer.generator(latents[rows], unseen.labels), unseen.labels)
+                _, *conditions = unseen
+                made = Batch(trainer.generator(latents[rows], *conditions), *conditions)
                 for part, batch in zip(said, (seen, unseen, made), strict=True):
                     part.append(trainer.discriminator(*batch).realness.float().cpu())
     finally:
@@ -577,8 +576,8 @@ def _realness(
 
 def _rows(batch: Batch, rows: slice, device: torch.device) -> Batch:
     """Return some images of a batch, on a device."""
-    labels = None if batch.labels is None else batch.labels[rows].to(device)
-    return Batch(batch.images[rows].to(device), labels)
+    parts: list[Any] = [None if part is None else part.to(device) for part in batch.select(rows)]
+    return Batch(*parts)
 
 
 def _norm(network: nn.Module) -> Tensor:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from medgan.data import ImageDataset
     from medgan.training.frozen_features import FrozenFeatures
 
-__all__ = ["GroupScores", "HeldOutScorer", "HeldOutScores"]
+__all__ = ["GroupScores", "HeldOutScorer", "HeldOutScores", "choose_held_out"]
 
 _NEIGHBOURS = 5  # the ball of a held-out image reaches to its fifth neighbour
 _LEAST = _NEIGHBOURS + 1  # images of a group that can be scored
@@ -122,7 +122,9 @@ class HeldOutScorer:
         held_out: The images of `validation` that are looked at.
         labels: Their labels, as in `medgan.core.Batch`.
         classes: Which of them are of each class or finding that enough show, by its name; ``(N,)`` of bool.
+        sources: Held-out source images to translate, one for each held-out image, where there are any.
         samples: The images that were scored last, in the order of the labels; None before.
+        identity: What scores have to share to be compared.
 
     Raises:
         DataError: If there are fewer than 6 images.
@@ -132,13 +134,15 @@ class HeldOutScorer:
         """Compute the features of the held-out images."""
         if len(validation) < _LEAST:
             raise DataError(f"{len(validation)} held-out images cannot score a generator; at least {_LEAST} can.")
-        rows = _choose(validation)
+        rows = choose_held_out(validation)
         self.features = features
         labels = None if validation.labels is None else validation.labels[rows]
         self.labels = None if labels is None else torch.from_numpy(labels)
         self.count = len(rows)
         self.held_out = validation.subset(rows)
+        self.sources = validation.batch_at(rows).sources
         self.samples: Tensor | None = None
+        self.identity = features.sha256
         real = features.describe(validation.images_at(rows))
         self._reference = real.features
         self._real = standardize(real.features, real.features)
@@ -154,6 +158,11 @@ class HeldOutScorer:
         }
         self._bandwidths: dict[str | None, float] = {}
 
+    def sample(self, gan: GAN, n: int | None = None) -> Tensor:
+        """Make images with the labels, and of the sources, of the first `n` held-out images; of all if None."""
+        labels, sources = (None if part is None else part[:n] for part in (self.labels, self.sources))
+        return gan.sample(self.count if n is None else n, labels=labels, sources=sources).images
+
     def score(self, gan: GAN) -> HeldOutScores:
         """Sample a generator and score it; changes no weight and no random state.
 
@@ -163,7 +172,7 @@ class HeldOutScorer:
         Raises:
             DataError: If its images are not finite.
         """
-        images = self.samples = gan.sample(self.count, labels=self.labels).images
+        images = self.samples = self.sample(gan)
         found = self.features.describe(images)
         synthetic = standardize(found.features, self._reference)
         labels = None if self.labels is None else self.labels.numpy()
@@ -195,8 +204,15 @@ class HeldOutScorer:
         )
 
 
-def _choose(validation: ImageDataset) -> NDArray[np.int64]:
-    """Return which held-out images are looked at: all, or equally many of each class, evenly spread."""
+def choose_held_out(validation: ImageDataset) -> NDArray[np.int64]:
+    """Return which held-out images are looked at: all, or equally many of each class, evenly spread.
+
+    Args:
+        validation: The held-out images.
+
+    Returns:
+        Positions, about 1,000 at most.
+    """
     labels = validation.labels
     if len(validation) <= _MOST:
         return np.arange(len(validation))

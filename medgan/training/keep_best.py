@@ -23,6 +23,7 @@ from medgan.training.frozen_features import (
 )
 from medgan.training.health import HealthMonitor
 from medgan.training.held_out import HeldOutScorer, HeldOutScores
+from medgan.training.translation import TranslationScorer, TranslationScores
 
 if TYPE_CHECKING:
     from medgan.data import ImageDataset
@@ -39,7 +40,8 @@ _LEAST_IMAGES = 6
 class KeepBest(Callback):
     """Scores the generator against held-out patients every so often, and keeps the model with the highest score.
 
-    See `HeldOutScores.score` for what is better. The features are those of a small classifier that is trained once, on
+    See `HeldOutScores.score` for what is better; translations of pairs are compared with the true images instead, see
+    `TranslationScores.score`. The features are those of a small classifier that is trained once, on
     the training images, in about 1 % of the training's time, and kept beside the run; of images without classes or
     findings, and where that time is too short, those of random convolutions. Nothing that is trained is touched: the
     weights are the same without it.
@@ -105,7 +107,7 @@ class KeepBest(Callback):
         self.seconds = 0.0
         self.evaluations = 0
         self._by_budget = steps is None
-        self._scorer: HeldOutScorer | None = None
+        self._scorer: HeldOutScorer | TranslationScorer | None = None
         self._possible = False
         self._last: int | None = None
         self._next: int | None = None
@@ -171,7 +173,7 @@ class KeepBest(Callback):
         if self._possible:
             self._next = self._following(trainer.step, self._left(trainer))
 
-    def evaluate(self, trainer: Trainer[Any]) -> HeldOutScores:
+    def evaluate(self, trainer: Trainer[Any]) -> HeldOutScores | TranslationScores:
         """Score the generator as it is, log that, and keep the model if it is the best so far.
 
         Raises:
@@ -190,7 +192,7 @@ class KeepBest(Callback):
             late = trainer.step > self._length / 2
             health, healthy = self.health.examine(trainer, scorer.samples, late=late)
         if self.record is None or (healthy and figures["score"] > self.record["score"]):
-            self.record = {"step": trainer.step, **figures, "features": scorer.features.sha256}
+            self.record = {"step": trainer.step, **figures, "features": scorer.identity}
             self.gan.save(self.model, evaluation=self.record)
             if self.health is not None:
                 self.health.note_best()
@@ -207,6 +209,7 @@ class KeepBest(Callback):
             return None
         record = self.record
         names = {"coverage": "coverage", "kernel_distance": "kernel distance", "class_consistency": "class consistency"}
+        names |= {"ssim": "SSIM", "psnr": "PSNR"}
         figures = ", ".join(f"{name} {record[key]:.3f}" for key, name in names.items() if key in record)
         text = f"step {record['step']:,} in {self.model}, score {record['score']:.3f} ({figures})"
         if self.evaluations:
@@ -268,7 +271,7 @@ class KeepBest(Callback):
         if self.every is not None:
             return True
         prepared = time.perf_counter()
-        self.gan.sample(min(64, scorer.count))
+        scorer.sample(self.gan, min(64, scorer.count))
         now = time.perf_counter()
         expected = (now - prepared) * max(1.0, scorer.count / 64)
         if now - begun + 2 * expected > left:
@@ -276,14 +279,17 @@ class KeepBest(Callback):
             return False
         return True
 
-    def _make_scorer(self, trainer: Trainer[Any]) -> HeldOutScorer:
-        """Return what scores, with a classifier that is trained now unless the run has one."""
+    def _make_scorer(self, trainer: Trainer[Any]) -> HeldOutScorer | TranslationScorer:
+        """Return what scores, with a classifier that is trained now unless the run has one, or none is needed."""
         assert self.validation is not None
-        features = self._features(trainer, self._left(trainer, _SHARE_OF_CLASSIFIER))
-        self._scorer = HeldOutScorer(self.validation, features)
+        if self.validation.sources is not None and self.validation.spec.paired:
+            self._scorer = TranslationScorer(self.validation)
+        else:
+            features = self._features(trainer, self._left(trainer, _SHARE_OF_CLASSIFIER))
+            self._scorer = HeldOutScorer(self.validation, features)
         if self.health is not None:
             self.health.prepare(self._scorer.held_out, self.training, self._scorer.classes)
-        if self.record is not None and self.record["features"] != features.sha256:
+        if self.record is not None and self.record["features"] != self._scorer.identity:
             self.say(f"The scores of {self.model} are of other features, and cannot be compared; it begins anew.")
             self.record = None
         return self._scorer

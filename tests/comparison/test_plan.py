@@ -128,3 +128,9 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="is not empty, and no comparison"):
         keep_plan(tmp_path, {"archs": []}, "")
+
+
+def test_translations_are_refused(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ACGAN, "translates", True)
+    with pytest.raises(ConfigError, match=r"acgan and plain cannot be\. acgan: It translates"):
+        contenders("acgan", "plain", out=tmp_path / "out")

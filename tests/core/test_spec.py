@@ -164,3 +164,37 @@ def test_labels_are_encoded(spec: LabelSpec, label: Any, expected: Any) -> None:
 def test_labels_that_cannot_be_read(spec: LabelSpec, label: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         spec.encode(label)
+
+
+# ------------------------------------------------------------------------------ sources
+
+
+def test_spec_of_sources_survives_json() -> None:
+    spec = DataSpec(1, (8, 8), source_channels=3, paired=False)
+    assert DataSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert "unpaired sources of 3 channel(s)" in str(spec)
+
+
+def test_spec_without_sources_is_as_it_was_before_there_were_any() -> None:
+    spec = DataSpec(1, (8, 8))
+    assert spec.to_dict() == {"channels": 1, "size": [8, 8], "labels": None}
+    assert DataSpec.from_dict({"channels": 1, "size": [8, 8], "labels": None}) == spec
+    assert DataSpec(1, (8, 8), paired=False) == spec  # of nothing
+    assert "source" not in str(spec)
+    with pytest.raises(ConfigError, match="source_channels must be at least 0, got -1"):
+        DataSpec(1, (8, 8), source_channels=-1)
+
+
+def test_batch_of_sources() -> None:
+    images, labels, sources = torch.rand(6, 1, 4, 4), torch.arange(6), torch.rand(6, 3, 4, 4)
+    batch = Batch(images, labels, sources)
+    assert [part is whole for part, whole in zip(batch, (images, labels, sources), strict=True)] == [True] * 3
+    assert torch.equal(Batch.join(batch.chunk(3)).sources, sources)
+    assert torch.equal(batch.select([4, 1]).sources, sources[[4, 1]])
+    assert Batch(images, None, sources).select(slice(2)).labels is None
+
+
+def test_batch_without_sources_is_images_and_labels() -> None:
+    images, labels = Batch(torch.zeros(2, 1, 4, 4))
+    assert labels is None
+    assert images.shape == (2, 1, 4, 4)

@@ -6,6 +6,7 @@ import pytest
 
 from medgan.data import DataConfig, open_configured, open_dataset
 from medgan.data.layouts import LAYOUTS
+from medgan.data.pairs import PAIR_LAYOUTS
 from medgan.data.pipelines import PIPELINES
 from medgan.errors import ConfigError
 
@@ -22,7 +23,7 @@ def test_every_option_is_one_of_open_dataset() -> None:
 
 def test_the_choices_are_those_that_there_are() -> None:
     options = {item.name: item for item in DataConfig.options()}
-    assert set(options["layout"].choices) == {"auto", "folder", "medmnist", *LAYOUTS}
+    assert set(options["layout"].choices) == {"auto", "folder", "medmnist", *LAYOUTS, *PAIR_LAYOUTS}
     assert list(options["pipeline"].choices) == list(PIPELINES)
 
 

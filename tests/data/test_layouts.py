@@ -16,6 +16,7 @@ from PIL import Image
 from medgan.data.config import DataConfig
 from medgan.data.decoded import Reading
 from medgan.data.layouts import LAYOUTS, TableSource, open_layout
+from medgan.data.pairs import PAIR_LAYOUTS
 from medgan.errors import ConfigError, DataError
 
 NAN = float("nan")
@@ -87,8 +88,8 @@ def table(root: Path) -> Callable[..., Path]:
 
 def test_the_configuration_names_every_layout() -> None:
     choices = get_args(get_type_hints(DataConfig)["layout"])
-    assert set(choices) == {"auto", "folder", "medmnist", *LAYOUTS}
-    assert all(summary.endswith(".") for summary in LAYOUTS.values())
+    assert set(choices) == {"auto", "folder", "medmnist", *LAYOUTS, *PAIR_LAYOUTS}
+    assert all(summary.endswith(".") for summary in (*LAYOUTS.values(), *PAIR_LAYOUTS.values()))
 
 
 # ---------------------------------------------------------------------------------------------------------- manifests

@@ -8,6 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
+from medgan import registry
+from medgan.core import DataSpec
 from medgan.data import open_dataset
 from medgan.errors import ConfigError, DataError
 from medgan.exploration import explore, free_folder
@@ -141,6 +143,16 @@ def test_data_that_is_gone(run, tmp_path):
     assert set(again.left_out) == {"real images in the latent space"}
     with pytest.raises(DataError, match="There is no"):
         explore(moved, data=str(tmp_path / "gone"), device="cpu")
+
+
+def test_translations_are_refused(plain_pairs, tmp_path):
+    model = plain_pairs(DataSpec(1, (16, 16), source_channels=1)).save(tmp_path / "model")
+    registry.register(plain_pairs)
+    try:
+        with pytest.raises(ConfigError, match="plain-pairs translates"):
+            explore(model)
+    finally:
+        registry.unregister("plain-pairs")
 
 
 def test_mistakes(run):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +28,7 @@ from medgan.core import (
     GANConfig,
     Generator,
     Trainer,
+    Translator,
     option,
 )
 from medgan.core.randomness import seeded
@@ -529,6 +530,96 @@ def findings_taken_for_classes(*_: object) -> type[GAN]:
 @caught_by("check_labels_matter", r"continuous .*first=0\.2.*the same image", alone=True)
 def quantities_taken_for_findings(*_: object) -> type[GAN]:
     return label_means(lambda labels: (labels > 0.9).float(), "continuous")
+
+
+class PairGenerator(Translator):
+    """A source through one convolution, with noise."""
+
+    def __init__(self, config: GANConfig, data: DataSpec) -> None:
+        super().__init__(config.latent_dim)
+        self.to_image = nn.Conv2d(data.source_channels, data.channels, 3, padding=1)
+        self.noise = nn.Linear(config.latent_dim, data.channels)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None, sources: Tensor | None = None) -> Tensor:
+        assert sources is not None
+        return torch.tanh(self.to_image(sources) + self.noise(latents)[:, :, None, None])
+
+
+class BlindGenerator(PairGenerator):
+    def forward(self, latents: Tensor, labels: Tensor | None = None, sources: Tensor | None = None) -> Tensor:
+        assert sources is not None
+        return super().forward(latents, labels, torch.zeros_like(sources))
+
+
+class SilentGenerator(PairGenerator):
+    def forward(self, latents: Tensor, labels: Tensor | None = None, sources: Tensor | None = None) -> Tensor:
+        return super().forward(torch.zeros_like(latents), labels, sources)
+
+
+class PairDiscriminator(SmallDiscriminator):
+    def forward(
+        self, images: Tensor, labels: Tensor | None = None, sources: Tensor | None = None
+    ) -> DiscriminatorOutput:
+        return super().forward(images, labels)
+
+
+def translator(network: type[Translator] = PairGenerator, **attributes: Any) -> type[GAN]:
+    """A variant that translates."""
+    return variant(
+        translates=True,
+        spatial_dims=(2,),
+        label_kinds=(),
+        make_generator=lambda self, config, data: network(config, data),
+        make_discriminator=lambda self, config, data: PairDiscriminator(config, data),
+        **attributes,
+    )
+
+
+def test_translator_passes_what_concerns_it() -> None:
+    for name in ("sources_matter", "latents_matter", "other_data", "sample_number", "sample_repeats", "losses_pure"):
+        CHECKS[f"check_{name}"](translator())
+
+
+def test_translator_without_chance_passes() -> None:
+    class Certain(PairGenerator):
+        def __init__(self, config: GANConfig, data: DataSpec) -> None:
+            super().__init__(config, data)
+            self.latent_dim = 0
+
+        def forward(self, latents: Tensor, labels: Tensor | None = None, sources: Tensor | None = None) -> Tensor:
+            assert latents.shape[1] == 0
+            return super().forward(torch.zeros(len(latents), self.noise.in_features), labels, sources)
+
+    for name in ("latents", "latents_matter", "sample_repeats"):
+        CHECKS[f"check_{name}"](translator(Certain))
+
+
+@caught_by("check_sources_matter", "two sources make the same image")
+def ignored_sources(*_: object) -> type[GAN]:
+    return translator(BlindGenerator)
+
+
+@caught_by("check_latents_matter", "Two different latents make the same image")
+def noise_that_a_translator_ignores(*_: object) -> type[GAN]:
+    return translator(SilentGenerator)
+
+
+@caught_by("check_other_data", "accepts data with no source images")
+def translator_of_nothing(*_: object) -> type[GAN]:
+    def check(cls: type[GAN], config: GANConfig, data: DataSpec) -> None:
+        super(variants[0], cls).check(config, data if data.source_channels else replace(data, source_channels=1))
+
+    variants = [translator(check=classmethod(check))]
+    return variants[0]
+
+
+@caught_by("check_other_data", "accepts data with source images")
+def sources_that_are_not_looked_at(*_: object) -> type[GAN]:
+    def check(cls: type[GAN], config: GANConfig, data: DataSpec) -> None:
+        super(variants[0], cls).check(config, replace(data, source_channels=0))
+
+    variants = [variant(check=classmethod(check))]
+    return variants[0]
 
 
 @caught_by("check_discriminator_output", "realness")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -315,7 +316,7 @@ def collapse_at(monkeypatch, gan, *steps):
     def sample(n, **options):
         step = 0 if gan.trainer is None else gan.trainer.step
         images = collapsed(step) if step in steps else pictures(60, step)
-        return real(n, **options)._replace(images=images)
+        return replace(real(n, **options), images=images)
 
     monkeypatch.setattr(gan, "sample", sample)
 

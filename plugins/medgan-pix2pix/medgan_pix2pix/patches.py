@@ -1,0 +1,106 @@
+"""What both architectures share: the PatchGAN discriminator and the initial weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from medgan.core import DataSpec, Discriminator, DiscriminatorOutput
+from medgan.nn import label_vectors
+
+__all__ = ["PatchDiscriminator", "PatchNetwork", "initialise", "label_planes"]
+
+
+class PatchNetwork(nn.Module):
+    """Judges overlapping patches of an image: convolutions of 4×4, of which the last has one channel.
+
+    Of three strided layers each patch is 70 pixels wide, of two 34 and of one 16. All but the first and the last have
+    instance normalisation, so that an image's judgement does not depend on its batch.
+
+    Args:
+        channels: Channels of what is judged.
+        width: Channels after the first layer; doubled at each layer, up to 8 times.
+        layers: Number of layers of stride 2.
+
+    References:
+        Isola et al., 2017, arXiv:1611.07004, section 6.1.2.
+    """
+
+    def __init__(self, channels: int, width: int, layers: int) -> None:
+        """Create the layers."""
+        super().__init__()
+        widths = [channels, *(width << min(level, 3) for level in range(layers + 1))]
+        strides = [2] * layers + [1]
+        self.blocks = nn.Sequential()
+        for level, stride in enumerate(strides):
+            inside, outside = widths[level], widths[level + 1]
+            plain = level == 0
+            parts: list[nn.Module] = [nn.Conv2d(inside, outside, 4, stride, 1, bias=plain)]
+            parts += [] if plain else [nn.InstanceNorm2d(outside, affine=True)]
+            self.blocks.append(nn.Sequential(*parts, nn.LeakyReLU(0.2)))
+        self.realness = nn.Conv2d(widths[-1], 1, 4, 1, 1)
+        self.apply(initialise)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Judge each patch.
+
+        Args:
+            images: Shape ``(N, channels, height, width)``.
+
+        Returns:
+            The realness of each patch, ``(N, patches)``.
+        """
+        judged: Tensor = self.realness(self.blocks(images))
+        return judged.flatten(1)
+
+
+class PatchDiscriminator(Discriminator):
+    """The discriminator of pix2pix: judges patches of source and image as channels of one image.
+
+    The realness of an image is the mean of that of its patches; those are its ``features``. Labels come in as planes.
+
+    Args:
+        data: Facts of the data.
+        width: As in `PatchNetwork`.
+        layers: As in `PatchNetwork`.
+    """
+
+    def __init__(self, data: DataSpec, width: int, layers: int) -> None:
+        """Create the layers."""
+        super().__init__()
+        self.data = data
+        self.network = PatchNetwork(data.source_channels + data.channels + data.num_labels, width, layers)
+
+    def forward(
+        self, images: Tensor, labels: Tensor | None = None, sources: Tensor | None = None
+    ) -> DiscriminatorOutput:
+        """Judge images as translations of their sources."""
+        assert sources is not None
+        patches = self.network(torch.cat([sources, images, *label_planes(labels, self.data, images)], dim=1))
+        return DiscriminatorOutput(patches.mean(dim=1), None, patches)
+
+    def stages(self) -> list[nn.Module]:
+        """Return the blocks, one a layer; the last convolution comes after them."""
+        return list(self.network.blocks)
+
+
+def label_planes(labels: Tensor | None, data: DataSpec, images: Tensor) -> list[Tensor]:
+    """Return labels as channels that are the same everywhere; none where there are no labels.
+
+    Args:
+        labels: As in `medgan.core.Batch`.
+        data: Facts of the data.
+        images: Gives the size, the device and the type.
+    """
+    if data.labels is None or labels is None:
+        return []
+    vectors = label_vectors(labels, len(data.labels), data.labels.kind).to(images)
+    return [vectors[:, :, None, None].expand(-1, -1, *images.shape[2:])]
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights from N(0, 0.02), those of the normalisation from N(1, 0.02), biases 0."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.InstanceNorm2d) and module.weight is not None:
+        nn.init.normal_(module.weight, 1.0 if isinstance(module, nn.InstanceNorm2d) else 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
