@@ -274,8 +274,7 @@ class ImageDataset:
         if self.labels is None:
             return self
         digest = hashlib.sha256(f"{self.fingerprint} without labels".encode())
-        spec = DataSpec(self.spec.channels, self.spec.size)
-        return replace(self, spec=spec, labels=None, fingerprint=digest.hexdigest())
+        return replace(self, spec=replace(self.spec, labels=None), labels=None, fingerprint=digest.hexdigest())
 
     @staticmethod
     def join(parts: Sequence[ImageDataset]) -> ImageDataset:
@@ -884,9 +883,9 @@ def open_dataset(
         for source in (found.images, found.sources)
         if source is not None
     ]
-    dataset = _of_store(found.images, stores[0], preprocessing, patient_regex)
+    dataset = _of_store(found.images, stores[0], preprocessing, patient_regex, licence=licence, citation=citation)
     if found.sources is not None:
-        others = _of_store(found.sources, stores[1], preprocessing, patient_regex)
+        others = _of_store(found.sources, stores[1], preprocessing, patient_regex, licence=licence, citation=citation)
         dataset = _pair(dataset, others) if found.paired else _beside(dataset, others, paired=False)
         if max_bad is not None and not found.paired:
             others.check_usable(max_bad, table=stores[1].folder / "quarantine.csv")
@@ -897,8 +896,16 @@ def open_dataset(
     return dataset
 
 
-def _of_store(found: Source, store: Store, preprocessing: Preprocessing, patient_regex: str | None) -> ImageDataset:
-    """Return the images of a store as a data set."""
+def _of_store(
+    found: Source,
+    store: Store,
+    preprocessing: Preprocessing,
+    patient_regex: str | None,
+    *,
+    licence: str | None,
+    citation: str | None,
+) -> ImageDataset:
+    """Return the images of a store as a data set; licence and citation are the source's own if not given."""
     lengths = preprocessing.size
     index = store.index
     if patient_regex is not None:

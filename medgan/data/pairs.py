@@ -145,6 +145,10 @@ class _Half:
         return self.folder.description
 
     @property
+    def citation(self) -> str | None:
+        return self.folder.citation
+
+    @property
     def labels(self) -> LabelSpec | None:
         return self.folder.labels if self.side == "right" else None
 
