@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from medgan.core.saving import write_aside
+from medgan.core.saving import pack_weights, write_aside
 from medgan.core.trainer import make_accelerator
 from medgan.errors import ConfigError, DataError
 from medgan.export import write_samples
@@ -23,6 +23,7 @@ from medgan.runs import Run, is_run, read_config, reopen
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
+    from medgan.reader_study import ReaderStudy
 
 __all__ = [
     "Refinement",
@@ -31,6 +32,7 @@ __all__ = [
     "learn_scorer",
     "read_ratings",
     "refine",
+    "study_judgements",
 ]
 
 # Seeds of the images that say which share is rejected: nobody samples or judges these.
@@ -108,7 +110,41 @@ def read_ratings(file: Path) -> pd.DataFrame:
     return pd.DataFrame({"seed": table["seed"].astype(np.int64), "label": labels, "accepted": accepted.astype(bool)})
 
 
-def classifier_judgements(gan: GAN, run: Path, *, images: int = 200, transforms: str | None = None) -> pd.DataFrame:
+def study_judgements(study: ReaderStudy, gan: GAN, *, database: str | None = None) -> pd.DataFrame:
+    """Take the judgements of a reader study: a sample is rejected by who took it for synthetic.
+
+    Answers that lean to neither side are left out, and so are those on real images.
+
+    Args:
+        study: The study, from `medgan.reader_study.load_study`.
+        gan: The model whose samples were read.
+        database: As in `ReaderStudy.judgements`.
+
+    Returns:
+        As `read_ratings`.
+
+    Raises:
+        DataError: If the samples are of another model, or nobody has answered.
+    """
+    key = study.read_key()
+    if key["model"]["weights_sha256"] != pack_weights(gan.generator.state_dict())[1]:
+        raise DataError(
+            f"The samples of the study {study.folder} were made by other weights than those of this model "
+            f"({key['model']['name']}, sha256 {key['model']['weights_sha256'][:12]}). Pass the run that it was drawn "
+            "from."
+        )
+    table = study.judgements(database)
+    table = table[(table["kind"] == "synthetic") & table["said_synthetic"].notna()]
+    if table.empty:
+        raise DataError(f"Nobody has judged a sample of the study {study.folder} yet.")
+    rejected = table["said_synthetic"].astype(bool)
+    labels = table["label"].fillna("").astype(str)
+    return pd.DataFrame({"seed": table["seed"].astype(np.int64), "label": labels, "accepted": ~rejected})
+
+
+def classifier_judgements(
+    gan: GAN, run: Path, *, images: int = 200, truncation: float = 1.0, transforms: str | None = None
+) -> pd.DataFrame:
     """Let the run's small classifier judge samples: it accepts an image whose class it recognises.
 
     The classifier was trained on the run's real training images; what it cannot name is a failure of the generator,
@@ -118,6 +154,7 @@ def classifier_judgements(gan: GAN, run: Path, *, images: int = 200, transforms:
         gan: A model of classes.
         run: Its run folder, with the classifier that its training kept.
         images: Samples to judge, in all, classes in turn.
+        truncation: As in `GAN.sample`.
         transforms: As in `medgan.runs.reopen`.
 
     Returns:
@@ -136,7 +173,7 @@ def classifier_judgements(gan: GAN, run: Path, *, images: int = 200, transforms:
         raise DataError(
             f"{run} kept no classifier, as its training was too short or had --evaluate-every 0. Give readers' ratings."
         )
-    batch = gan.sample(images, seed=_OTHER_SEEDS + 1_000_000)
+    batch = gan.sample(images, seed=_OTHER_SEEDS + 1_000_000, truncation=truncation)
     chances = found.describe(batch.images).probabilities
     assert chances is not None and batch.labels is not None  # noqa: PT018 - for the type checker
     labels = batch.labels.numpy()

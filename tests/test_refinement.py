@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from medgan.core import DataSpec, Generator, LabelSpec
+from medgan.core.saving import pack_weights
 from medgan.errors import ConfigError, DataError
 from medgan.metrics.scorer import SampleScorer
 from medgan.models import ACGAN
-from medgan.refinement import accepted_samples, learn_scorer, read_ratings, refine
+from medgan.refinement import accepted_samples, learn_scorer, read_ratings, refine, study_judgements
 
 SIZE = 32
 DATA = DataSpec(1, (SIZE, SIZE), LabelSpec(("NORMAL", "PNEUMONIA")))
@@ -144,6 +145,45 @@ def test_findings_are_refused() -> None:
     other = ACGAN(DataSpec(1, (32, 32), LabelSpec(("Edema", "Effusion"), "multilabel")), preset="tiny")
     with pytest.raises(ConfigError, match="models of classes or without labels"):
         learn_scorer(other, pd.DataFrame({"seed": [1], "label": [""], "accepted": [True]}))
+
+
+class Study:
+    """A reader study as far as refinement looks at it."""
+
+    folder = Path("study")
+
+    def __init__(self, gan: ACGAN, table: pd.DataFrame) -> None:
+        self.weights = pack_weights(gan.generator.state_dict())[1]
+        self.table = table
+
+    def read_key(self) -> dict[str, object]:
+        return {"model": {"name": "a-run", "weights_sha256": self.weights}, "truncation": 1.0}
+
+    def judgements(self, database: str | None = None) -> pd.DataFrame:
+        return self.table
+
+
+ANSWERS = pd.DataFrame(
+    {
+        "kind": ["synthetic", "real", "synthetic", "synthetic"],
+        "label": ["NORMAL", "NORMAL", "PNEUMONIA", "NORMAL"],
+        "seed": [3, pd.NA, 4, 5],
+        "said_synthetic": [True, True, False, pd.NA],
+    }
+)
+
+
+def test_a_study_says_who_rejected_what(gan: Painting) -> None:
+    found = study_judgements(Study(gan, ANSWERS), gan)
+    assert found.to_dict("list") == {"seed": [3, 4], "label": ["NORMAL", "PNEUMONIA"], "accepted": [False, True]}
+
+
+def test_studies_of_other_models_or_without_answers(gan: Painting) -> None:
+    other = ACGAN(DATA, preset="tiny")
+    with pytest.raises(DataError, match=r"other weights.*a-run"):
+        study_judgements(Study(other, ANSWERS), gan)
+    with pytest.raises(DataError, match="Nobody has judged"):
+        study_judgements(Study(gan, ANSWERS[1:2]), gan)
 
 
 def bright(gan: ACGAN, n: int) -> pd.DataFrame:

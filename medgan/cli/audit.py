@@ -19,6 +19,7 @@ from medgan.cli.synthetic import (
     open_some_like,
     read_provenance,
     split_weights,
+    weights_sha256,
 )
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
@@ -161,7 +162,12 @@ def audit(
                 cache_dir=cache_dir,
                 stack=stack,
             )
-            facts |= {"model": str(place), "image_seeds": f"{seed}-{seed + count - 1}", "truncation": truncation}
+            facts |= {
+                "model": str(place),
+                "weights_sha256": weights_sha256(gan),
+                "image_seeds": f"{seed}-{seed + count - 1}",
+                "truncation": truncation,
+            }
         else:
             images = open_some_like(synthetic, real.training, num, seed)
         trained_on = gan.provenance if gan is not None else read_provenance(Path(source))

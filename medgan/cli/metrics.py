@@ -21,6 +21,7 @@ from medgan.cli.synthetic import (
     open_some_like,
     read_provenance,
     split_weights,
+    weights_sha256,
 )
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
@@ -185,7 +186,7 @@ def metrics(
             last = seed + samples * count - 1
             facts |= {
                 "model": str(place),
-                "weights_sha256": _weights(gan),
+                "weights_sha256": weights_sha256(gan),
                 "image_seeds": f"{seed}-{last}",
                 "truncation": truncation,
             }
@@ -290,13 +291,6 @@ def _choose(opened: OpenedData, run: Path, reference: str) -> _Real:
         )
     held_out = ImageDataset.join([opened.parts[name] for name in names])
     return _Real(held_out, f"held-out patients of {run} ({' and '.join(names)})", training)
-
-
-def _weights(gan: GAN) -> str:
-    """Return what tells a model from all others: the checksum in its ``model.json``."""
-    from medgan.core.saving import pack_weights
-
-    return pack_weights(gan.generator.state_dict())[1]
 
 
 # --------------------------------------------------------------------------------------- output

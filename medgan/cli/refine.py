@@ -16,6 +16,12 @@ __all__ = ["refine"]
 @click.command()
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="Run folder of the model.")
 @click.option(
+    "--study",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Reader study of its samples: a folder of `medgan study new`.",
+)
+@click.option("--database", metavar="URL", help="Where the study's answers are.  [default: in the study]")
+@click.option(
     "--ratings",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Judgements of its samples: CSV with the columns seed, label and accepted (1 or 0), a row for each.",
@@ -46,6 +52,8 @@ __all__ = ["refine"]
 @device_option
 def refine(
     model: Path,
+    study: Path | None,
+    database: str | None,
     ratings: Path | None,
     failures: bool,
     extractor: str,
@@ -68,16 +76,27 @@ def refine(
     import pandas as pd
 
     from medgan.models import load_model
-    from medgan.refinement import classifier_judgements, read_ratings
+    from medgan.refinement import classifier_judgements, read_ratings, study_judgements
     from medgan.refinement import refine as refine_model
 
     if kimg is not None and budget is not None:
         raise click.UsageError("Both --kimg and --budget were given. Pass one of them.")
+    if database is not None and study is None:
+        raise click.UsageError("--database says where the answers of a --study are.")
     tables = [] if ratings is None else [read_ratings(ratings)]
+    if study is not None:
+        from medgan.reader_study import load_study
+
+        opened = load_study(study)
+        found = study_judgements(opened, load_model(model), database=database)
+        if truncation != 1:
+            raise click.UsageError("A study knows its truncation; leave --truncation out.")
+        truncation = float(opened.read_key()["truncation"])
+        tables.append(found)
     if failures:
-        tables.append(classifier_judgements(load_model(model), model, transforms=transforms))
+        tables.append(classifier_judgements(load_model(model), model, truncation=truncation, transforms=transforms))
     if not tables:
-        raise click.UsageError("Say who judged: --ratings FILE, --failures, or both.")
+        raise click.UsageError("Say who judged: --study FOLDER, --ratings FILE, --failures, or several.")
     flags: dict[str, Any] = {"device": device}
     flags |= {"budget": budget} if budget is not None else {"kimg": 20.0 if kimg is None else kimg}
     flags |= {} if outdir is None else {"outdir": outdir}
