@@ -1,9 +1,12 @@
 """What could a reader study show?
 ===============================
 
-Let simulated readers of known skill read one, before you ask radiologists. A reader sees in each image how suspect it is: more so in synthetic ones, by the reader's own skill, with chance that
-readers share (the image) and chance of their own. With --skill 0 they guess. The study is left in --out, so that
-`medgan study serve` shows it and `medgan study analyze` analyses it; needs pip install 'medgan[study]'.
+Let simulated readers of known skill read one, before you ask radiologists. A reader sees in each image how suspect it
+is: more so in synthetic ones, by the reader's own skill, with chance that readers share (the image) and chance of their
+own. With ``--skill 0`` they guess.
+
+The study is left in ``--out``, so that ``medgan study serve`` shows it and ``medgan study analyze`` analyses it. It
+needs ``pip install 'medgan[study]'``.
 """
 
 import argparse
