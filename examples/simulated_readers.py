@@ -1,11 +1,12 @@
-"""Simulated readers of known skill
-================================
+"""What could a reader study show?
+===============================
 
-What could a reader study show? Let simulated readers read one, before you ask radiologists.
+Let simulated readers of known skill read one, before you ask radiologists. A reader sees in each image how suspect it
+is: more so in synthetic ones, by the reader's own skill, with chance that readers share (the image) and chance of their
+own. With ``--skill 0`` they guess.
 
-A reader sees in each image how suspect it is: more so in synthetic ones, by the reader's own skill, with chance that
-readers share (the image) and chance of their own. With ``--skill 0`` they guess. The study is left in ``--out``, so
-that ``medgan study serve`` shows it and ``medgan study analyze`` analyses it; needs ``pip install 'medgan[study]'``.
+The study is left in ``--out``, so that ``medgan study serve`` shows it and ``medgan study analyze`` analyses it. It
+needs ``pip install 'medgan[study]'``.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from sklearn.metrics import roc_curve
 
 from medgan.data import open_dataset
 from medgan.models import ACGAN
-from medgan.pages import make_figure
+from medgan.pages import figure_png, make_figure
 from medgan.reader_study import ReaderStudy, ReaderStudyConfig, analyze_study, load_study, new_study
 from medgan.reader_study.store import Answer, AnswerStore
 
@@ -48,7 +49,7 @@ def simulate(study: ReaderStudy, *, skill: float, spread: float, shared: float, 
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Let simulated readers read a study.")
+    parser = argparse.ArgumentParser(description="Let simulated readers of known skill read a study.")
     parser.add_argument("--steps", type=int, default=100, help="of the GAN whose images are drawn")
     parser.add_argument("--readers", type=int, default=5)
     parser.add_argument("--cases", type=int, default=100)
@@ -67,8 +68,19 @@ if __name__ == "__main__":
     study = load_study(new_study(held_out, gan, options.out, config, readers=names, model="example", seed=options.seed))
     truth = simulate(study, skill=options.skill, spread=options.spread, shared=options.shared, seed=options.seed)
     print(f"The truth: an area under the curve of {truth:.3f}.")
-    for sentence in analyze_study(study).claim:
+    found = analyze_study(study)
+    for sentence in found.claim:
         print(sentence)
+    figure, panels = make_figure(width=5.2)
+    for place, name in enumerate([*reversed(names), "all readers"]):
+        result = found.of("area under the curve", name)
+        if result is not None:
+            panels[0, 0].plot([result.low, result.high], [place, place], color="black")
+            panels[0, 0].plot([result.value], [place], "o")
+    panels[0, 0].axvline(truth, linestyle="--", label="the truth")
+    panels[0, 0].set(xlim=(0, 1), xlabel="area under the curve of each reader, and of all at the top", yticks=[])
+    panels[0, 0].legend()
+    Path("simulated_readers.png").write_bytes(figure_png(figure))
     print(f"More: medgan study analyze {options.out}")
 
     figure, panels = make_figure(width=4.5, height=4.5)
