@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
-from sklearn.metrics import roc_curve
 
 from medgan.data import open_dataset
 from medgan.models import ACGAN
@@ -82,12 +81,3 @@ if __name__ == "__main__":
     panels[0, 0].legend()
     Path("simulated_readers.png").write_bytes(figure_png(figure))
     print(f"More: medgan study analyze {options.out}")
-
-    figure, panels = make_figure(width=4.5, height=4.5)
-    for name, judged in study.judgements().groupby("reader"):
-        false, true, _ = roc_curve(judged["kind"] == "synthetic", judged["confidence"].astype(float))
-        panels[0, 0].plot(false, true, label=name)
-    panels[0, 0].plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="guessing")
-    panels[0, 0].set(xlabel="real images taken for synthetic", ylabel="synthetic images found")
-    panels[0, 0].legend(frameon=False)
-    figure.savefig("simulated_readers.png")
