@@ -163,7 +163,7 @@ def serve(folder: Path, host: str, port: int, url: str | None, database: str | N
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: analysis in the study]"
 )
 def analyze(folder: Path, database: str | None, key: Path | None, out: Path | None) -> None:
-    """Analyse what readers have answered, and write analysis.html, results.csv and judgements.csv.
+    """Analyse what readers have answered, and write analysis.html, .json and two tables.
 
     Says what may be claimed, and what may not. Readers who have not finished are named, and left out.
     """

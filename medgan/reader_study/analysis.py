@@ -91,6 +91,21 @@ class StudyAnalysis:
         """Return one of the results; None if it could not be computed."""
         return next((each for each in self.results if (each.measure, each.who) == (measure, who)), None)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is true of all readers as plain JSON values, for model cards; None where there is no number."""
+        results = [
+            {name: None if value != value else value for name, value in vars(each).items()}  # NaN is no JSON
+            for each in self.results
+            if each.who == ALL
+        ]
+        return {
+            "readers": len(self.finished),
+            "claim": list(self.claim),
+            "limits": list(self.limits),
+            "results": results,
+            "facts": dict(self.facts),
+        }
+
     def table(self) -> pd.DataFrame:
         """Return the results as a table, one row a number."""
         columns = ("measure", "who", "value", "low", "high", "count", "interval_for")
@@ -493,7 +508,8 @@ def _facts(study: ReaderStudy, key: dict[str, Any], table: pd.DataFrame) -> dict
         "drawn": study.created,
         "design, sha256": study.design_sha256,
         "seed": str(key["seed"]),
-        "model": f"{model['name']} ({model['architecture']}, weights sha256 {model['weights_sha256'][:12]})",
+        "model": f"{model['name']} ({model['architecture']})",
+        "weights_sha256": str(model["weights_sha256"]),
         "trained on": f"{key['trained_on'].get('name')}, {key['trained_on'].get('images')} images",
         "truncation": f"{key['truncation']:g}",
         "real images": f"{real['name']}, one a patient, drawn from {real['images']:,} images",

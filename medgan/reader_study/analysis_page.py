@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def make_page(analysis: StudyAnalysis, *, command: str = "") -> Page:
 
 
 def write_analysis(analysis: StudyAnalysis, out: Path, *, command: str = "") -> dict[str, Path]:
-    """Write ``analysis.html``, ``results.csv`` and ``judgements.csv``; earlier ones are replaced.
+    """Write ``analysis.html``, ``analysis.json``, ``results.csv`` and ``judgements.csv``; earlier ones are replaced.
 
     Args:
         analysis: What was found.
@@ -84,8 +85,11 @@ def write_analysis(analysis: StudyAnalysis, out: Path, *, command: str = "") -> 
     Raises:
         CheckpointError: If a file cannot be written.
     """
-    paths = {name: out / name for name in ("analysis.html", "results.csv", "judgements.csv")}
+    paths = {name: out / name for name in ("analysis.html", "analysis.json", "results.csv", "judgements.csv")}
     make_page(analysis, command=command).write(paths["analysis.html"])
+    with write_aside(paths["analysis.json"]) as temporary:
+        text = json.dumps(analysis.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(f"{text}\n", encoding="utf-8")
     judgements = analysis.judgements.assign(comment=analysis.judgements["comment"].map(_harmless))
     for name, table in (("results.csv", analysis.table()), ("judgements.csv", judgements)):
         with write_aside(paths[name]) as temporary:

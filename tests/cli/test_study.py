@@ -114,7 +114,12 @@ def test_analyze(medgan, drawn, here):
     (here / "study" / "key.json").rename(here / "elsewhere.json")
     assert "name it with --key" in medgan.fails("study", "analyze", "study")
     medgan.works("study", "analyze", "study", "--key", "elsewhere.json", "--out", "out")
-    assert sorted(path.name for path in (here / "out").iterdir()) == ["analysis.html", "judgements.csv", "results.csv"]
+    assert sorted(path.name for path in (here / "out").iterdir()) == [
+        "analysis.html",
+        "analysis.json",
+        "judgements.csv",
+        "results.csv",
+    ]
 
 
 def test_bad_input(medgan, drawn, here):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 
 import numpy as np
@@ -216,6 +217,11 @@ def test_files(found, tmp_path):
     assert html.count("data:image/png;base64,") == 2
     assert "medgan study analyze study" in html
     assert not [part for part in ('src="http', 'href="http', "nan ") if part in html]
+    facts = json.loads(written["analysis.json"].read_text(encoding="utf-8"))
+    assert facts["claim"] == list(found.claim)
+    assert {result["who"] for result in facts["results"]} == {"all readers"}
+    assert facts["results"][0]["value"] == found.primary.value
+    assert len(facts["facts"]["weights_sha256"]) == 64
     with written["results.csv"].open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == len(found.results)
