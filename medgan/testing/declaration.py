@@ -53,21 +53,19 @@ RESERVED = frozenset(
     {
         *(item.name for item in DataConfig.options()),
         *("allow_patient_overlap", "arch", "budget", "checkpoint_every", "config", "device", "dry_run"),
-        *("evaluate_every", "health", "help", "init_from", "kimg"),
         *(
+            "evaluate_every",
+            "health",
+            "help",
+            "init_from",
+            "kimg",
             "log_every",
             "name",
             "outdir",
             "precision",
             "preset",
-            "resume",
-            "sample_every",
-            "split_by",
-            "splits",
-            "steps",
-            "test",
-            "tracker",
         ),
+        *("rejected", "rejected_share", "resume", "sample_every", "split_by", "splits", "steps", "test", "tracker"),
         *("transforms", "validation"),
     }
 )
