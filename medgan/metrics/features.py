@@ -19,6 +19,7 @@ from safetensors.numpy import save as save_safetensors
 from torch import Tensor
 
 from medgan.core.saving import write_aside
+from medgan.core.spec import Batch
 from medgan.errors import CheckpointError, ConfigError, DataError
 from medgan.metrics.extractors.base import Extractor, check_images
 
@@ -259,7 +260,8 @@ def _items(images: Images) -> Iterator[Tensor]:
     indexable = hasattr(images, "__len__") and hasattr(images, "__getitem__")
     items = (images[position] for position in range(len(images))) if indexable else iter(images)  # type: ignore[index, arg-type]
     for item in items:
-        first = item[0] if isinstance(item, tuple | list) else item
+        first = item.images if isinstance(item, Batch) else item
+        first = first[0] if isinstance(first, tuple | list) else first
         if not isinstance(first, Tensor | np.ndarray):
             raise DataError(f"Images as tensors or arrays are expected, got {type(first).__name__}.")
         found = torch.as_tensor(first)
