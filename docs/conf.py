@@ -61,7 +61,6 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "write_computation_times": False,
     "plot_gallery": "True",
-    "parallel": 2,
 }
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

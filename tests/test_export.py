@@ -144,7 +144,7 @@ class Factory:
         self.most = 0
         gan.sample_batches = self.sample_batches
 
-    def sample_batches(self, seeds, *, labels, truncation):
+    def sample_batches(self, seeds, *, labels, truncation, sources=None):
         for _ in range(0, len(seeds), 16):
             images = torch.zeros(16, 1, 32, 32)
             self.alive += 1

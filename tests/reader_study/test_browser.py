@@ -43,7 +43,7 @@ def study(draw, tmp_path) -> ReaderStudy:
 def page(chromium) -> Iterator[object]:
     """A page whose console has to stay clean: no error, and nothing that the policy of the page had to stop."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     opened = context.new_page()
     complaints: list[str] = []
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -175,6 +175,7 @@ def test_pause_is_not_counted(pair_study, serve, page):
     page.get_by_role("heading", name="Paused").wait_for()
     page.wait_for_timeout(4000)
     page.keyboard.press("Enter")
+    page.get_by_text("Case 1 of 30").wait_for()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     page.get_by_text("Case 2 of 30").wait_for()

@@ -32,7 +32,7 @@ class Sampler:
     def __init__(self, images):
         self.images = images
 
-    def sample(self, n, *, labels=None, seed=0):
+    def sample(self, n, *, labels=None, seed=0, sources=None):
         self.asked = (n, labels, seed)
         return Batch(self.images)
 

@@ -176,7 +176,12 @@ def train_by_the_clock(
         return HeldOutScores(GroupScores(0.0, 0.5), {})
 
     monkeypatch.setattr(HeldOutScorer, "score", score)
-    monkeypatch.setattr(gan, "sample", lambda n: pass_time(evaluation_seconds * n / best._scorer.count))
+
+    def sample(n, *, labels=None, sources=None):
+        pass_time(evaluation_seconds * n / best._scorer.count)
+        return Batch(torch.zeros(n, 1, 32, 32), labels)
+
+    monkeypatch.setattr(gan, "sample", sample)
     monkeypatch.setattr(gan, "save", lambda *arguments, **options: None)
     monkeypatch.setattr(KeepBest, "_features", lambda *arguments: RandomFeatures(parts[0].spec))
     best.log = type("Log", (), {"write": lambda self, trainer, figures: done.append(trainer.step)})()
@@ -356,7 +361,7 @@ def test_random_features(size):
     images = train.images_at(range(24))
 
     class Copies:
-        def sample(self, n, *, labels=None):
+        def sample(self, n, *, labels=None, sources=None):
             assert labels is None
             return type("Images", (), {"images": images})
 

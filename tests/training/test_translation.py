@@ -69,10 +69,10 @@ def test_the_best_translation_is_kept(plain_pairs: type[GAN], parts: tuple[Image
     alone = plain_pairs(training.spec).fit(training, steps=6, device="cpu")
     gan = plain_pairs(training.spec)
     log = MetricsLog(tmp_path / "metrics.jsonl", every=2)
-    health = HealthMonitor(tmp_path, react=False, say=lambda line: None)
-    best = KeepBest(gan, training, validation=validation, folder=tmp_path, health=health, steps=6, every=2, log=log)
+    # Without the monitors: they may find so young a generator ill, whose model is then not kept.
+    best = KeepBest(gan, training, validation=validation, folder=tmp_path, steps=6, every=2, log=log)
     grid = SampleGrid(gan, tmp_path / "samples", every=3, shown=validation.batch_at(range(5)))
-    gan.fit(training, steps=6, device="cpu", callbacks=[log, grid, best, health])
+    gan.fit(training, steps=6, device="cpu", callbacks=[log, grid, best])
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     rows = [row for row in rows if "evaluation/score" in row]
     assert [row["step"] for row in rows] == [2, 4, 6]
