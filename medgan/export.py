@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from medgan.core.saving import pack_weights, versions
+from medgan.core.saving import versions
 from medgan.core.spec import Batch, DataSpec
 from medgan.core.trainer import make_accelerator
 from medgan.data.dicom_writer import ModelIdentity, write_dicom
@@ -184,7 +184,7 @@ def _identify(gan: GAN) -> ModelIdentity:
     """Return what tells this model from all others: the checksum is the one in a saved model's facts."""
     return ModelIdentity(
         architecture=gan.name,
-        weights=pack_weights(gan.generator.state_dict())[1],
+        weights=gan.weights_sha256,
         fingerprint=str(gan.provenance.get("fingerprint") or ""),
         licence=str(gan.provenance.get("licence") or ""),
     )

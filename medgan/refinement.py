@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from medgan.core.saving import pack_weights, write_aside
+from medgan.core.saving import write_aside
 from medgan.core.trainer import make_accelerator
 from medgan.errors import ConfigError, DataError
 from medgan.export import write_samples
@@ -127,7 +127,7 @@ def study_judgements(study: ReaderStudy, gan: GAN, *, database: str | None = Non
         DataError: If the samples are of another model, or nobody has answered.
     """
     key = study.read_key()
-    if key["model"]["weights_sha256"] != pack_weights(gan.generator.state_dict())[1]:
+    if key["model"]["weights_sha256"] != gan.weights_sha256:
         raise DataError(
             f"The samples of the study {study.folder} were made by other weights than those of this model "
             f"({key['model']['name']}, sha256 {key['model']['weights_sha256'][:12]}). Pass the run that it was drawn "

@@ -19,7 +19,6 @@ from medgan.cli.synthetic import (
     open_some_like,
     read_provenance,
     split_weights,
-    weights_sha256,
 )
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
@@ -164,7 +163,7 @@ def audit(
             )
             facts |= {
                 "model": str(place),
-                "weights_sha256": weights_sha256(gan),
+                "weights_sha256": gan.weights_sha256,
                 "image_seeds": f"{seed}-{seed + count - 1}",
                 "truncation": truncation,
             }

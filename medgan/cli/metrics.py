@@ -21,7 +21,6 @@ from medgan.cli.synthetic import (
     open_some_like,
     read_provenance,
     split_weights,
-    weights_sha256,
 )
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
@@ -186,7 +185,7 @@ def metrics(
             last = seed + samples * count - 1
             facts |= {
                 "model": str(place),
-                "weights_sha256": weights_sha256(gan),
+                "weights_sha256": gan.weights_sha256,
                 "image_seeds": f"{seed}-{last}",
                 "truncation": truncation,
             }

@@ -14,7 +14,6 @@ from medgan.cli.options import open_as
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
-    from medgan.core.gan import GAN
     from medgan.data import ImageDataset
     from medgan.metrics.extractors import Extractor
 
@@ -26,7 +25,6 @@ __all__ = [
     "open_some_like",
     "read_provenance",
     "split_weights",
-    "weights_sha256",
 ]
 
 OFFLINE = ("radiomics", "random-conv")
@@ -121,10 +119,3 @@ def folder_name(source: str) -> str:
     """Return a short name for the folder of the report."""
     path = Path(source).expanduser().resolve()
     return re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else path.name).strip("-.") or "images"
-
-
-def weights_sha256(gan: GAN) -> str:
-    """Return what tells a model from all others: the checksum in its ``model.json``."""
-    from medgan.core.saving import pack_weights
-
-    return pack_weights(gan.generator.state_dict())[1]

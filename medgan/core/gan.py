@@ -402,7 +402,7 @@ class GAN(ABC):
         """Return what a model that begins from this one has to know of it."""
         return {
             "architecture": self.name,
-            "sha256": pack_weights(self.generator.state_dict())[1],
+            "sha256": self.weights_sha256,
             "training_data": self.provenance,
         }
 
@@ -571,6 +571,11 @@ class GAN(ABC):
             raise ConfigError(f"No label was given. Known: {', '.join(spec.names)}.")
         encoded = torch.tensor([spec.encode(name) for name in names])
         return encoded[torch.arange(n) % len(names)]
+
+    @property
+    def weights_sha256(self) -> str:
+        """What tells this model from all others: the checksum of its weights in a saved model's facts."""
+        return pack_weights(self.generator.state_dict())[1]
 
     def save(self, folder: str | Path, *, evaluation: Mapping[str, Any] | None = None) -> Path:
         """Write the model: ``model.safetensors``, ``model.json`` and a model card ``README.md``.

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medgan.core.saving import pack_weights
 from medgan.core.trainer import make_accelerator
 from medgan.data import ImageDataset
 from medgan.data.pixels import to_uint8
@@ -67,7 +66,7 @@ class PoolStore:
             CheckpointError: If they cannot be written.
         """
         facts = {
-            "weights": pack_weights(gan.generator.state_dict())[1],
+            "weights": gan.weights_sha256,
             "architecture": gan.name,
             "labels_like": real.fingerprint if len(counts) == 1 else None,
             "counts": counts.tolist(),

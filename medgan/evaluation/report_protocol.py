@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from medgan.classifiers import make_classifier, predict, train_classifier
-from medgan.core.saving import pack_weights, versions, write_aside
+from medgan.core.saving import versions, write_aside
 from medgan.core.spec import Batch
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.mixing import class_counts, patients_of, take_by_class
@@ -139,7 +139,7 @@ def run_report_protocol(
             "training": training.class_counts(),
             "held_out_for_stopping": validation.class_counts(),
             "generator": gan.name,
-            "weights_sha256": pack_weights(gan.generator.state_dict())[1],
+            "weights_sha256": gan.weights_sha256,
             "trained_on": gan.provenance,
         },
         "config": config.to_dict(),

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from medgan.classifiers import ClassicalAugmentation, make_classifier, predict, train_classifier
-from medgan.core.saving import pack_weights, versions
+from medgan.core.saving import versions
 from medgan.core.spec import LabelSpec
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import Arm, parse_arms
@@ -349,7 +349,7 @@ class DownstreamEvaluator:
             "generators": [
                 {
                     "architecture": gan.name,
-                    "weights_sha256": pack_weights(gan.generator.state_dict())[1],
+                    "weights_sha256": gan.weights_sha256,
                     "trained_on": gan.provenance,
                 }
                 for gan in self.generators

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medgan.core.gan import GAN
-from medgan.core.saving import pack_weights, versions
+from medgan.core.saving import versions
 from medgan.core.trainer import make_accelerator
 from medgan.data import ImageDataset, open_configured
 from medgan.data.config import DataConfig
@@ -452,7 +452,7 @@ class _Explorer:
             "model": model,
             "weights": place,
             "architecture": gan.name,
-            "weights_sha256": pack_weights(gan.generator.state_dict())[1],
+            "weights_sha256": gan.weights_sha256,
             "images": gan.data.to_dict(),
             "seed": seed,
             "versions": versions(),

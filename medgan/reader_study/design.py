@@ -33,7 +33,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from medgan.core.saving import pack_weights, versions
+from medgan.core.saving import versions
 from medgan.core.spec import DataSpec, LabelSpec
 from medgan.core.trainer import make_accelerator
 from medgan.data.pixels import to_uint8
@@ -175,7 +175,7 @@ def new_study(
         "model": {
             "name": model,
             "architecture": gan.name,
-            "weights_sha256": pack_weights(gan.generator.state_dict())[1],
+            "weights_sha256": gan.weights_sha256,
         },
         "truncation": truncation,
         "trained_on": gan.provenance,
