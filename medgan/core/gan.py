@@ -574,7 +574,7 @@ class GAN(ABC):
 
     @property
     def weights_sha256(self) -> str:
-        """What tells this model from all others: the checksum of its weights in a saved model's facts."""
+        """Checksum of the weights as the saved model's facts state it, which tells this model from all others."""
         return pack_weights(self.generator.state_dict())[1]
 
     def save(self, folder: str | Path, *, evaluation: Mapping[str, Any] | None = None) -> Path:
