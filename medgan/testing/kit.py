@@ -127,8 +127,10 @@ def check_architecture(architecture: type[GAN], *, expected_failures: Mapping[st
         ConfigError: If `expected_failures` names a check that does not exist.
 
     Example:
-        >>> from medgan.models import ACGAN
-        >>> check_architecture(ACGAN)
+        In the tests of a plugin::
+
+            def test_contract():
+                check_architecture(MyGAN)
     """
     expected = _check_names(expected_failures)
     problems: list[str] = []
