@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import os
 import re
 import subprocess
@@ -37,6 +38,7 @@ __all__ = [
     "check_api_version",
     "check_config",
     "check_config_json",
+    "check_declared_sizes",
     "check_help",
     "check_import",
     "check_name",
@@ -49,6 +51,7 @@ __all__ = [
     "check_summary",
 ]
 
+_MOST_PIXELS = 256 * 256
 RESERVED = frozenset(
     {
         *(item.name for item in DataConfig.options()),
@@ -263,30 +266,48 @@ def check_other_data(architecture: type[GAN]) -> None:
 
 def check_other_sizes(architecture: type[GAN]) -> None:
     """A size either works or is refused with a ConfigError before any network is made."""
-    import torch
-
-    labels = next(label_options(architecture))
-    channels = main_spec(architecture).channels
     for dims in architecture.spatial_dims:
         for size in ((7,) * dims, tuple(33 - 2 * axis for axis in range(dims)), (1,) * dims, (20,) * dims):
-            data = spec_of(architecture, channels, size, labels)
-            try:
-                gan = make(architecture, data)
-                with torch.no_grad():
-                    shape = gan.generator(gan.generator.make_latents(2), *conditions(data, 2)).shape
-                    gan.make_discriminator(gan.config, data).eval()(
-                        torch.zeros(2, channels, *size), *conditions(data, 2)
-                    )
-            except ConfigError:
-                continue
-            except Exception as error:
-                message = f"The size {size} fails with {type(error).__name__}: {error}"
-                require(False, message, "check() to refuse it with a ConfigError that says what would do")
-            require(
-                shape == (2, channels, *size),
-                f"Asked for the size {size}, the generator makes {tuple(shape[2:])}",
-                "that size, or check() to refuse it with a ConfigError",
-            )
+            _check_size(architecture, size)
+
+
+def check_declared_sizes(architecture: type[GAN]) -> None:
+    """Each length that its sides declare works: squares and cubes up to 65,536 pixels, to be quick."""
+    for dims in architecture.spatial_dims:
+        sides = architecture.get_sides(architecture.presets["tiny"], dims)
+        for length in () if sides is None else sides.lengths:
+            size = (length,) * dims
+            if math.prod(size) <= _MOST_PIXELS:
+                refused = _check_size(architecture, size)
+                require(
+                    refused is None,
+                    f"Its sides say that it makes {sides.describe(dims)}, but check() refuses {size}: {refused}",
+                    "sides to hold what the preset tiny can do",
+                )
+
+
+def _check_size(architecture: type[GAN], size: tuple[int, ...]) -> ConfigError | None:
+    """Raise if both networks fail at a size; return why it is refused, if it is."""
+    import torch
+
+    channels = main_spec(architecture).channels
+    data = spec_of(architecture, channels, size, next(label_options(architecture)))
+    try:
+        gan = make(architecture, data)
+        with torch.no_grad():
+            shape = gan.generator(gan.generator.make_latents(2), *conditions(data, 2)).shape
+            gan.make_discriminator(gan.config, data).eval()(torch.zeros(2, channels, *size), *conditions(data, 2))
+    except ConfigError as error:
+        return error
+    except Exception as error:
+        message = f"The size {size} fails with {type(error).__name__}: {error}"
+        require(False, message, "check() to refuse it with a ConfigError that says what would do")
+    require(
+        shape == (2, channels, *size),
+        f"Asked for the size {size}, the generator makes {tuple(shape[2:])}",
+        "that size, or check() to refuse it with a ConfigError",
+    )
+    return None
 
 
 def check_sizes(architecture: type[GAN]) -> None:

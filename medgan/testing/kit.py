@@ -34,6 +34,7 @@ def checks() -> Iterator[Check]:
     yield declaration.check_sizes
     yield declaration.check_other_data
     yield declaration.check_other_sizes
+    yield declaration.check_declared_sizes
     yield declaration.check_import
     yield networks.check_shape
     yield networks.check_range

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -54,8 +55,14 @@ def test_says_what_it_is_and_is_the_same_each_time(tmp_path: Path) -> None:
         ((4, 5, 6), (1.0, 0.0, 1.0), "three lengths in mm"),
         ((4, 5, 6), (1.0, 1.0), "three lengths in mm"),
         ((4, 5, 6), (1.0, np.nan, 1.0), "three lengths in mm"),
+        ((4, 5, 6), (1.0, -2.0, 1.0), "three lengths in mm"),
+        # What a damaged or hostile model.json may hold.
+        ((4, 5, 6), "1,1,1", "three lengths in mm"),
+        ((4, 5, 6), {"z": 1}, "three lengths in mm"),
+        ((4, 5, 6), [[1.0], [1.0], [1.0]], "three lengths in mm"),
+        ((4, 5, 6), [1.0, [2.0], 3.0], "three lengths in mm"),
     ],
 )
-def test_what_is_no_volume(tmp_path: Path, shape: tuple[int, ...], spacing: tuple[float, ...], message: str) -> None:
+def test_what_is_no_volume(tmp_path: Path, shape: tuple[int, ...], spacing: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         write_nifti(tmp_path / "a.nii", np.zeros(shape, np.uint8), spacing_mm=spacing, comment="Synthetic.")  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ from medgan.core import (
     DiscriminatorOutput,
     GANConfig,
     Generator,
+    Sides,
     Trainer,
     Translator,
     option,
@@ -411,6 +412,32 @@ class Halving(SmallDiscriminator):
 @caught_by("check_other_sizes", "fails with RuntimeError")
 def odd_sizes_crash(*_: object) -> type[GAN]:
     return variant(make_discriminator=lambda self, config, data: Halving(config, data))
+
+
+class Quarters(SmallDiscriminator):
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        if images.shape[-1] > 32:
+            images.unflatten(-1, (3, -1))
+        return super().forward(images, labels)
+
+
+@caught_by("check_declared_sizes", r"The size \(64, 64\) fails with RuntimeError")
+def declared_length_that_crashes(*_: object) -> type[GAN]:
+    return variant(
+        sides=Sides.powers_of_two(16, 64),
+        make_discriminator=lambda self, config, data: Quarters(config, data),
+    )
+
+
+def refuse_long_ones(cls: type[GAN], config: GANConfig, data: DataSpec) -> None:
+    super(Small, cls).check(config, data)
+    if max(data.size) > 64:
+        raise ConfigError("Too long.")
+
+
+@caught_by("check_declared_sizes", r"but check\(\) refuses \(128, 128\): Too long")
+def declared_length_that_is_refused(*_: object) -> type[GAN]:
+    return variant(sides=Sides.powers_of_two(16, 128), check=classmethod(refuse_long_ones))
 
 
 @caught_by("check_import", "torch_random_state and warning_filters")
