@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from medgan.cli.options import data_options, device_option, given, open_as, truncation_option, which_option
+from medgan.cli.options import Names, data_options, device_option, given, open_as, truncation_option, which_option
 from medgan.cli.synthetic import (
+    ExtractorOptions,
+    extractor_options,
     find_model_folder,
     folder_name,
-    make_extractor,
     open_some_like,
     read_provenance,
-    split_weights,
 )
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
@@ -59,19 +59,10 @@ class _Real(NamedTuple):
     help="Share of honest images that is flagged, and of non-members that is suspected; 0.01 needs 99 held-out "
     "patients, 0.05 needs 19.",
 )
-@click.option(
-    "--extractor",
-    "extractors",
-    multiple=True,
-    help="What features are computed with, beside the pixels, as for `medgan metrics`; repeat it for several; none for "
-    "pixels alone.  [default: random-conv]",
-)
-@click.option("--weights", "weights", multiple=True, metavar="[EXTRACTOR=]PATH", help="Weights of an extractor.")
-@click.option("--resizer", type=click.Choice(["clean", "torch-fidelity"]), help="As for `medgan metrics`.")
-@click.option("--download", is_flag=True, help="Allow published weights to be downloaded.")
+@extractor_options("random-conv, beside the pixels; none for pixels alone")
 @click.option(
     "--subgroups",
-    metavar="A,B",
+    type=Names(),
     help="Columns of the training images' table to report copies by.  [default: label, age, sex, view and site]",
 )
 @click.option("-n", "--num", type=click.IntRange(min=2), help=f"Synthetic images.  [default: {_IMAGES}, or all given]")
@@ -98,11 +89,8 @@ def audit(
     held_out: str | None,
     transforms: str | None,
     level: float,
-    extractors: tuple[str, ...],
-    weights: tuple[str, ...],
-    resizer: str | None,
-    download: bool,
-    subgroups: str | None,
+    extractors: ExtractorOptions,
+    subgroups: list[str] | None,
     num: int | None,
     pairs: int,
     seed: int,
@@ -127,11 +115,12 @@ def audit(
 
     if model is None and synthetic is None:
         raise click.UsageError("Give --model RUN, or --synthetic IMAGES with --train and --holdout.")
-    names = extractors or ("random-conv",)
-    wanted = [] if names == ("none",) else list(dict.fromkeys(names))
-    if "none" in wanted:
+    names = extractors.names or ("random-conv",)
+    if names == ("none",):
+        names = ()
+    if "none" in names:
         raise click.UsageError("--extractor none is for pixels alone; leave the others out.")
-    files = split_weights(weights, wanted)
+    extractors.weights_of(names)
     folder = None if model is None else find_model_folder(model)
     if model is not None and folder is None:
         raise ConfigError(f"{model} is no run and no model. Give a run folder, such as runs/00000-acgan-chest_xray.")
@@ -141,8 +130,8 @@ def audit(
         raise click.UsageError("--truncation is for sampling a model, and --synthetic gives images.")
     run = folder if folder is not None and is_run(folder) else None
     real = _open_real(run, gan, training, held_out, given(context, _DATA), transforms)
-    if len(real.training.spec.size) == 3 and not extractors:
-        wanted = []  # extractors read pictures
+    if len(real.training.spec.size) == 3 and not extractors.names:
+        names = ()  # extractors read pictures
     cache_dir = default_cache_dir()
     source = synthetic or str(model)
     with contextlib.ExitStack() as stack:
@@ -175,21 +164,11 @@ def audit(
             real.training,
             real.held_out,
             images,
-            extractors=[
-                make_extractor(
-                    name,
-                    files.get(name),
-                    str(make_accelerator(device).device),
-                    resizer,
-                    real.training,
-                    seed,
-                    progress,
-                    download=download,
-                )
-                for name in wanted
-            ],
+            extractors=extractors.make(
+                names, real.training, seed=seed, device=str(make_accelerator(device).device), progress=progress
+            ),
             level=level,
-            subgroups=None if subgroups is None else [each.strip() for each in subgroups.split(",") if each.strip()],
+            subgroups=subgroups,
             pairs=pairs,
             trained_on=trained_on,
             parts={} if run is None else read_parts(run),

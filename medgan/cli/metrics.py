@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from medgan.cli.options import data_options, device_option, given, open_as, truncation_option, which_option
+from medgan.cli.options import Names, data_options, device_option, given, open_as, truncation_option, which_option
 from medgan.cli.synthetic import (
     OFFLINE,
+    ExtractorOptions,
+    extractor_options,
     find_model_folder,
     folder_name,
-    make_extractor,
     open_some_like,
     read_provenance,
-    split_weights,
 )
 from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
@@ -65,28 +65,12 @@ class _Real(NamedTuple):
 )
 @click.option("--training", help="The real images that the generator was trained on, where no run says so.")
 @click.option("--transforms", metavar="MODULE:OBJECT", help="Preprocessing of your own, as `medgan fit` was given it.")
-@click.option(
-    "--extractor",
-    "extractors",
-    multiple=True,
-    help="What features are computed with: inception, radiomics, random-conv, classifier, radimagenet, "
-    "torchxrayvision, torch-fidelity:NAME, torchscript:PATH, module:Class; repeat it for several.  "
-    f"[default: {' and '.join(OFFLINE)}]",
-)
-@click.option("--weights", "weights", multiple=True, metavar="[EXTRACTOR=]PATH", help="Weights of an extractor.")
-@click.option(
-    "--resizer",
-    type=click.Choice(["clean", "torch-fidelity"]),
-    help="How images come to the size of an extractor that has one.  [default: the extractor's, mostly clean]",
-)
-@click.option("--download", is_flag=True, help="Allow published weights to be downloaded.")
-@click.option(
-    "--metrics", "wanted", metavar="A,B", help="Metrics, joined by commas.  [default: all but the rarer ones]"
-)
+@extractor_options(" and ".join(OFFLINE))
+@click.option("--metrics", "wanted", type=Names(), help="Metrics, joined by commas.  [default: all but the rarer ones]")
 @click.option("--per-class", is_flag=True, help="Compare each class as well.")
 @click.option(
     "--subgroups",
-    metavar="A,B",
+    type=Names(),
     help="Columns of the real images' table to report by.  [default: age, sex, view and site, where they are there]",
 )
 @click.option("-n", "--num", type=click.IntRange(min=2), help="Synthetic images a sample.  [default: as many as real]")
@@ -118,13 +102,10 @@ def metrics(
     reference: str | None,
     training: str | None,
     transforms: str | None,
-    extractors: tuple[str, ...],
-    weights: tuple[str, ...],
-    resizer: str | None,
-    download: bool,
-    wanted: str | None,
+    extractors: ExtractorOptions,
+    wanted: list[str] | None,
     per_class: bool,
-    subgroups: str | None,
+    subgroups: list[str] | None,
     num: int | None,
     samples: int,
     halvings: int,
@@ -150,9 +131,9 @@ def metrics(
     from medgan.models import find_model, load_model
     from medgan.training import counting
 
-    names = None if wanted is None else [name.strip() for name in wanted.split(",") if name.strip()]
-    check_metrics(names)  # before anything is read
-    files = split_weights(weights, extractors)
+    # Before anything is read.
+    check_metrics(wanted)
+    extractors.weights_of(extractors.names)
     model = find_model_folder(synthetic)
     place = None if model is None else find_model(Path(synthetic).expanduser(), which=which)
     gan = None if place is None else load_model(place)
@@ -161,8 +142,7 @@ def metrics(
     data = given(context, _DATA)
     chosen = _open_real(real, synthetic, model, reference, training, data, transforms, gan)
     device_name = str(make_accelerator(device).device)
-    if not extractors:
-        extractors = OFFLINE if len(chosen.reference.spec.size) == 2 else ()
+    names = extractors.names or (OFFLINE if len(chosen.reference.spec.size) == 2 else ())
     cache_dir = default_cache_dir()
     with contextlib.ExitStack() as stack:
         facts: dict[str, Any] = {"reference": chosen.description, "command": shlex.join(["medgan", *sys.argv[1:]])}
@@ -194,21 +174,16 @@ def metrics(
             opened = [open_some_like(synthetic, chosen.reference, num, seed)]
             trained_on = read_provenance(Path(synthetic))
         progress = stack.enter_context(counting("images"))
-        made = [
-            make_extractor(
-                name, files.get(name), device_name, resizer, chosen.training, seed, progress, download=download
-            )
-            for name in dict.fromkeys(extractors)
-        ]
+        made = extractors.make(names, chosen.training, seed=seed, device=device_name, progress=progress)
         report = measure_fidelity(
             chosen.reference,
             opened,
             extractors=made,
-            metrics=names,
+            metrics=wanted,
             training=chosen.training,
             trained_on=trained_on,
             per_class=per_class,
-            subgroups=None if subgroups is None else [each.strip() for each in subgroups.split(",") if each.strip()],
+            subgroups=subgroups,
             halvings=halvings,
             permutations=permutations,
             seed=seed,

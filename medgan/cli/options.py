@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from medgan.core.spec import DataSpec
     from medgan.data import ImageDataset
 
-__all__ = ["data_options", "device_option", "given", "make_options", "open_as", "truncation_option", "which_option"]
+__all__ = [
+    "Names",
+    "data_options",
+    "device_option",
+    "given",
+    "make_options",
+    "open_as",
+    "truncation_option",
+    "which_option",
+]
 
 # What every command that makes images takes.
 truncation_option = click.option(
@@ -91,6 +100,16 @@ def open_as(source: str, spec: DataSpec, data: Mapping[str, Any], transforms: st
     config = DataConfig.from_dict({**data, **shape, "data": source})
     with reading_progress() as progress:
         return open_configured(config, transforms=transforms, progress=progress)
+
+
+class Names(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
+    """Names that are joined by commas, as a list."""
+
+    name = "A,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """Cut the text, and leave out what is empty."""
+        return value if isinstance(value, list) else [name.strip() for name in value.split(",") if name.strip()]
 
 
 class _Optional(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3

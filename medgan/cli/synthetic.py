@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OFFLINE",
+    "ExtractorOptions",
+    "extractor_options",
     "find_model_folder",
     "folder_name",
-    "make_extractor",
     "open_some_like",
     "read_provenance",
-    "split_weights",
 ]
 
 OFFLINE = ("radiomics", "random-conv")
@@ -62,57 +64,116 @@ def read_provenance(source: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def split_weights(weights: Sequence[str], extractors: Sequence[str]) -> dict[str, str]:
-    """Return the weights of each extractor."""
-    found: dict[str, str] = {}
-    takers = [name for name in extractors if name not in (*OFFLINE, "classifier")]
-    for text in weights:
-        name, equals, path = text.partition("=")
-        if not equals or name not in extractors:
-            if len(takers) != 1:
-                known = " or ".join(f"{taker}={text}" for taker in takers) or "--extractor inception"
-                raise click.UsageError(f"--weights {text} does not say of which extractor. Type {known}.")
-            name, path = takers[0], text
-        if name in found:
-            raise click.UsageError(f"--weights were given twice for {name}.")
-        found[name] = path
-    return found
+@dataclass(frozen=True, kw_only=True)
+class ExtractorOptions:
+    """What the user said of extractors: see `extractor_options`."""
 
+    names: tuple[str, ...]
+    weights: tuple[str, ...]
+    resizer: str | None
+    download: bool
 
-def make_extractor(
-    name: str,
-    weights: str | None,
-    device: str,
-    resizer: str | None,
-    training: ImageDataset | None,
-    seed: int,
-    progress: Callable[[int, int, str], None],
-    *,
-    download: bool,
-) -> Extractor:
-    """Return an extractor, trained first where it is a classifier."""
-    from medgan.metrics.extractors import get_extractor, train_classifier_extractor
+    def make(
+        self,
+        names: Sequence[str],
+        training: ImageDataset | None,
+        *,
+        seed: int,
+        device: str,
+        progress: Callable[[int, int, str], None],
+    ) -> list[Extractor]:
+        """Return extractors, each once and with its weights; a classifier is trained first."""
+        files = self.weights_of(names)
+        return [self._make(name, files.get(name), training, seed, device, progress) for name in dict.fromkeys(names)]
 
-    if name != "classifier":
-        return get_extractor(name, weights=weights, device=device, resizer=resizer, download=download)
-    if training is None:
-        raise ConfigError(
-            "The extractor 'classifier' is trained on the real training images, which are not known. Give a run as "
-            "--real or --synthetic, or --training."
+    def weights_of(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the file of weights of each extractor that has one; raises where it is open whose one is."""
+        found: dict[str, str] = {}
+        takers = [name for name in dict.fromkeys(names) if name not in (*OFFLINE, "classifier")]
+        for text in self.weights:
+            name, equals, path = text.partition("=")
+            if not equals or name not in names:
+                if len(takers) != 1:
+                    known = " or ".join(f"{taker}={text}" for taker in takers) or "--extractor inception"
+                    raise click.UsageError(f"--weights {text} does not say of which extractor. Type {known}.")
+                name, path = takers[0], text
+            if name in found:
+                raise click.UsageError(f"--weights were given twice for {name}.")
+            found[name] = path
+        return found
+
+    def _make(
+        self,
+        name: str,
+        weights: str | None,
+        training: ImageDataset | None,
+        seed: int,
+        device: str,
+        progress: Callable[[int, int, str], None],
+    ) -> Extractor:
+        """Return one extractor."""
+        from medgan.metrics.extractors import get_extractor, train_classifier_extractor
+
+        if name != "classifier":
+            return get_extractor(name, weights=weights, device=device, resizer=self.resizer, download=self.download)
+        if training is None:
+            raise ConfigError(
+                "The extractor 'classifier' is trained on the real training images, which are not known. Give a run as "
+                "--real or --synthetic, or --training."
+            )
+        if training.spec.labels is None:
+            raise ConfigError("The extractor 'classifier' needs labels, and the real training images have none.")
+        learning, choosing = training.split(0.15, seed=seed, by="auto")
+        steps = 1_000
+        return train_classifier_extractor(
+            learning,
+            choosing,
+            class_names=training.spec.labels.names,
+            steps=steps,
+            seed=seed,
+            device=device,
+            progress=lambda done: progress(0, 0, f"training the classifier: {done:,}/{steps:,} steps"),
         )
-    if training.spec.labels is None:
-        raise ConfigError("The extractor 'classifier' needs labels, and the real training images have none.")
-    learning, choosing = training.split(0.15, seed=seed, by="auto")
-    steps = 1_000
-    return train_classifier_extractor(
-        learning,
-        choosing,
-        class_names=training.spec.labels.names,
-        steps=steps,
-        seed=seed,
-        device=device,
-        progress=lambda done: progress(0, 0, f"training the classifier: {done:,}/{steps:,} steps"),
-    )
+
+
+def extractor_options(default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options that say what features are computed with; the command gets `ExtractorOptions` as `extractors`.
+
+    Args:
+        default: End of the help text of ``--extractor``: what is taken if it is not given.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @click.option(
+            "--extractor",
+            "extractors",
+            multiple=True,
+            help="What features are computed with: inception, radiomics, random-conv, classifier, radimagenet, "
+            "torchxrayvision, torch-fidelity:NAME, torchscript:PATH, module:Class; repeat it for several.  "
+            f"[default: {default}]",
+        )
+        @click.option("--weights", multiple=True, metavar="[EXTRACTOR=]PATH", help="Weights of an extractor.")
+        @click.option(
+            "--resizer",
+            type=click.Choice(["clean", "torch-fidelity"]),
+            help="How images come to the size of an extractor that has one.  [default: the extractor's, mostly clean]",
+        )
+        @click.option("--download", is_flag=True, help="Allow published weights to be downloaded.")
+        @functools.wraps(command)
+        def gathered(
+            *arguments: Any,
+            extractors: tuple[str, ...],
+            weights: tuple[str, ...],
+            resizer: str | None,
+            download: bool,
+            **options: Any,
+        ) -> None:
+            chosen = ExtractorOptions(names=extractors, weights=weights, resizer=resizer, download=download)
+            command(*arguments, extractors=chosen, **options)
+
+        return gathered
+
+    return decorate
 
 
 def folder_name(source: str) -> str:

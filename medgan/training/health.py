@@ -5,6 +5,7 @@ At each evaluation of `KeepBest`, on its samples and the held-out images of the 
 - *collapse* of a class: S is the mean MS-SSIM of pairs of its samples, S' that of pairs of held-out images, and
   L = (S − S') / (1 − S') the share of the variety that is lost. Told from 0.15 on, acted on from 0.3 on, where S − S'
   is above two standard errors.
+- *setback*: the score of `HeldOutScores` is less than half of the best one so far, where that is at least 0.3.
 - *duplicates*: a sample has one if the nearest other sample is closer than a quarter of the first percentile of the
   distances of held-out images to their nearest. Acted on if more than 5 % and at least 3 samples have one.
 - *memorisation*: an image's nearness is the distance to its nearest training image, divided by the mean distance to the
@@ -34,8 +35,8 @@ And *divergence*: a loss or weight is NaN or infinite.
 
 The reactions, each at the next step that is a multiple of 20:
 
-- collapse, duplicates: back to the weights of the best evaluation so far; the weight of the label loss is halved, where
-  there is one, else both learning rates.
+- setback: back to the weights of the best evaluation so far; both learning rates are halved.
+- collapse, duplicates: the same, but the weight of the label loss is halved, where there is one.
 - memorisation: the training ends. The best model before it stays the best.
 - exploding, divergence: back to the newest weights that were saved; both learning rates are halved.
 - dominance, vanishing, overfitting: the discriminator's learning rate is halved.
@@ -86,6 +87,7 @@ _LOST, _LOST_MUCH, _LOST_WORSE = 0.15, 0.3, 0.1
 _DUPLICATES, _DUPLICATE_DISTANCE = 0.05, 0.25
 _COPIES, _COPY_NEARNESS = 0.02, 0.6
 _OVERFIT = 0.5
+_SETBACK, _GOOD = 0.5, 0.3  # of the best score; scores below are those of a model that has not learnt much yet
 _PAIRS = 200  # of MS-SSIM, a class
 _PIXELS = {4: 16, 5: 8}  # a side, of images that are compared by distance, by the number of axes of a batch
 _NEIGHBOURS = 10
@@ -99,8 +101,8 @@ class Finding:
     """Something that is wrong.
 
     Attributes:
-        illness: ``collapse``, ``duplicates``, ``memorisation``, ``overfitting``, ``dominance``, ``exploding``,
-            ``vanishing``, ``frozen`` or ``divergence``.
+        illness: ``collapse``, ``setback``, ``duplicates``, ``memorisation``, ``overfitting``, ``dominance``,
+            ``exploding``, ``vanishing``, ``frozen`` or ``divergence``.
         of: The class or network; "" for all of it.
         value: What was measured; None where that is no number.
         threshold: What it went beyond.
@@ -215,13 +217,23 @@ class HealthMonitor(Callback):
         """
         self._real = _Real(held_out, training, classes)
 
-    def examine(self, trainer: Trainer[Any], samples: Tensor, *, late: bool) -> tuple[dict[str, float], bool]:
+    def examine(
+        self,
+        trainer: Trainer[Any],
+        samples: Tensor,
+        *,
+        late: bool,
+        score: float,
+        best: Mapping[str, Any] | None,
+    ) -> tuple[dict[str, float], bool]:
         """Look at the samples of an evaluation; in the main process, after `prepare`.
 
         Args:
             trainer: The training.
             samples: One image for each held-out one, of its label and in the same order, ``(N, C, *size)`` on the CPU.
             late: Whether the second half of the training has begun.
+            score: Score of the samples, from 0 to 1, as in `HeldOutScores`.
+            best: ``score`` and ``step`` of the best evaluation before; None if there was none.
 
         Returns:
             Figures for the log, and whether the samples are those of a model that may be kept as the best.
@@ -230,6 +242,7 @@ class HealthMonitor(Callback):
         memory, real = self._memory(trainer), self._real
         figures: dict[str, float] = {}
         found = [
+            *_setback(score, best),
             *_collapse(real, samples, memory, figures, late=late),
             *_duplicates(real, samples, memory, figures, late=late),
             *_memorisation(real, samples, figures),
@@ -272,6 +285,8 @@ class HealthMonitor(Callback):
             return _reaction(some, latest or healthy, *both)
         if some := found & {"memorisation"}:
             return _Reaction(some, None, {}, True, "the training ends here")
+        if some := found & {"setback"}:
+            return _reaction(some | (found & {"collapse", "duplicates"}), healthy, *both)
         if some := found & {"collapse", "duplicates"}:
             return _reaction(some, healthy, *(("label",) if self._has_label_loss else both))
         return _reaction(found, None, "discriminator_lr")
@@ -426,6 +441,17 @@ class _Real:
 def _some(dataset: ImageDataset, rows: NDArray[np.int64]) -> Batch:
     """Return the first images of an order, for the discriminator."""
     return dataset.batch_at(rows[:_JUDGED])
+
+
+def _setback(score: float, best: Mapping[str, Any] | None) -> list[Finding]:
+    """Compare the score of an evaluation with the best one before."""
+    if best is None or best["score"] < _GOOD or score >= _SETBACK * best["score"]:
+        return []
+    text = (
+        f"The samples have become far worse: their score is {score:.2f} against {best['score']:.2f} at step "
+        f"{best['step']:,}"
+    )
+    return [Finding("setback", "", score, _SETBACK * best["score"], text)]
 
 
 def _collapse(

@@ -190,7 +190,9 @@ class KeepBest(Callback):
         healthy = True
         if self.health is not None and scorer.samples is not None:
             late = trainer.step > self._length / 2
-            health, healthy = self.health.examine(trainer, scorer.samples, late=late)
+            health, healthy = self.health.examine(
+                trainer, scorer.samples, late=late, score=figures["score"], best=self.record
+            )
         if self.record is None or (healthy and figures["score"] > self.record["score"]):
             self.record = {"step": trainer.step, **figures, "features": scorer.identity}
             self.gan.save(self.model, evaluation=self.record)

@@ -61,10 +61,10 @@ def trainer():
     return make_trainer()
 
 
-def look(health, trainer, step, samples, *, late=False):
+def look(health, trainer, step, samples, *, late=False, score=1.0, best=None):
     """Let a monitor examine samples after a step, and act."""
     trainer.step, trainer.images_seen = step, step * 8
-    figures, may_be_kept = health.examine(trainer, samples, late=late)
+    figures, may_be_kept = health.examine(trainer, samples, late=late, score=score, best=best)
     health._act(trainer)
     return figures, may_be_kept
 
@@ -131,6 +131,25 @@ def test_a_model_that_has_not_learnt_yet_is_not_ill(health, trainer, said):
     assert said == []
     look(health, trainer, 80, one, late=True)
     assert {illness for _, illness, _ in illnesses(health)} == {"collapse", "duplicates"}
+
+
+def test_samples_that_become_far_worse(health, trainer, said, tmp_path):
+    best = {"step": 847, "score": 0.81}
+    look(health, trainer, 900, pictures(60, 3), score=0.5, best=best)
+    assert said == []
+    look(health, trainer, 1000, pictures(60, 4), score=0.13, best=best)
+    assert said == [
+        "Health, step 1,000: The samples have become far worse: their score is 0.13 against 0.81 at step 847; "
+        "halved both learning rates."
+    ]
+    assert trainer.factors == {"generator_lr": 0.5, "discriminator_lr": 0.5}
+    (row,) = rows(tmp_path)
+    assert (row["illness"], row["value"], row["threshold"]) == ("setback", 0.13, 0.405)
+
+
+def test_a_model_that_was_never_good_cannot_become_far_worse(health, trainer, said):
+    look(health, trainer, 100, pictures(60, 3), score=0.05, best={"step": 50, "score": 0.29})
+    assert said == []
 
 
 def test_duplicates(health, trainer, said):
