@@ -274,6 +274,9 @@ class GANConfig(Config):
     penalty_every: int = option(
         1, "Discriminator steps from one gradient penalty to the next, which then counts as many times.", ge=1
     )
+    penalty_one_in: int = option(
+        1, "Penalise the slope at one in so many images of each batch, which costs less and leaves no step out.", ge=1
+    )
     lecam_weight: float = option(
         0.0, "Weight of LeCam, which draws real and fake realness to each other's running means; 0 turns it off.", ge=0
     )
@@ -301,7 +304,7 @@ class GANConfig(Config):
         super().__post_init__()
         if self.gradient_penalty == "none":
             because = "there is no gradient penalty. Add --gradient-penalty r1, for example."
-            self._refuse("penalty_weight", "penalty_every", because=because)
+            self._refuse("penalty_weight", "penalty_every", "penalty_one_in", because=because)
         if self.ada_target is None:
             because = "the chance of the augmentation is fixed. Add --ada-target 0.6, for example."
             self._refuse("ada_kimg", "ada_limit", because=because)

@@ -673,6 +673,7 @@ class AdversarialTrainer(Trainer[C]):
         ``r1`` is ``γ/2 E[‖∇D(T(x))‖²]`` on real images, T being the augmentation and the gradient that with respect to
         the image before it; ``r2`` is the same on generated images, and ``r1r2`` the sum. ``wgan-gp`` is
         ``γ E[(‖∇D(x̂)‖ − 1)²]`` at x̂ between augmented real and generated images, judged as of the real one's label.
+        With `GANConfig.penalty_one_in` k the mean is that of every k-th image.
 
         Args:
             real: Real images, not augmented, and their labels.
@@ -682,6 +683,9 @@ class AdversarialTrainer(Trainer[C]):
             Scalar, at least 0; add it to the discriminator's terms.
         """
         kind, weight = self.config.gradient_penalty, self.config.penalty_weight
+        # Each k-th one and not the first few: so they are the same, however the images are divided among processes.
+        some = slice(None, None, self.config.penalty_one_in)
+        real, fake = real.select(some), fake.select(some)
         if kind == "wgan-gp":
             weight = 10.0 if weight is None else weight
             seen, fakes = self._augmented_halves(real, fake)

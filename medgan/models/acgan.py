@@ -598,7 +598,7 @@ _MODERN = ACGANConfig(
     adversarial="relativistic",
     spectral_norm=False,
     gradient_penalty="r1r2",
-    penalty_every=4,
+    penalty_one_in=4,
     minibatch_std=4,
     ada_target=0.6,
     lr_decay=0.4,
@@ -638,7 +638,7 @@ class ACGAN(GAN):
     and is left out of the auxiliary head's loss.
 
     Presets: ``modern`` for small medical sets on small machines (residual networks, the label in the
-    realness by projection, relativistic loss with R1 and R2 at every fourth step as in R3GAN,
+    realness by projection, relativistic loss with R1 and R2 on every fourth image as in R3GAN,
     arXiv:2501.05441, minibatch standard deviation class by class, adaptive augmentation without
     flips, averaged weights, learning rates that fall, class-balanced sampling); ``original``, the
     networks, losses and optimizers of a student report on chest X-rays (5×5 convolutions, least

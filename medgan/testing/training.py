@@ -631,6 +631,7 @@ _UNSTABILISED: dict[str, Any] = {
     "gradient_penalty": "none",
     "penalty_weight": None,
     "penalty_every": 1,
+    "penalty_one_in": 1,
     "lecam_weight": 0.0,
     "ada_target": None,
     "ada_kimg": 100.0,
@@ -645,7 +646,7 @@ _ADAPTIVE: dict[str, Any] = {
 }
 _STABILISERS: tuple[dict[str, Any], ...] = (
     # A penalty at the steps 0 and 3: one that is counted from the resume on comes at step 2.
-    {"gradient_penalty": "r1", "penalty_weight": 1.0, "penalty_every": 3},
+    {"gradient_penalty": "r1", "penalty_weight": 1.0, "penalty_every": 3, "penalty_one_in": 2},
     {"lecam_weight": 0.3},
     _ADAPTIVE,
     {"lr_decay": 0.7},

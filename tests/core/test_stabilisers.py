@@ -249,6 +249,22 @@ def test_lazy_penalty_is_logged_unscaled(plain: type[GAN], data: DataSpec, strea
     assert values[0] == values[1] > 0
 
 
+@pytest.mark.parametrize("kind", ["r1", "r2", "r1r2", "wgan-gp"])
+@pytest.mark.parametrize(("one_in", "rows"), [(2, [0, 2, 4, 6]), (3, [0, 3, 6]), (20, [0])])
+def test_penalty_on_some_images(
+    plain: type[GAN], data: DataSpec, stream: Stream, kind: str, one_in: int, rows: list[int]
+) -> None:
+    """It is the mean over every k-th image of each half."""
+    real, fake = (next(stream(at, n=8)) for at in (0, 1))
+    values = []
+    for option, chosen in ((one_in, slice(None)), (1, rows)):
+        torch.manual_seed(0)
+        trainer: Any = plain(data, gradient_penalty=kind, penalty_one_in=option).make_trainer(device="cpu")
+        values.append(trainer.gradient_penalty(real.select(chosen), fake.select(chosen)).item())
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+    assert values[0] > 0
+
+
 @pytest.mark.parametrize("kind", ["r1r2", "wgan-gp"])
 def test_penalties_are_in_float32_under_autocast(plain: type[GAN], data: DataSpec, stream: Stream, kind: str) -> None:
     trainer: Any = plain(data, gradient_penalty=kind).make_trainer(device="cpu", precision="bf16")
@@ -615,6 +631,7 @@ def test_decay_through_the_model(plain: type[GAN], data: DataSpec, images: Any) 
 EVERYTHING = {
     "gradient_penalty": "r1r2",
     "penalty_every": 3,
+    "penalty_one_in": 2,
     "lecam_weight": 0.3,
     "augment": "xray,flip",
     "augment_probability": 0.2,
@@ -658,6 +675,7 @@ def test_checkpoint_without_the_stabilisers_state_is_refused(plain: type[GAN], d
     [
         ({"penalty_weight": 1.0}, r"--penalty-weight 1.0 acts on nothing: .* Add --gradient-penalty r1"),
         ({"penalty_every": 16}, "--penalty-every 16 acts on nothing"),
+        ({"penalty_one_in": 4}, "--penalty-one-in 4 acts on nothing"),
         ({"ada_kimg": 50.0}, "--ada-kimg 50.0 acts on nothing: .* Add --ada-target"),
         ({"ada_limit": 0.5, "augment": "xray"}, "--ada-limit 0.5 acts on nothing"),
         ({"ada_target": 0.6}, "--ada-target 0.6 steers the augmentation, but there is none"),

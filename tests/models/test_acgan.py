@@ -412,7 +412,7 @@ def test_uniform_labels_are_for_classes(labels: LabelSpec) -> None:
 SMALL_MODERN = {"generator_width": 2, "discriminator_width": 2, "latent_dim": 8, "batch_size": 4, "minibatch_std": 4}
 # Small residual networks with a linear label head.
 SMALL = SMALL_MODERN | {"head": "ac", "adversarial": "hinge", "spectral_norm": True, "gradient_penalty": "none"}
-SMALL |= {"penalty_every": 1}
+SMALL |= {"penalty_one_in": 1}
 
 
 def test_modern_is_the_default() -> None:

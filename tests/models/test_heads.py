@@ -24,7 +24,7 @@ SMALL = {
     "adversarial": "hinge",
     "spectral_norm": True,
     "gradient_penalty": "none",
-    "penalty_every": 1,
+    "penalty_one_in": 1,
     "generator_width": 2,
     "discriminator_width": 2,
     "latent_dim": 8,

@@ -153,14 +153,14 @@ class R3GANTrainer(AdversarialTrainer[R3GANConfig]):
 
 
 _PAPER = R3GANConfig(penalty_weight=0.2)
-# Plain convolutions and a penalty at every fourth step: what two CPU cores can do. The rest is scaled to a training of
+# Plain convolutions and a penalty on every fourth image: what two CPU cores can do. The rest is scaled to a training of
 # some hundred thousand images, where the paper's are of ten millions and more.
 _SMALL = R3GANConfig(
     batch_size=16,
     generator_lr=2e-4,
     discriminator_lr=2e-4,
     penalty_weight=0.5,
-    penalty_every=4,
+    penalty_one_in=4,
     ema_halflife=5_000,
     burn_in_kimg=40.0,
     burn_in_lr=2.0,

@@ -254,7 +254,7 @@ def test_an_adaptive_augmentation_keeps_its_chance() -> None:
 
 # --------------------------------------------------------------------------------------------- refusals
 
-PLAIN: dict[str, Any] = {"penalty_weight": None, "penalty_every": 1, "burn_in_penalty": 2.0}
+PLAIN: dict[str, Any] = {"penalty_weight": None, "penalty_one_in": 1, "burn_in_penalty": 2.0}
 
 
 @pytest.mark.parametrize(
