@@ -179,7 +179,7 @@ _TINY = _SMALL.replace(
     width=16,
     full_width_size=8,
     expansion=2,
-    group_size=4,
+    group_size=2,
 )
 
 
