@@ -12,7 +12,7 @@ from sphinx.environment import BuildEnvironment
 import medgan
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # gallery_pictures.py, which Sphinx is to know by its name
+sys.path.insert(0, str(HERE))  # modules beside this one, which Sphinx is to know by their names
 
 project = "medgan"
 author = "The medgan maintainers"
@@ -24,8 +24,12 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx_click",
     "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "command_line",
+    "option_tables",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
