@@ -1,0 +1,209 @@
+"""What the documentation says of commands and papers; what Sphinx finds is not repeated here."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+from medgan import registry
+from medgan.cli.main import main
+from medgan.cli.options import given
+from medgan.errors import MedganError
+from medgan.models import ACGAN
+from medgan.runs import resolve
+
+fit_module = import_module("medgan.cli.fit")  # the package's name is the command's
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "plugins/*/README.md", "benchmarks/*.md")
+    for path in ROOT.glob(pattern)
+    if not {"_build", "gallery"} & set(path.relative_to(ROOT).parts)
+)
+
+# ---------------------------------------------------------------------------------------- commands
+
+FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|:{3,})(?P<info>[^`\n]*)\n(?P<text>.*?)^ *(?P=fence) *$", re.M | re.S)
+SHELLS = {"bash", "console", "sh", "shell", "{code-block} bash", "{code-block} console"}
+BETWEEN = ("&&", "||", "|", ";", "&", "(", ")", ">", ">>", "2>")
+BEFORE = re.compile(r"[A-Za-z_]\w*=.*|time|nohup|srun|do|then|-m")  # of the command itself, or what starts it
+CONTROL = {"config", "resume", "transforms", "dry_run"}  # flags of `fit` that are no options of a run
+PLACEHOLDER = re.compile(r"[A-Z]+")  # such as RUN or N, for what readers have themselves
+
+
+class Uncheckable(Exception):  # noqa: N818 - no error
+    """A placeholder stands where a value of some kind is needed."""
+
+
+def shell_lines(text: str) -> Iterator[str]:
+    """Yield the commands in the shell blocks of a page; where some have a prompt, the other lines are what it printed."""
+    for block in FENCE.finditer(text):
+        if block["info"].strip() not in SHELLS:
+            continue
+        lines = re.sub(r"\\\n\s*", "", block["text"]).splitlines()
+        typed = [line.strip()[2:] for line in lines if line.strip().startswith("$ ")]
+        yield from typed or [line.strip() for line in lines]
+
+
+def calls(line: str) -> Iterator[list[str]]:
+    """Yield the arguments of each call of medgan in a line, without its name."""
+    lexer = shlex.shlex(re.sub(r"\$\{?\w+\}?", "1", line), posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    part: list[str] = []
+    for token in [*lexer, ";"]:
+        if token not in BETWEEN:
+            part.append(token)
+            continue
+        place = part.index("medgan") if "medgan" in part else -1
+        if place >= 0 and (place == 0 or BEFORE.fullmatch(part[place - 1])):
+            yield part[place + 1 :]
+        part = []
+
+
+def parse(arguments: list[str]) -> None:
+    """Let click parse a call, without doing what it says; raises if that does not work."""
+    open_ended = [word for word in arguments if word in ("...", "…", "OPTIONS", "[OPTIONS]")]
+    words = [word for word in arguments if word not in open_ended]
+    context = click.Context(main, info_name="medgan")
+    command: click.Command = main
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        name, found, words = command.resolve_command(context, words)
+        assert found is not None
+        command, context = found, click.Context(found, info_name=name, parent=context)
+    if not words and isinstance(command, click.Group):
+        return
+    if {"-h", "--help"} & set(words):
+        words = [word for word in words if word not in ("-h", "--help")]
+        open_ended.append("--help")
+    try:
+        made = command.make_context(str(context.info_name), words, parent=context.parent)
+        if command is fit_module.fit:
+            options = [item for item in command.params if isinstance(item, click.Option)]
+            flags = given(made, [item for item in options if item.name not in CONTROL])
+            resolve(flags)
+    except click.MissingParameter:
+        if not open_ended:
+            raise
+    except click.BadParameter as error:
+        value = re.search(r"'([^']*)' is not", error.message)
+        if value and PLACEHOLDER.fullmatch(value[1]):
+            raise Uncheckable(str(value[1])) from error
+        raise
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Let the architectures be known that pages name, and the runs and files of options be there that `fit` reads."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    known = {"plain": "custom_architecture:Plain"}
+    for project in (ROOT / "plugins").glob("*/pyproject.toml"):
+        monkeypatch.syspath_prepend(project.parent)
+        known |= tomllib.loads(project.read_text(encoding="utf-8"))["project"]["entry-points"]["medgan.architectures"]
+    monkeypatch.setenv("MEDGAN_PLUGINS", ",".join(f"{name}={value}" for name, value in known.items()))
+    monkeypatch.setattr(fit_module, "find_run", lambda *_: None)
+    monkeypatch.setattr(fit_module, "read_config", lambda *_: {})
+    registry.register(type("MyGAN", (ACGAN,), {"name": "my-gan", "api_version": 1}))  # what `plugins new` makes
+    yield
+    registry.unregister("my-gan")
+
+
+def test_commands_parse(installed: None) -> None:
+    """Every call of medgan in a shell block of a page: commands, options and values exist, and fit each other."""
+    found = [
+        (str(page.relative_to(ROOT)), call)
+        for page in PAGES
+        for line in shell_lines(page.read_text(encoding="utf-8"))
+        for call in calls(line)
+    ]
+    broken, unchecked = [], []
+    for page, call in found:
+        text = f"{page}: medgan {shlex.join(call)}"
+        try:
+            parse(call)
+        except Uncheckable as placeholder:
+            unchecked.append(f"{text} ({placeholder})")
+        except (click.ClickException, MedganError) as error:
+            broken.append(f"{text}\n    {error.format_message() if isinstance(error, click.ClickException) else error}")
+    print("Not checked:", *unchecked, sep="\n")
+    assert not broken, "\n".join(broken)
+    assert len(found) > 60
+    assert len(unchecked) < 5
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "medgan nothing",
+        "medgan fit --no-such-option 1",
+        "medgan fit --size wide",
+        "medgan fit --size 1",
+        "medgan fit --arch nothing",
+        "medgan fit --label-smoothing 0.1",  # acts on nothing beside the hinge loss
+        "medgan sample --label NORMAL",
+        "medgan sample --model RUN --format gif",
+        "medgan study analyse FOLDER",
+        "torchrun --nproc_per_node 2 -m medgan fit --no-such-option",
+    ],
+)
+def test_broken_commands_are_found(line: str, installed: None) -> None:
+    (call,) = calls(line)
+    with pytest.raises((click.ClickException, MedganError)):
+        parse(call)
+
+
+def test_calls() -> None:
+    page = "```console\n$ A=1 medgan fit \\\n    --size $SIDE  # so\nmedgan said this\n```\n\n```text\nmedgan no\n```\n"
+    assert [call for line in shell_lines(page) for call in calls(line)] == [["fit", "--size", "1"]]
+    assert list(calls("pip install medgan && python -m medgan archs | grep medgan; cd medgan")) == [["archs"]]
+    with pytest.raises(Uncheckable):
+        parse(["fit", "--steps", "N"])
+
+
+def test_every_command_has_a_page() -> None:
+    pages = {path.stem for path in (ROOT / "docs" / "reference" / "cli").glob("*.md")}
+    assert pages == set(main.list_commands(click.Context(main)))
+
+
+# ------------------------------------------------------------------------------------------ papers
+
+ARXIV = re.compile(r"arxiv(?::|\.org/abs/)(\d{4}\.\d{4,5})", re.I)
+DOI = re.compile(r"\b10\.\d{4,9}/[^\s\"'`<>\[\]{}|\\]+")
+INVENTED = {"10.1000/1"}  # of an example
+
+
+def papers(text: str) -> set[str]:
+    """Return the arXiv numbers and DOIs in a text."""
+    found = set(ARXIV.findall(text))
+    for doi in DOI.findall(text.replace("%28", "(").replace("%29", ")")):
+        while doi.endswith((".", ",", ";", ":", "*")) or doi.count(")") > doi.count("("):
+            doi = doi[:-1] if doi[-1] != ")" or doi.count(")") > doi.count("(") else doi
+        found.add(doi.lower())
+    return found
+
+
+def test_every_paper_is_in_the_bibliography() -> None:
+    bibliography = ROOT / "docs" / "reference" / "bibliography.md"
+    sources = {path for folder in ("medgan", "plugins", "docs") for path in (ROOT / folder).rglob("*")}
+    cited = {
+        paper: str(path.relative_to(ROOT))
+        for path in sorted(sources - {bibliography})
+        if path.suffix in {".py", ".md", ".j2"} and not {"_build", "gallery"} & set(path.relative_to(ROOT).parts)
+        for paper in papers(path.read_text(encoding="utf-8"))
+    }
+    listed = papers(bibliography.read_text(encoding="utf-8"))
+    assert len(cited) > 100
+    assert {paper: where for paper, where in cited.items() if paper not in listed | INVENTED} == {}
+
+
+def test_papers() -> None:
+    text = "(Welch, doi:10.1093/biomet/34.1-2.28), [doi:10.1/x](https://doi.org/10.1016/0047-259X(82)90077-X). ArXiv:2101.04775"
+    assert papers(text) == {"10.1093/biomet/34.1-2.28", "10.1016/0047-259x(82)90077-x", "2101.04775"}
