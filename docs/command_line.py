@@ -1,10 +1,12 @@
 """Commands in the reference, by sphinx-click: what click knows of a command becomes part of a page.
 
-sphinx-click makes a section with the command's name for a title, and takes a command as it is when it is imported. Here a
-page has its own title, and `medgan fit`, whose options are those of the architecture that is asked for, has those of ACGAN.
+sphinx-click makes a section with the command's name for a title, and takes a command as it is when it is imported. Here
+a page has its own title, and `medgan fit`, which has the options of the architecture that is asked for, those of ACGAN.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import click
 from docutils import nodes
@@ -26,7 +28,10 @@ class CommandDirective(ClickDirective):
     With ``:part: usage`` there are no options, with ``:part: options`` only these.
     """
 
-    option_spec = {**ClickDirective.option_spec, "part": lambda text: directives.choice(text, ("usage", "options"))}
+    option_spec: ClassVar = {
+        **ClickDirective.option_spec,
+        "part": lambda text: directives.choice(text, ("usage", "options")),
+    }
 
     def run(self) -> list[nodes.Node]:
         """Return what stands in the section, and the sections of a group's commands."""

@@ -31,7 +31,9 @@ PAGES = sorted(
 
 # ---------------------------------------------------------------------------------------- commands
 
-FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|:{3,})(?P<info>[^`\n]*)\n(?P<text>.*?)^ *(?P=fence) *$", re.M | re.S)
+FENCE = re.compile(
+    r"^(?P<indent> *)(?P<fence>`{3,}|:{3,})(?P<info>[^`\n]*)\n(?P<text>.*?)^ *(?P=fence) *$", re.M | re.S
+)
 SHELLS = {"bash", "console", "sh", "shell", "{code-block} bash", "{code-block} console"}
 BETWEEN = ("&&", "||", "|", ";", "&", "(", ")", ">", ">>", "2>")
 BEFORE = re.compile(r"[A-Za-z_]\w*=.*|time|nohup|srun|do|then|-m")  # of the command itself, or what starts it
@@ -44,7 +46,7 @@ class Uncheckable(Exception):  # noqa: N818 - no error
 
 
 def shell_lines(text: str) -> Iterator[str]:
-    """Yield the commands in the shell blocks of a page; where some have a prompt, the other lines are what it printed."""
+    """Yield the commands in the shell blocks of a page; beside lines with a prompt, others are what was printed."""
     for block in FENCE.finditer(text):
         if block["info"].strip() not in SHELLS:
             continue
@@ -104,7 +106,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     """Let the architectures be known that pages name, and the runs and files of options be there that `fit` reads."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT / "examples")
-    known = {"plain": "custom_architecture:Plain"}
+    known = {"plain": "first_architecture:Plain"}
     for project in (ROOT / "plugins").glob("*/pyproject.toml"):
         monkeypatch.syspath_prepend(project.parent)
         known |= tomllib.loads(project.read_text(encoding="utf-8"))["project"]["entry-points"]["medgan.architectures"]
@@ -205,5 +207,5 @@ def test_every_paper_is_in_the_bibliography() -> None:
 
 
 def test_papers() -> None:
-    text = "(Welch, doi:10.1093/biomet/34.1-2.28), [doi:10.1/x](https://doi.org/10.1016/0047-259X(82)90077-X). ArXiv:2101.04775"
+    text = "(doi:10.1093/biomet/34.1-2.28), [here](https://doi.org/10.1016/0047-259X(82)90077-X). ArXiv:2101.04775"
     assert papers(text) == {"10.1093/biomet/34.1-2.28", "10.1016/0047-259x(82)90077-x", "2101.04775"}
