@@ -37,7 +37,8 @@ class CommandDirective(ClickDirective):
         """Return what stands in the section, and the sections of a group's commands."""
         (section,) = super().run()
         content = section.children[1:]
-        heading = next((place for place, node in enumerate(content) if isinstance(node, nodes.rubric)), len(content))
+        titles = [node.astext() if isinstance(node, nodes.rubric) else "" for node in content]
+        heading = titles.index("Options") if "Options" in titles else len(content)
         if self.options.get("part") == "usage":
             return content[:heading]
         return content[heading + 1 :] if self.options.get("part") == "options" else content

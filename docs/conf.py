@@ -34,6 +34,8 @@ extensions = [
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"medgan {release}"
+html_static_path = ["_static"]
+html_css_files = ["options.css"]
 
 # Docstrings quote names in single backticks, as help() shows them well.
 default_role = "code"
