@@ -15,7 +15,7 @@ import pytest
 from medgan import registry
 from medgan.cli.main import main
 from medgan.cli.options import given
-from medgan.errors import MedganError, UnknownArchitectureError
+from medgan.errors import MedganError
 from medgan.models import ACGAN
 from medgan.runs import resolve
 
@@ -53,12 +53,6 @@ def shell_lines(text: str) -> Iterator[str]:
         lines = re.sub(r"\\\n\s*", "", block["text"]).splitlines()
         typed = [line.strip()[2:] for line in lines if line.strip().startswith("$ ")]
         yield from typed or [line.strip() for line in lines]
-
-
-def sentences(text: str) -> Iterator[str]:
-    """Yield the calls that are quoted within the sentences of a page; they need not be complete."""
-    for call in re.finditer(r"(?<!`)`(medgan [a-z][^`]*)`(?!`)", FENCE.sub("", text)):
-        yield " ".join(call[1].split()) + " ..."
 
 
 def calls(line: str) -> Iterator[list[str]]:
@@ -105,11 +99,6 @@ def parse(arguments: list[str]) -> None:
         if value and PLACEHOLDER.fullmatch(value[1]):
             raise Uncheckable(str(value[1])) from error
         raise
-    except UnknownArchitectureError as error:
-        name = next(word for word, flag in zip(words[1:], words, strict=False) if flag == "--arch")
-        if PLACEHOLDER.fullmatch(name):
-            raise Uncheckable(name) from error
-        raise
 
 
 @pytest.fixture
@@ -131,12 +120,11 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
 
 
 def test_commands_parse(installed: None) -> None:
-    """Every call of medgan in a page: commands, options and values exist, and fit each other."""
+    """Every call of medgan in a shell block of a page: commands, options and values exist, and fit each other."""
     found = [
         (str(page.relative_to(ROOT)), call)
         for page in PAGES
-        for text in [page.read_text(encoding="utf-8")]
-        for line in (*shell_lines(text), *sentences(text))
+        for line in shell_lines(page.read_text(encoding="utf-8"))
         for call in calls(line)
     ]
     broken, unchecked = [], []
@@ -150,8 +138,8 @@ def test_commands_parse(installed: None) -> None:
             broken.append(f"{text}\n    {error.format_message() if isinstance(error, click.ClickException) else error}")
     print("Not checked:", *unchecked, sep="\n")
     assert not broken, "\n".join(broken)
-    assert len(found) > 100
-    assert len(unchecked) < len(found) / 10
+    assert len(found) > 60
+    assert len(unchecked) < 5
 
 
 @pytest.mark.parametrize(
