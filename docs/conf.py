@@ -12,7 +12,7 @@ from sphinx.environment import BuildEnvironment
 import medgan
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # gallery_pictures.py, which Sphinx is to know by its name
+sys.path.insert(0, str(HERE))  # gallery_pictures.py and mathml.py, which Sphinx is to know by their names
 
 project = "medgan"
 author = "The medgan maintainers"
@@ -26,10 +26,12 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "mathml",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"medgan {release}"
+html_math_renderer = "mathml"
 
 # Docstrings quote names in single backticks, as help() shows them well.
 default_role = "code"
@@ -42,7 +44,8 @@ napoleon_numpy_docstring = False
 # Dataclass fields are described under "Attributes:"; as :ivar: they do not clash with autodoc's own entries.
 napoleon_use_ivar = True
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_dmath_allow_digits = False  # between $5 and $6 there is no formula
 myst_heading_anchors = 3
 
 # Copies of the examples are run; what they write stays beside them. `-D plot_gallery=0` shows them without running.
