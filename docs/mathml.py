@@ -19,7 +19,7 @@ def visit(translator: HTML5Translator, node: Element) -> None:
 
 def visit_block(translator: HTML5Translator, node: Element) -> None:
     """Write a formula on its own; where the window is narrower than it, it scrolls, and not the page."""
-    translator.body.append('<div style="overflow-x: auto; overflow-y: hidden">\n')
+    translator.body.append('<div style="margin: 0.8em 0; overflow-x: auto; overflow-y: hidden">\n')
     visit(translator, node)
 
 
