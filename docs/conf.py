@@ -30,12 +30,14 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "command_line",
     "option_tables",
+    "mathml",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"medgan {release}"
 html_static_path = ["_static"]
 html_css_files = ["options.css"]
+html_math_renderer = "mathml"
 
 # Docstrings quote names in single backticks, as help() shows them well.
 default_role = "code"
@@ -48,7 +50,8 @@ napoleon_numpy_docstring = False
 # Dataclass fields are described under "Attributes:"; as :ivar: they do not clash with autodoc's own entries.
 napoleon_use_ivar = True
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_dmath_allow_digits = False  # between $5 and $6 there is no formula
 myst_heading_anchors = 3
 
 # Copies of the examples are run; what they write stays beside them. `-D plot_gallery=0` shows them without running.

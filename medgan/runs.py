@@ -394,7 +394,9 @@ class Run:
         with reading_progress() as progress:
             dataset = open_configured(config, transforms=self.transforms, progress=progress)
         if config.splits is not None:
-            splits = Splits.read(Path(config.splits))
+            # A run has a copy, and its folder may be on another machine by now.
+            own = None if self.resume is None else self.resume / "data" / "splits.json"
+            splits = Splits.read(own or Path(config.splits))
             if "train" not in splits.parts:
                 raise ConfigError(
                     f"{config.splits} holds no images to train on, but {', '.join(splits.parts)}. "

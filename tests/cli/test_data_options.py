@@ -37,8 +37,11 @@ def test_splits_are_used_again(medgan, here: Path, scans: Path) -> None:
     result = medgan.works(*common, "--name", "two", "--seed", 5, "--splits", "runs/one/data/splits.json")
     assert parts(here / "runs" / "two") == first
     assert "12 images (A 6, B 6), 4 held out for validation, 8 held out for test" in result.stdout
+    (here / "runs" / "one").rename(here / "elsewhere")
+    medgan.works("fit", "--resume", "runs/two", "--steps", 2)  # by its own copy
+    assert parts(here / "runs" / "two") == first
     (scans / "A" / "pA5_11.png").unlink()
-    message = medgan.fails(*common, "--name", "three", "--splits", "runs/one/data/splits.json")
+    message = medgan.fails(*common, "--name", "three", "--splits", "elsewhere/data/splits.json")
     assert "1 of 24 images of the split are not in the data (for example 'A/pA5_11.png')" in message
     assert "No such file" in medgan.fails(*common, "--splits", "nowhere.json")
     assert not (here / "runs" / "three").exists()
