@@ -105,7 +105,7 @@ def apply(diff: str, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_only_the_loss_is_changed(tmp_path: Path) -> None:
-    """As in docs/tutorials/plugin.md: new plugins train as they stand, and then with the page's own edit of the loss."""
+    """As docs/tutorials/plugin.md has it: new plugins train as they stand, then with the page's edit of the loss."""
 
     def medgan(*arguments: object, known: tuple[str, ...] = ("my-gan", "my-hinge")) -> None:
         classes = {"my-gan": "medgan_my_gan:MyGAN", "my-hinge": "medgan_my_hinge:MyHinge"}
