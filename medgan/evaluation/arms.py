@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medgan.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["ALL_ARMS", "DEFAULT_ARMS", "Arm", "parse_arms"]
 
@@ -17,9 +20,9 @@ ALL_ARMS = (
     "real,synthetic,synthetic-2x,real+synthetic-0.5x,real+synthetic,real+synthetic-2x,real-augmented,real-oversampled,"
     "real-duplicated,synthetic-then-real"
 )
-"""What ``all`` stands for."""
+"""What ``all`` stands for: what every data set can do. ``real+synthetic-balanced`` needs classes of different sizes."""
 
-Treatment = Literal["plain", "augmented", "oversampled", "duplicated", "pretrained"]
+Treatment = Literal["plain", "augmented", "oversampled", "duplicated", "pretrained", "balanced"]
 
 _KINDS: dict[str, tuple[bool, float, Treatment]] = {  # has real images, synthetic ones for each, treatment
     "real": (True, 0, "plain"),
@@ -29,6 +32,7 @@ _KINDS: dict[str, tuple[bool, float, Treatment]] = {  # has real images, synthet
     "real-oversampled": (True, 0, "oversampled"),
     "real-duplicated": (True, 0, "duplicated"),
     "synthetic-then-real": (True, 1, "pretrained"),
+    "real+synthetic-balanced": (True, 0, "balanced"),
 }
 _WITH_RATIO = ("synthetic", "real+synthetic", "real-duplicated", "synthetic-then-real")
 _DUPLICATED = 2.0  # as many images as real+synthetic has
@@ -44,7 +48,8 @@ class Arm:
         ratio: Synthetic images for each real training image, class by class.
         treatment: What else is done: ``augmented`` distorts the images as they come; ``oversampled`` draws classes
             equally often; ``duplicated`` repeats the real images to as many as ``real+synthetic`` has;
-            ``pretrained`` takes the synthetic images in the first half of the steps and the real ones in the second.
+            ``pretrained`` takes the synthetic images in the first half of the steps and the real ones in the second;
+            ``balanced`` fills every class up to the largest one with synthetic images.
         copies: How often each real image is there.
     """
 
@@ -63,12 +68,28 @@ class Arm:
             "oversampled": "real, classes equally often",
             "duplicated": f"real, repeated {self.copies:g}×",
             "pretrained": f"synthetic {times}, then real",
+            "balanced": "real, classes filled up with synthetic",
         }
         if self.treatment in titles:
             return titles[self.treatment]
         if not self.real:
             return f"synthetic {times} (TSTR)"
         return f"real + synthetic {times}" if self.ratio else "real (TRTR)"
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether there are synthetic images."""
+        return self.ratio > 0 or self.treatment == "balanced"
+
+    def synthetic_counts(self, real: NDArray[Any]) -> NDArray[Any]:
+        """Return how many synthetic images of each class belong to so many real ones.
+
+        Args:
+            real: Real images of each class, ``(K,)``; or of all, ``(1,)``.
+        """
+        if self.treatment == "balanced":
+            return real.max() - real
+        return (self.ratio * real).round().clip(min=1).astype("int64")  # a share of few images rounds to none
 
 
 def parse_arms(text: str) -> tuple[Arm, ...]:

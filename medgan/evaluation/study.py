@@ -145,13 +145,13 @@ class DownstreamEvaluator:
         _check_synthetic(self.arms, train, self.generators, synthetic)
         sources = [gan.provenance for gan in self.generators] if synthetic is None else [_origin(synthetic)]
         self.banners, self.notes = check_leakage(
-            sources if any(arm.ratio for arm in self.arms) else [],
+            sources if any(arm.synthetic for arm in self.arms) else [],
             train=train,
             held_out={"validation": validation, "test": test},
             trained_on=trained_on,
             allow=allow_leakage,
         )
-        used = {} if synthetic is None or not any(arm.ratio for arm in self.arms) else {"synthetic": synthetic}
+        used = {} if synthetic is None or not any(arm.synthetic for arm in self.arms) else {"synthetic": synthetic}
         copies = check_shared_images(
             {"training": train, **used}, {"validation": validation, "test": test}, allow=allow_leakage
         )
@@ -224,10 +224,16 @@ class DownstreamEvaluator:
 
     def _pools(self, seeds: Sequence[int]) -> tuple[dict[int, ImageDataset], ImageDataset | None]:
         """Return the synthetic images of each seed, and some that no classifier is trained on."""
-        ratio = max((arm.ratio for arm in self.arms), default=0.0)
-        if not ratio:
+        arms = [arm for arm in self.arms if arm.synthetic]
+        if not arms:
             return {}, None
-        wanted = np.ceil(ratio * class_counts(self.train)).astype(np.int64)
+        real = class_counts(self.train)
+        wanted = np.ceil(max(arm.ratio for arm in arms) * real).astype(np.int64)
+        for arm in arms:
+            if arm.treatment == "balanced":
+                # Of a share of the patients another class may be the largest one.
+                whole = self.config.parsed_fractions() == (1.0,)
+                wanted = np.maximum(wanted, arm.synthetic_counts(real) if whole else real.max())
         shown = class_counts(self.test)
         if self.synthetic is not None:
             have = class_counts(self.synthetic)
@@ -272,8 +278,8 @@ class DownstreamEvaluator:
                 "fraction": fraction,
                 "seed": seed,
                 "images": [part.fingerprint for part in (self.train, self.validation, self.test)],
-                "synthetic": pools[seed].fingerprint if arm.ratio else None,
-                "probe": probe.fingerprint if probe is not None and arm.real and not arm.ratio else None,
+                "synthetic": pools[seed].fingerprint if arm.synthetic else None,
+                "probe": probe.fingerprint if probe is not None and arm.real and not arm.synthetic else None,
             }
         )
 
@@ -398,12 +404,17 @@ def _check_synthetic(
     arms: Sequence[Arm], train: ImageDataset, generators: Sequence[GAN], synthetic: ImageDataset | None
 ) -> None:
     """Check that synthetic images can stand beside the real ones."""
-    needed = [arm.name for arm in arms if arm.ratio]
+    needed = [arm.name for arm in arms if arm.synthetic]
     if needed and not generators and synthetic is None:
         raise ConfigError(
             f"The arms {', '.join(needed)} need synthetic images. Give --model RUN or --synthetic SOURCE, or leave "
             "these arms out of --arms."
         )
+    real = class_counts(train)
+    for arm in arms:
+        if arm.synthetic and not arm.synthetic_counts(real).any():
+            what = "the classes are equally large" if len(real) > 1 else "there are no classes to fill up"
+            raise ConfigError(f"The arm {arm.name} would add nothing, as {what}. Take real+synthetic instead.")
     for what, spec in [("model", gan.data) for gan in generators] + (
         [("synthetic set", synthetic.spec)] if synthetic is not None else []
     ):
@@ -483,10 +494,10 @@ def _train(context: _Context, task: _Task) -> ClassifierRun:
     arm, seed, config = task.arm, task.seed, context.config
     real = take_patients(context.train, task.fraction, seed=seed) if arm.real else None
     synthetic = None
-    if arm.ratio:
-        counts = np.round(arm.ratio * class_counts(context.train if real is None else real)).astype(np.int64)
-        counts = np.maximum(counts, 1)  # a share of few images rounds to none
-        synthetic = take_by_class(context.pools[seed], counts, seed=seed)[0]
+    if arm.synthetic:
+        counts = arm.synthetic_counts(class_counts(context.train if real is None else real))
+        if counts.any():
+            synthetic = take_by_class(context.pools[seed], counts, seed=seed)[0]
     shown = real if real is None else repeat(real, arm.copies)
     parts = [part for part in (shown, synthetic) if part is not None]
     classifier = _make_classifier(config.classifier, context.train, seed=seed)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from medgan.errors import ConfigError
@@ -30,6 +31,15 @@ def test_ratios() -> None:
     assert synthetic.title == "synthetic 2.5× (TSTR)"
 
 
+def test_synthetic_counts() -> None:
+    real = np.array([10, 3, 0])
+    _, half, rest = parse_arms("real,real+synthetic-0.5x,real+synthetic-balanced")
+    assert half.synthetic_counts(real).tolist() == [5, 2, 1]  # at least one of each
+    assert rest.synthetic_counts(real).tolist() == [0, 7, 10]
+    assert rest.synthetic
+    assert not parse_arms("real")[0].synthetic
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -37,6 +47,7 @@ def test_ratios() -> None:
         ("synthetic", "Type real,synthetic"),
         ("real,real", "listed twice"),
         ("real,real-augmented-2x", "takes no ratio 2"),
+        ("real,real+synthetic-balanced-2x", "takes no ratio 2"),
         ("real,synthetic-0x", "take one above 0"),
         ("real,real-duplicated-0.5x", "repeats nothing. Give a ratio above 1"),
         ("real,real-duplicated-1x", "repeats nothing"),

@@ -25,6 +25,7 @@ class Copier:
     """A generator that makes noise, brighter in the middle for class 1, with the labels that it is asked for."""
 
     name = "copier"
+    weights_sha256 = "0" * 64
     generator = torch.nn.Linear(1, 1)
 
     def __init__(self, train: ImageDataset) -> None:
@@ -197,6 +198,26 @@ def test_a_small_share_of_few_images_is_one_a_class(parts: Parts, tmp_path: Path
     arms = "real,synthetic-0.01x,real+synthetic-0.01x"
     study = evaluator(parts, tmp_path / "study", arms, fractions="0.1", seeds=1).run()
     assert [run.facts["synthetic_images"] for run in study.runs] == [0, 2, 2]
+
+
+def test_a_rare_class_is_filled_up(parts: Parts, tmp_path: Path) -> None:
+    train, validation, test = parts
+    rare = train.subset(np.flatnonzero((train.labels == 0) | (np.arange(len(train)) < 12)))
+    assert list(rare.class_counts().values()) == [30, 6]
+    arms = "real,real+synthetic,real+synthetic-balanced"
+    study = evaluator((rare, validation, test), tmp_path / "study", arms, fractions="0.5,1", seeds=1).run()
+    counts = {(run.arm, run.fraction): (run.facts["real_images"], run.facts["synthetic_images"]) for run in study.runs}
+    assert counts["real+synthetic-balanced", 1] == (36, 24)
+    half, added = counts["real+synthetic-balanced", 0.5]
+    assert added == 16 - (half - 16)  # 8 of 15 patients, two images each
+    runs = {run.arm: run for run in study.runs if run.fraction == 1}
+    assert runs["real+synthetic-balanced"].synthetic is None
+    assert not np.array_equal(runs["real+synthetic-balanced"].test, runs["real"].test)
+
+
+def test_classes_that_need_no_filling_up(parts: Parts, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"real\+synthetic-balanced would add nothing, as the classes are equal"):
+        evaluator(parts, tmp_path / "study", "real,real+synthetic-balanced")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -89,6 +91,57 @@ def test_it_trains_from_the_command_line(plugin: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "samples").rglob("*.png"))) == 2
 
 
+def apply(diff: str, folder: Path) -> None:
+    """Make the edits of a unified diff; what each of its hunks changes has to be there just once."""
+    for name, hunks in re.findall(r"^--- a/.*\n\+\+\+ b/(.*)\n((?:[@ +-].*\n|\n)*?)(?=^--- a/|\Z)", diff, re.MULTILINE):
+        text = (folder / name).read_text(encoding="utf-8")
+        for hunk in re.split(r"^@@.*\n", hunks, flags=re.MULTILINE)[1:]:
+            lines = hunk.splitlines(keepends=True)
+            before, after = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +"))
+            assert text.count(before) == 1, before
+            text = text.replace(before, after)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_only_the_loss_is_changed(tmp_path: Path) -> None:
+    """As docs/tutorials/plugin.md has it: new plugins train as they stand, then with the page's edit of the loss."""
+
+    def medgan(*arguments: object, known: tuple[str, ...] = ("my-gan", "my-hinge")) -> None:
+        classes = {"my-gan": "medgan_my_gan:MyGAN", "my-hinge": "medgan_my_hinge:MyHinge"}
+        folders = [str(tmp_path / f"medgan-{name}") for name in known]
+        declared = {
+            "MEDGAN_PLUGINS": ",".join(f"{name}={classes[name]}" for name in known),
+            "PYTHONPATH": os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")]),
+        }
+        done = run(*arguments, folder=tmp_path, **declared)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def losses(architecture: str, name: str) -> list[dict[str, float]]:
+        data = ("--data", "phantom://chest?n=60&seed=1", "--size", 32, "--device", "cpu")
+        short = ("--preset", "tiny", "--steps", 4, "--log-every", 1, "--evaluate-every", 0, "--health", "off")
+        medgan("-m", "medgan", "fit", "--arch", architecture, *data, *short, "--name", name)
+        lines = (tmp_path / "runs" / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        terms = ("discriminator/real", "discriminator/fake", "generator/adversarial")
+        return [{term: row[term] for term in terms} for row in map(json.loads, lines)]
+
+    medgan("-m", "medgan", "plugins", "new", "my-gan", known=())
+    medgan("-m", "medgan", "plugins", "new", "my-hinge", "--from", "my-gan", known=("my-gan",))
+    unchanged, before = losses("my-gan", "unchanged"), losses("my-hinge", "before")
+    assert unchanged == before
+    apply((ROOT / "docs" / "tutorials" / "hinge.diff").read_text(encoding="utf-8"), tmp_path / "medgan-my-hinge")
+    hinge = losses("my-hinge", "hinge")
+    assert len(hinge) == len(before) == 4
+    assert all(one[term] != other[term] for one, other in zip(hinge, before, strict=True) for term in one)
+    # The generator's hinge loss is what the discriminator says, of either sign; the other one is positive.
+    assert hinge[0]["discriminator/real"] == pytest.approx(1, abs=0.5)
+    assert before[0]["discriminator/real"] == pytest.approx(0.69, abs=0.3)
+
+    relevant = "losses or check_metrics or check_training_moves_both or check_separate_updates or check_resume"
+    tests = ("-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "medgan-my-hinge", "-k", relevant)
+    medgan(*tests)
+
+
 def test_a_copy_holds_the_losses_word_for_word(tmp_path: Path) -> None:
     text = (write_plugin("mine", tmp_path / "mine", copy_of="acgan") / "medgan_mine" / "gan.py").read_text(
         encoding="utf-8"
@@ -149,7 +202,14 @@ class Stepping(ACGAN):
 # --------------------------------------------------------------------------------------- mistakes
 
 
-@pytest.mark.parametrize("name", ["MyGAN", "my_gan", "3d", "-gan", "gan-", "my gan", "a/b", "", "größe"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("MyGAN", "my_gan", "3d", "-gan", "gan-", "my--gan", "my gan", "", "größe", "ｍｙ-gan"),
+        *("a/b", "../my-gan", "my-gan/..", "/my-gan", "my-gan\n", "my-gan\0", "my.gan"),
+        *("{{ name }}", 'my-gan"', "my-gan; true", "$(true)", "--help"),
+    ],
+)
 def test_names_that_are_none(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is no name for an architecture.*such as my-gan"):
         write_plugin(name, tmp_path / "plugin")
