@@ -88,7 +88,8 @@ class Arm:
             real: Real images of each class, ``(K,)``; or of all, ``(1,)``.
         """
         if self.treatment == "balanced":
-            return real.max() - real
+            missing: NDArray[Any] = real.max() - real
+            return missing
         return (self.ratio * real).round().clip(min=1).astype("int64")  # a share of few images rounds to none
 
 

@@ -275,7 +275,9 @@ def check_declared_sizes(architecture: type[GAN]) -> None:
     """Each length that its sides declare works: squares and cubes up to 65,536 pixels, to be quick."""
     for dims in architecture.spatial_dims:
         sides = architecture.get_sides(architecture.presets["tiny"], dims)
-        for length in () if sides is None else sides.lengths:
+        if sides is None:
+            continue
+        for length in sides.lengths:
             size = (length,) * dims
             if math.prod(size) <= _MOST_PIXELS:
                 refused = _check_size(architecture, size)
