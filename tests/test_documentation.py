@@ -114,9 +114,12 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     monkeypatch.setenv("MEDGAN_PLUGINS", ",".join(f"{name}={value}" for name, value in known.items()))
     monkeypatch.setattr(fit_module, "find_run", lambda *_: None)
     monkeypatch.setattr(fit_module, "read_config", lambda *_: {})
-    registry.register(type("MyGAN", (ACGAN,), {"name": "my-gan", "api_version": 1}))  # what `plugins new` makes
+    mine = ("my-gan", "my-hinge")  # what `plugins new` makes
+    for name in mine:
+        registry.register(type("MyGAN", (ACGAN,), {"name": name, "api_version": 1}))
     yield
-    registry.unregister("my-gan")
+    for name in mine:
+        registry.unregister(name)
 
 
 def test_commands_parse(installed: None) -> None:
