@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-import click
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -40,15 +39,13 @@ class OptionsTable(SphinxDirective):
         columns = [name + (" (default)" if name == found.default_preset else "") for name in presets] or ["default"]
         rows = [
             [
-                _code(item.name),
-                _code("/".join([*flags[item.name].opts, *flags[item.name].secondary_opts])),
-                _kind(item, flags[item.name]),
+                _code(flags[item.name].opts[0]),
                 *_values(item, [getattr(value, item.name) for value in values]),
-                _text(item.help),
+                _text(f"{item.help} [{_kind(item)}]"),
             ]
             for item in _own(config, values)
         ]
-        return [_table(["option", "flag", "values", *columns, "meaning"], rows)]
+        return [_table(["option", *columns, "meaning and values"], rows)]
 
 
 def _own(config: type[Config], values: Sequence[Config]) -> list[Option]:
@@ -61,15 +58,15 @@ def _own(config: type[Config], values: Sequence[Config]) -> list[Option]:
     ]
 
 
-def _kind(item: Option, flag: click.Option) -> nodes.paragraph:
+def _kind(item: Option) -> str:
     """Return what values an option takes."""
     if item.choices:
         listed = [*map(str, item.choices), *(["none"] if item.optional else [])]
-        return _text(", ".join(f"`{choice}`" for choice in listed))
+        return ", ".join(f"`{choice}`" for choice in listed)
     words = {int: "whole number", float: "number", str: "text", bool: "yes or no"}[item.type]
     bounds = [f"{sign} {bound:g}" for sign, bound in (("≥", item.ge), ("≤", item.le)) if bound is not None]
     whole = [f"{words} {' and '.join(bounds)}".rstrip(), *(["`none`"] if item.optional else [])]
-    return _text(" or ".join(whole))
+    return " or ".join(whole)
 
 
 def _values(item: Option, values: Sequence[Any]) -> list[nodes.paragraph | int]:
