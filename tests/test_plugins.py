@@ -125,12 +125,13 @@ def test_pip_installs_all(tmp_path: Path) -> None:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        check=True,
         timeout=300,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
-    ).stdout.split("\n")
+    )
+    assert found.returncode == 0, found.stderr
+    listed = found.stdout.split("\n")
     for folder in FOLDERS:
         for name in entry_points(folder):
-            assert f"{name} {name}" in found
+            assert f"{name} {name}" in listed
         installed = {str(path.relative_to(tmp_path)) for path in (tmp_path / module_of(folder)).rglob("*.*")}
         assert f"{module_of(folder)}/py.typed" in installed

@@ -683,7 +683,8 @@ class AdversarialTrainer(Trainer[C]):
             Scalar, at least 0; add it to the discriminator's terms.
         """
         kind, weight = self.config.gradient_penalty, self.config.penalty_weight
-        # Each k-th one and not the first few: so they are the same, however the images are divided among processes.
+        # Each k-th one and not the first few: where k divides a process's batch, they are those that a single process
+        # would take.
         some = slice(None, None, self.config.penalty_one_in)
         real, fake = real.select(some), fake.select(some)
         if kind == "wgan-gp":

@@ -43,7 +43,7 @@ class Volumes(Plain):
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: tests of other plugins may follow in this process
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of the third party's module; a file called ``mended`` there mends what fails."""
     folder = tmp_path_factory.mktemp("site")

@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {
     "clip_norm": 5.0,
     "gradient_penalty": "r1",
     "penalty_every": 2,
-    "penalty_one_in": 2,
+    "penalty_one_in": 3,
     "lecam_weight": 0.3,
     "ada_target": 0.1,
     "ada_kimg": 0.2,

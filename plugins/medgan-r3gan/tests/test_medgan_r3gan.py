@@ -161,7 +161,7 @@ def test_losses_against_numpy() -> None:
 
 def test_penalty_is_that_of_both_halves_with_a_weight_that_falls() -> None:
     """γ/2 (E‖∇D(x)‖² + E‖∇D(G(z))‖²), with the slope of each image by itself, in float64."""
-    trainer = begun(augment="none", penalty_weight=0.5, burn_in_penalty=10.0, burn_in_kimg=0.064)
+    trainer = begun(augment="none", penalty_weight=0.5, penalty_one_in=1, burn_in_penalty=10.0, burn_in_kimg=0.064)
     trainer.fit(stream(trainer.data), 2)  # 16 images of 64: a quarter of the way
     real, labels = next(stream(trainer.data, n=3, start=5))
     fake = torch.rand(real.shape, generator=torch.Generator().manual_seed(9)) * 2 - 1
