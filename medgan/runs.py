@@ -65,6 +65,7 @@ _INITIAL_IMAGES = "data/initial_images.json"
 _FREE = frozenset(
     {
         "data",
+        "rejected",
         "steps",
         "kimg",
         "budget",
@@ -373,6 +374,7 @@ class Run:
         self.folder = resume
         self._initial_model: dict[str, Any] | None = None  # what the model that this one began from was trained on
         self._initial_images: list[str] | None = None
+        self._rejected_images: str | None = None  # their fingerprint
         self._initial_summary: list[str] = []
         self._left_out: LabelSpec | None = None  # labels of the data that the architecture cannot learn any of
         if resume is not None and file is not None:
@@ -451,6 +453,7 @@ class Run:
                 "training_data": data.parts["train"].provenance()
                 | ({} if self._initial_model is None else {"initial_model": self._initial_model}),
                 "held_out_images": {part: len(names) for part, names in data.splits.parts.items() if part != "train"},
+                **({} if self._rejected_images is None else {"rejected_images": self._rejected_images}),
             },
         }
 
@@ -713,6 +716,13 @@ class Run:
         if len(size) == 3:
             shape["depth"] = size[0]
         dataset = open_configured(DataConfig.from_dict({"data": source, **shape}))
+        before = None if self.resume is None else _read_provenance(self.resume).get("rejected_images")
+        if before not in (None, dataset.fingerprint):
+            raise DataError(
+                f"The images in {source} are not those that {self.resume} was begun with as --rejected. Give those, or "
+                "start a new run."
+            )
+        self._rejected_images = dataset.fingerprint
         labels = None
         if spec.labels is not None:
             if dataset.labels is None or dataset.spec.labels is None:
@@ -946,7 +956,8 @@ def _is_left(folder: Path) -> bool:
 def _check_continues(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise if options of a resumed run would change what it learns."""
     for name, value in now.items():
-        if name not in _FREE and name in before and before[name] != value:
+        fixed = name not in _FREE or (name == "rejected" and None in (before.get(name), value))
+        if fixed and name in before and before[name] != value:
             raise ConfigError(
                 f"{folder} was begun with {name} {before[name]!r}; {value!r} cannot take its place. "
                 "Leave the flag out, or start a new run."

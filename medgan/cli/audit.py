@@ -50,6 +50,7 @@ class _Real(NamedTuple):
 @click.option("--synthetic", help="Images that were made before, by whatever generator, in the place of samples.")
 @click.option("--train", "training", help="Real images of the training.  [default: those of the run]")
 @click.option("--holdout", "held_out", help="Real images of other patients.  [default: those that the run held out]")
+@click.option("--data", metavar="PATH", help="Where a run's data lies now.  [default: where it lay]")
 @click.option("--transforms", metavar="MODULE:OBJECT", help="Preprocessing of your own, as `medgan fit` was given it.")
 @click.option(
     "--level",
@@ -87,6 +88,7 @@ def audit(
     synthetic: str | None,
     training: str | None,
     held_out: str | None,
+    data: str | None,
     transforms: str | None,
     level: float,
     extractors: ExtractorOptions,
@@ -129,7 +131,7 @@ def audit(
     if synthetic is not None and truncation != 1:
         raise click.UsageError("--truncation is for sampling a model, and --synthetic gives images.")
     run = folder if folder is not None and is_run(folder) else None
-    real = _open_real(run, gan, training, held_out, given(context, _DATA), transforms)
+    real = _open_real(run, gan, training, held_out, given(context, _DATA), transforms, data)
     if len(real.training.spec.size) == 3 and not extractors.names:
         names = ()  # extractors read pictures
     cache_dir = default_cache_dir()
@@ -198,19 +200,24 @@ def _open_real(
     held_out: str | None,
     data: dict[str, Any],
     transforms: str | None,
+    moved: str | None,
 ) -> _Real:
     """Open the training and the held-out images."""
     from medgan.data import open_configured
     from medgan.runs import reopen
     from medgan.training import reading_progress
 
+    if moved is not None and (run is None or training is not None):
+        raise click.UsageError(
+            "--data says where the images of a run lie now. Give that run as --model and no --train, or leave it out."
+        )
     if training is None and held_out is None:
         if run is None:
             raise click.UsageError("--train and --holdout are needed: only a run folder knows its patients.")
         if data:
             flag = next(iter(data)).replace("_", "-")
             raise click.UsageError(f"--{flag} is not for a run: its images are read as it was trained on them.")
-        parts = reopen(run, transforms=transforms).parts
+        parts = reopen(run, data=moved, transforms=transforms).parts
         name = next((part for part in ("test", "validation") if part in parts), None)
         if name is None:
             raise ConfigError(
@@ -228,7 +235,7 @@ def _open_real(
         given_one, missing = ("--holdout", "--train") if training is None else ("--train", "--holdout")
         if run is None:
             raise click.UsageError(f"{given_one} was given without {missing}. Give both.")
-        parts = reopen(run, transforms=transforms).parts
+        parts = reopen(run, data=moved, transforms=transforms).parts
         if training is None:
             assert held_out is not None
             found = parts["train"]

@@ -61,6 +61,19 @@ def test_a_run_beside_its_own_held_out_patients(medgan: Any, here: Path, run: Pa
     assert "Report: " in result.stdout
 
 
+def test_a_run_whose_data_has_moved(medgan: Any, here: Path, run: Path, scans: Path) -> None:
+    moved = here / "moved"
+    shutil.copytree(scans, moved)
+    away = scans.rename(scans.with_name("away"))
+    try:
+        few = ("-n", 20, *LEVEL, "--extractor", "none", "--pairs", 0)
+        assert "if that has moved, say where" in medgan.fails("audit", "--model", run, *few)
+        medgan.works("audit", "--model", run, "--data", moved, *few)
+    finally:
+        away.rename(scans)
+    assert report(here / "audit-first")["training"]["images"] > 0
+
+
 def test_a_planted_copier(medgan: Any, here: Path, run: Path, scans: Path) -> None:
     """A folder of images that are new, and of training images among them."""
     write_scans(here / "made", range(50), seed=1)
@@ -97,6 +110,7 @@ def test_any_generator_with_images_named(medgan: Any, here: Path) -> None:
         (("--synthetic", "made", "--train", "made"), "without --holdout"),
         (("--model", "nowhere"), "nowhere is no run and no model"),
         (("--model", "RUN", "--size", 16), "--size is not for a run"),
+        (("--model", "RUN", "--train", "made", "--data", "made"), "--data says where the images of a run lie now"),
         (("--model", "RUN", "--train", "made"), "A run knows its training patients"),
         (("--model", "RUN", "--synthetic", "made", "--truncation", 0.5), "--truncation is for sampling a model"),
         (("--model", "RUN", "--extractor", "none", "--extractor", "random-conv"), "leave the others out"),

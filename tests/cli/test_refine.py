@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -44,6 +45,18 @@ def test_refines_and_samples_by_the_scorer(medgan, fitted, ratings, tmp_path):
     rows = list(csv.DictReader((tmp_path / "good" / "samples.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 6
     assert max(int(row["seed"]) for row in rows) > 5  # some were left out
+    goes_on_with_rejected_images_that_moved(medgan, next((tmp_path / "runs").iterdir()), out / "rejected", tmp_path)
+
+
+def goes_on_with_rejected_images_that_moved(medgan, run, rejected, tmp_path):
+    rejected.rename(tmp_path / "moved")
+    more = ("fit", "--resume", run, "--kimg", 0.032)
+    assert str(rejected) in medgan.fails(*more)
+    fewer = tmp_path / "fewer"
+    shutil.copytree(tmp_path / "moved", fewer)
+    next(fewer.rglob("*.png")).unlink()
+    assert "are not those that" in medgan.fails(*more, "--rejected", fewer)
+    medgan.works(*more, "--rejected", tmp_path / "moved")
 
 
 @pytest.mark.parametrize(
