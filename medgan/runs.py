@@ -1121,11 +1121,12 @@ def _tell(reports: Sequence[Callable[[dict[str, Any]], None]], row: dict[str, An
 
 
 def _plot(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Draw the losses of a run, if there are any yet."""
-    from medgan.training import plot_losses
+    """Draw the curves of a run, if there are any yet."""
+    from medgan.training import plot_losses, plot_quality
 
     if rows:
         plot_losses(rows, folder / "plots" / "losses.png")
+        plot_quality(rows, folder / "plots" / "quality.png")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from medgan.training.callbacks import (
     StopOnSignal,
     TrainingStopped,
 )
-from medgan.training.curves import plot_losses
+from medgan.training.curves import plot_losses, plot_quality
 from medgan.training.health import Finding, HealthMonitor
 from medgan.training.held_out import GroupScores, HeldOutScorer, HeldOutScores
 from medgan.training.keep_best import KeepBest
@@ -35,6 +35,7 @@ __all__ = [
     "counting",
     "make_progress",
     "plot_losses",
+    "plot_quality",
     "reading_progress",
     "tracking",
 ]
