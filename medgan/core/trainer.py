@@ -97,6 +97,8 @@ class Trainer(ABC, Generic[C]):
         factors: What loss terms, by their names, and learning rates, by those of their options such as
             ``discriminator_lr``, are multiplied by. Empty unless something that watches the training changes it; part
             of its state.
+        gradient_norms: Norm of each network's gradient in its last update, 0-d, before it was clipped; empty without
+            `GANConfig.clip_norm`.
         ended: Set by a callback to end the `fit` that is going on after the step at hand.
         memory: Plain values that callbacks have to know after a resume, by the callback's name; part of the state.
     """
@@ -138,6 +140,7 @@ class Trainer(ABC, Generic[C]):
         self.factors: dict[str, float] = {}
         self.ended = False
         self.memory: dict[str, Any] = {}
+        self.gradient_norms: dict[str, Tensor] = {}
         self._class_totals: Metrics = {}
         # Which of how many batches whose gradients make one step is at hand.
         self._part, self._parts = 0, 1
@@ -326,7 +329,7 @@ class Trainer(ABC, Generic[C]):
             self._average_gradients(parameters)
             if self.config.clip_norm is not None:
                 self.accelerator.unscale_gradients(optimizer)
-                nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+                self.gradient_norms[network] = nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
             optimizer.step()
         return {f"{network}/{name}": term.detach() for name, term in terms.items()}
 

@@ -594,6 +594,8 @@ class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
 
 # Chosen by what a classifier learns from its samples and by their variety: docs/explanation/acgan_recipe.md.
 _MODERN = ACGANConfig(
+    discriminator_lr=2e-4,
+    clip_norm=2.0,
     head="projection",
     adversarial="relativistic",
     spectral_norm=False,

@@ -26,8 +26,8 @@ In every training, from figures of every tenth step that are looked at every 100
   first real and the first generated image of a batch and so on, augmented, in which it finds the real one more real.
   Acted on if the mean over 500 steps is above 0.98; the first 500 steps do not count. It is known of an
   `AdversarialTrainer` whose losses judge the images that they are given.
-- *exploding*: at least 3 of the last 10 norms of a network's gradient are above 50 times the median of up to 100 before
-  them, or not finite.
+- *exploding*: at least 3 of the last 10 norms of a network's gradient, before it is clipped, are above 50 times the median of
+  up to 100 before them, or not finite.
 - *vanishing*: all of the last 10 norms are below a hundredth of it.
 - *frozen*: no weight of a network has changed since the last look. Told only.
 
@@ -182,7 +182,7 @@ class HealthMonitor(Callback):
             if "discriminator/accuracy" in metrics and trainer.step > _DOMINANT_STEPS:
                 self._accuracies.append(metrics["discriminator/accuracy"])
             if trainer.step % _NORM_EVERY == 0:
-                self._norms.append(torch.stack([_norm(getattr(trainer, name)) for name in _NETWORKS]))
+                self._norms.append(torch.stack([_norm(trainer, name) for name in _NETWORKS]))
             if trainer.step % _LOOK_EVERY == 0:
                 memory = self._memory(trainer)
                 found = [*self._dominance(memory), *self._gradients(memory), *self._frozen(trainer)]
@@ -606,8 +606,11 @@ def _rows(batch: Batch, rows: slice, device: torch.device) -> Batch:
     return Batch(*parts)
 
 
-def _norm(network: nn.Module) -> Tensor:
-    """Return the norm of the gradient that a network was moved by last."""
+def _norm(trainer: Trainer[Any], name: str) -> Tensor:
+    """Return the norm of a network's last gradient, as it was before it was clipped."""
+    if name in trainer.gradient_norms:
+        return trainer.gradient_norms[name].float()
+    network = getattr(trainer, name)
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     if not gradients:
         return torch.zeros((), device=next(network.parameters()).device)

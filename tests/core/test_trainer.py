@@ -503,6 +503,22 @@ def test_augmentation_distorts_real_and_fake(plain: type[GAN], data: DataSpec, s
     assert trainer.augment.calls == 4
 
 
+def test_norms_of_gradients_are_those_before_clipping(plain: type[GAN], data: DataSpec, stream: Stream) -> None:
+    norms = {}
+    for clip_norm in (None, 1e9, 1e-3):
+        trainer = plain(data, clip_norm=clip_norm).make_trainer(device="cpu")
+        trainer.fit(stream(), 1)
+        gradient = torch.cat([weight.grad.flatten() for weight in trainer.generator.parameters()])
+        norms[clip_norm] = (float(gradient.norm()), trainer.gradient_norms)
+    assert norms[None][1] == {}
+    whole = norms[None][0]
+    assert norms[1e9][0] == pytest.approx(whole)
+    assert norms[1e-3][0] == pytest.approx(1e-3, rel=1e-2)
+    assert float(norms[1e9][1]["generator"]) == pytest.approx(whole)
+    # The discriminator's own step was clipped, so that the generator is judged by another one.
+    assert float(norms[1e-3][1]["generator"]) > 1e-2
+
+
 # ------------------------------------------------------------------------------------------ resume
 
 

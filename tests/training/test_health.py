@@ -301,6 +301,20 @@ def test_gradients_that_explode(health, trainer, said, tmp_path, size):
     assert row["factors"] == {"generator_lr": 0.5, "discriminator_lr": 0.5}
 
 
+def test_gradients_that_explode_and_are_clipped(health, trainer):
+    """The norm before clipping counts: after it all are alike."""
+    norms = iter(USUAL + [1.0] * 7 + [1e4] * 3)
+    weights = {name: next(getattr(trainer, name).parameters()) for name in ("generator", "discriminator")}
+    for number, norm in enumerate(norms, 1):
+        trainer.step, trainer.images_seen = 10 * number, 80 * number
+        for weight in weights.values():
+            weight.grad = torch.full_like(weight, 1 / math.sqrt(weight.numel()))
+            weight.data += 1e-6
+        trainer.gradient_norms = {"generator": torch.tensor(norm), "discriminator": torch.tensor(1.0)}
+        health.on_step(trainer, {})
+    assert illnesses(health) == [(500, "exploding", "generator")]
+
+
 def test_one_large_gradient_is_healthy(health, trainer):
     assert gradients(health, trainer, USUAL + [1.0] * 8 + [1e4] * 2) == []
 
