@@ -26,8 +26,8 @@ In every training, from figures of every tenth step that are looked at every 100
   first real and the first generated image of a batch and so on, augmented, in which it finds the real one more real.
   Acted on if the mean over 500 steps is above 0.98; the first 500 steps do not count. It is known of an
   `AdversarialTrainer` whose losses judge the images that they are given.
-- *exploding*: at least 3 of the last 10 norms of a network's gradient, before it is clipped, are above 50 times the median of
-  up to 100 before them, or not finite.
+- *exploding*: at least 3 of the last 10 norms of a network's gradient, before it is clipped, are above 50 times the
+  median of up to 100 before them, or not finite.
 - *vanishing*: all of the last 10 norms are below a hundredth of it.
 - *frozen*: no weight of a network has changed since the last look. Told only.
 
