@@ -110,12 +110,13 @@ def plot_quality(rows: _Rows, path: Path) -> bool:
 
 def _make_panels(number: int) -> tuple[Any, list[Any]]:
     """Return a figure with some panels in rows of two, the unused one hidden, and the lowest ones with their axis."""
-    columns = min(_COLUMNS, max(1, number))
-    figure, found = make_figure(-(-max(1, number) // columns), columns, width=7.0 if columns == 1 else 11.0, height=2.6)
+    number = max(1, number)
+    columns = min(_COLUMNS, number)
+    figure, found = make_figure(-(-number // columns), columns, width=7.0 if columns == 1 else 11.0, height=2.6)
     panels = list(found.flat)
-    for panel in panels[max(1, number) :]:
+    for panel in panels[number:]:
         panel.set_visible(False)
-    for panel in panels[: max(1, number)][-columns:]:
+    for panel in panels[:number][-columns:]:
         panel.set_xlabel("thousand images seen")
     return figure, panels
 

@@ -272,14 +272,16 @@ def test_the_first_steps_do_not_count(health, trainer, said):
 USUAL = [float(np.exp(value)) for value in np.random.default_rng(0).normal(0, 1, 40)]
 
 
-def gradients(health, trainer, norms, *, move=True):
-    """Tell a monitor of gradients of given norms, one each 10 steps."""
+def gradients(health, trainer, norms, *, move=True, clipped=False):
+    """Tell a monitor of gradients of given norms, one each 10 steps; clipped, they are all of length 1."""
     weights = {name: next(getattr(trainer, name).parameters()) for name in ("generator", "discriminator")}
     for number, norm in enumerate(norms, 1):
         trainer.step = 10 * number
         trainer.images_seen = 8 * trainer.step
         for name, weight in weights.items():
             size = norm if name == "generator" else 1.0
+            if clipped:
+                trainer.gradient_norms[name], size = torch.tensor(size), 1.0
             weight.grad = torch.full_like(weight, size / math.sqrt(weight.numel()))
             if move or name == "generator":
                 weight.data += 1e-6
@@ -303,16 +305,8 @@ def test_gradients_that_explode(health, trainer, said, tmp_path, size):
 
 def test_gradients_that_explode_and_are_clipped(health, trainer):
     """The norm before clipping counts: after it all are alike."""
-    norms = iter(USUAL + [1.0] * 7 + [1e4] * 3)
-    weights = {name: next(getattr(trainer, name).parameters()) for name in ("generator", "discriminator")}
-    for number, norm in enumerate(norms, 1):
-        trainer.step, trainer.images_seen = 10 * number, 80 * number
-        for weight in weights.values():
-            weight.grad = torch.full_like(weight, 1 / math.sqrt(weight.numel()))
-            weight.data += 1e-6
-        trainer.gradient_norms = {"generator": torch.tensor(norm), "discriminator": torch.tensor(1.0)}
-        health.on_step(trainer, {})
-    assert illnesses(health) == [(500, "exploding", "generator")]
+    norms = USUAL + [1.0] * 7 + [1e4] * 3
+    assert gradients(health, trainer, norms, clipped=True) == [(500, "exploding", "generator")]
 
 
 def test_one_large_gradient_is_healthy(health, trainer):
