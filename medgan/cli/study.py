@@ -101,7 +101,8 @@ def new(
     shown = len(made.readers[0].presentations)
     what = "pairs" if config.mode == "forced-choice" else "images, half of them synthetic"
     click.echo(
-        f"Study: {folder} ({len(made.cases)} {what}; {shown - len(made.cases)} come twice; {len(readers)} readers)"
+        f"Study: {folder} ({len(made.cases)} {what}; {shown - len(made.cases)} shown twice; "
+        f"{len(readers)} {'reader' if len(readers) == 1 else 'readers'})"
     )
     power = equivalence_power(
         readers=len(readers),

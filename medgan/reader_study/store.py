@@ -218,21 +218,26 @@ class AnswerStore:
             reader: Who.
             position: Which case, in the reader's order: the next one, or the one just answered, to change it.
             answer: The answer.
-            submission: Random text of at most 64 characters. The same one again stores nothing, and is acknowledged.
+            submission: Random text of at most 64 characters. The same one again for the same case stores nothing, and is
+                acknowledged.
 
         Returns:
             How far the reader is now.
 
         Raises:
-            WrongCaseError: If another case is the reader's turn.
+            WrongCaseError: If another case is the reader's turn, or `submission` was used for another one.
             StoreError: If it could not be stored.
         """
         mine = (_answers.c.study == self._study.id) & (_answers.c.reader == reader.name)
         with self._begin() as connection:
-            sent = connection.scalar(sql.select(_answers.c.number).where(mine & (_answers.c.submission == submission)))
+            sent = connection.scalar(
+                sql.select(_answers.c.position).where(mine & (_answers.c.submission == submission))
+            )
             progress = self._progress(connection, reader)
-            if sent is not None:
+            if sent == position:
                 return progress
+            if sent is not None:
+                raise WrongCaseError(f"The submission sent for case {position + 1} was that of case {sent + 1} already.")
             expected = progress.answered
             if position not in (expected, expected - 1) or not 0 <= position < len(reader.presentations):
                 raise WrongCaseError(f"Case {position + 1} is not the one to answer now; that is case {expected + 1}.")

@@ -38,7 +38,7 @@ def test_new(medgan, run, here):
     command = ["study", "new", "s", "--model", run, "--num", 8, "--reader", "ada", "--reader", "ben", "--realism"]
     own = ["--instructions", "instructions.txt", "--consent", "consent.txt"]
     output = medgan.works(*command, *own, "--title", "Mine", "--margin", 0.1).stdout
-    assert "Study: s (8 images, half of them synthetic; 1 come twice; 2 readers)" in output
+    assert "Study: s (8 images, half of them synthetic; 1 shown twice; 2 readers)" in output
     assert "with a chance of " in output
     assert "The answers are in s/key.json" in output
     study = load_study(here / "s")
