@@ -264,7 +264,7 @@ class Trainer(ABC, Generic[C]):
             final = self.step + steps
             if self.config.lr_decay:
                 self._plan(final, total_steps)
-        states = [getattr(self, name).state_dict() for name in self._modules()]
+        states = [getattr(self, name).state_dict() for name in self.stateful_modules()]
         broadcast_from_main(self.accelerator, [tensor for state in states for tensor in state.values()])
         watching = (lambda number: nullcontext()) if budget is None else budget.watching
         for number, callback in enumerate(callbacks):
@@ -410,7 +410,7 @@ class Trainer(ABC, Generic[C]):
             "budget": self.budget_before if self.budget is None else self.budget.state_dict(),
             "factors": dict(self.factors),
             "memory": copy.deepcopy(self.memory),
-            **{name: getattr(self, name).state_dict() for name in self._modules()},
+            **{name: getattr(self, name).state_dict() for name in self.stateful_modules()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": gather(self.accelerator, self._random_state),
@@ -463,8 +463,11 @@ class Trainer(ABC, Generic[C]):
 
     def _load_weights(self, state: Mapping[str, Any]) -> None:
         """Load networks, optimizers and the scale of the gradients."""
+        missing = sorted(set(self.stateful_modules()) - state.keys())
+        if missing:
+            raise CheckpointError(f"This checkpoint is of another architecture: it lacks {', '.join(missing)}.")
         try:
-            for name in self._modules():
+            for name in self.stateful_modules():
                 getattr(self, name).load_state_dict(state[name])
             for name, optimizer in self.optimizers.items():
                 # torch's optimizers keep the tensors that they load, and would train the caller's.
@@ -475,8 +478,13 @@ class Trainer(ABC, Generic[C]):
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
-    def _modules(self) -> tuple[str, ...]:
-        """Return the attributes whose state is part of the training's."""
+    def stateful_modules(self) -> tuple[str, ...]:
+        """Return the names of the attributes whose state is part of the training's.
+
+        They are in its checkpoints, are the same in all processes, and go back with the weights when a training goes
+        back. A trainer that keeps more from step to step, such as a moving average or a pool of images, keeps it in
+        buffers of a module, and adds the module's name.
+        """
         return ("generator", "discriminator", "averaged_generator", "augment")
 
     def _plan(self, final: int, total_steps: int | None) -> None:
@@ -676,7 +684,7 @@ class AdversarialTrainer(Trainer[C]):
         ``r1`` is ``γ/2 E[‖∇D(T(x))‖²]`` on real images, T being the augmentation and the gradient that with respect to
         the image before it; ``r2`` is the same on generated images, and ``r1r2`` the sum. ``wgan-gp`` is
         ``γ E[(‖∇D(x̂)‖ − 1)²]`` at x̂ between augmented real and generated images, judged as of the real one's label.
-        With `GANConfig.penalty_one_in` k the mean is that of every k-th image.
+        With `GANConfig.penalty_one_in` k the mean is that of one image, drawn anew, of each k that follow each other.
 
         Args:
             real: Real images, not augmented, and their labels.
@@ -686,10 +694,9 @@ class AdversarialTrainer(Trainer[C]):
             Scalar, at least 0; add it to the discriminator's terms.
         """
         kind, weight = self.config.gradient_penalty, self.config.penalty_weight
-        # Each k-th one and not the first few: where k divides a process's batch, they are those that a single process
-        # would take.
-        some = slice(None, None, self.config.penalty_one_in)
-        real, fake = real.select(some), fake.select(some)
+        if self.config.penalty_one_in > 1:
+            some = self._one_in(self.config.penalty_one_in, len(real.images))
+            real, fake = real.select(some), fake.select(some)
         if kind == "wgan-gp":
             weight = 10.0 if weight is None else weight
             seen, fakes = self._augmented_halves(real, fake)
@@ -706,6 +713,16 @@ class AdversarialTrainer(Trainer[C]):
             realness = self.discriminator(*self._augmented(replace(half, images=images))).realness
             squares.append(losses.zero_centred_gradient_penalty(realness, images))
         return weight / 2 * torch.stack(squares).sum()
+
+    def _one_in(self, k: int, n: int) -> Tensor:
+        """Draw one place of each `k` that follow each other among `n`; shape ``(ceil(n / k),)``.
+
+        Drawn, as the classes of a batch come in a fixed order: every k-th image may be one of the same class at each
+        step. One of each k, as these are the images that a single process takes, where k divides a process's batch.
+        """
+        starts = torch.arange(0, n, k, device=self.device)
+        shares = self.draw(len(starts), _uniform)
+        return starts + (shares * (n - starts).clamp(max=k)).long()
 
     def train_step(self, batch: Batch) -> Metrics:
         """Do `GANConfig.discriminator_steps` discriminator steps, then one generator step.
@@ -795,9 +812,9 @@ class AdversarialTrainer(Trainer[C]):
         finally:
             self._part, self._parts = 0, 1
 
-    def _modules(self) -> tuple[str, ...]:
+    def stateful_modules(self) -> tuple[str, ...]:
         """Return the attributes whose state is part of the training's."""
-        return super()._modules() + (("anchors",) if self.anchors is not None else ())
+        return super().stateful_modules() + (("anchors",) if self.anchors is not None else ())
 
     @contextmanager
     def _realness_of(self, real: Batch, fake: Batch, *, needed: bool) -> Iterator[dict[str, Tensor]]:

@@ -218,7 +218,7 @@ class AnswerStore:
             reader: Who.
             position: Which case, in the reader's order: the next one, or the one just answered, to change it.
             answer: The answer.
-            submission: Random text of at most 64 characters. The same one again for the same case stores nothing, and is
+            submission: Random text of at most 64 characters. The same one again for the same case stores nothing and is
                 acknowledged.
 
         Returns:
@@ -237,7 +237,7 @@ class AnswerStore:
             if sent == position:
                 return progress
             if sent is not None:
-                raise WrongCaseError(f"The submission sent for case {position + 1} was that of case {sent + 1} already.")
+                raise WrongCaseError(f"What was sent for case {position + 1} was sent for case {sent + 1} already.")
             expected = progress.answered
             if position not in (expected, expected - 1) or not 0 <= position < len(reader.presentations):
                 raise WrongCaseError(f"Case {position + 1} is not the one to answer now; that is case {expected + 1}.")

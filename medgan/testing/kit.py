@@ -74,6 +74,7 @@ def checks() -> Iterator[Check]:
     yield training.check_stabilisers_resume
     yield training.check_adaptive_resume
     yield training.check_rewind
+    yield training.check_way_back
 
 
 class CheckResult(NamedTuple):

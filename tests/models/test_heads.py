@@ -444,7 +444,7 @@ def test_resume_is_exact(name: str, precision: str) -> None:
     second.load_state_dict(first.state_dict())
     second.fit(batches[3:], 1)
     one, other = whole.state_dict(), second.state_dict()
-    for part in whole._modules():
+    for part in whole.stateful_modules():
         for key, value in one[part].items():
             assert torch.equal(value, other[part][key]), f"{part}.{key}"
 

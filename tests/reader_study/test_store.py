@@ -35,7 +35,7 @@ def test_a_submission_is_stored_once(study, store, an_answer):
         assert store.save(reader, 0, an_answer(), submission="same-one").answered == 1
     assert len(store.answers()[reader.name, 0]) == 1
     # For another case it is not a repetition; acknowledging it would lose an answer.
-    with pytest.raises(WrongCaseError, match="sent for case 2 was that of case 1 already"):
+    with pytest.raises(WrongCaseError, match="sent for case 2 was sent for case 1 already"):
         store.save(reader, 1, an_answer(), submission="same-one")
     assert store.progress(reader).answered == 1
 

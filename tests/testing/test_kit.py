@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import subprocess
 import sys
@@ -1314,9 +1315,13 @@ def volumes_with_an_attribute_that_is_no_buffer(*_: object) -> type[GAN]:
     return variant(make_generator=make_generator, presets={"tiny": config})
 
 
+def without_augment(self: Any) -> tuple[str, ...]:
+    return tuple(name for name in SmallTrainer.stateful_modules(self) if name != "augment")
+
+
 @caught_by("check_adaptive_resume", "probability and observed are not those")
 def chance_and_its_counters_lost_on_resume(*_: object) -> type[GAN]:
-    return with_trainer(_modules=lambda self: tuple(name for name in SmallTrainer._modules(self) if name != "augment"))
+    return with_trainer(stateful_modules=without_augment)
 
 
 @caught_by("check_rewind", "hidden state")
@@ -1333,6 +1338,59 @@ def counter_of_the_class(*_: object) -> type[GAN]:
         return SmallTrainer.train_step(self, Batch(batch.images / calls[0], batch.labels))
 
     return with_trainer(train_step=train_step)
+
+
+def with_an_average(**methods: Any) -> type[GAN]:
+    """A loss that is drawn to a running mean of the realness, which is saved and loaded."""
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        SmallTrainer.__init__(self, *args, **kwargs)
+        self.mean = nn.Module()
+        self.mean.register_buffer("value", torch.zeros(()))
+
+    def generator_loss(self: Any, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        terms = SmallTrainer.generator_loss(self, real, fake)
+        drawn = self.discriminator(*fake).realness.mean()
+        return {**terms, "drawn": (drawn - self.mean.value).square()}
+
+    def update(self: Any, network: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        if "drawn" in terms:
+            self.mean.value.lerp_(terms["drawn"].detach(), 0.5)
+        return SmallTrainer.update(self, network, terms)
+
+    own = {"__init__": __init__, "generator_loss": generator_loss, "update": update}
+    return with_trainer(**own, **methods)
+
+
+@caught_by("check_way_back", r"not finite: Training diverged .* generator/drawn")
+def average_that_does_not_go_back(*_: object) -> type[GAN]:
+    def state_dict(self: Any) -> dict[str, Any]:
+        return {**SmallTrainer.state_dict(self), "mean": self.mean.state_dict()}
+
+    def load_state_dict(self: Any, state: dict[str, Any]) -> None:
+        SmallTrainer.load_state_dict(self, state)
+        self.mean.load_state_dict(state["mean"])
+
+    return with_an_average(state_dict=state_dict, load_state_dict=load_state_dict)
+
+
+def test_an_average_that_is_declared_goes_back() -> None:
+    def stateful_modules(self: Any) -> tuple[str, ...]:
+        return (*SmallTrainer.stateful_modules(self), "mean")
+
+    CHECKS["check_way_back"](with_an_average(stateful_modules=stateful_modules))
+
+
+@caught_by("check_way_back", "go_back leaves .*augment")
+def augmentation_that_does_not_go_back(*_: object) -> type[GAN]:
+    def go_back(self: Any, state: dict[str, Any]) -> None:
+        augment = copy.deepcopy(self.augment.state_dict())
+        SmallTrainer.go_back(self, state)
+        self.augment.load_state_dict(augment)
+
+    ada: dict[str, Any] = {"augment": "brightness", "ada_target": 0.1, "ada_kimg": 0.01}
+    config = SmallConfig(latent_dim=8, batch_size=4, width=8, ema_halflife=0, **ada)
+    return variant(Trainer=type("Mutant", (SmallTrainer,), {"go_back": go_back}), presets={"tiny": config})
 
 
 CHECKS = {check.__name__: check for check in checks()}  # type: ignore[attr-defined]

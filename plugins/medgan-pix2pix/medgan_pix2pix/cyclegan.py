@@ -298,9 +298,9 @@ class CycleGANTrainer(Trainer[CycleGANConfig]):
         """Return two random numbers for each image of a step."""
         return self.draw(n, lambda count, rng: torch.rand(count, 2, generator=rng, device=rng.device))
 
-    def _modules(self) -> tuple[str, ...]:
+    def stateful_modules(self) -> tuple[str, ...]:
         """Return the attributes whose state is part of the training's."""
-        return (*super()._modules(), "images_pool", "sources_pool")
+        return (*super().stateful_modules(), "images_pool", "sources_pool")
 
 
 class CycleGAN(GAN):

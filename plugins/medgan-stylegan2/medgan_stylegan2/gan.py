@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from medgan import losses
 from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, Metrics, Sides
 from medgan.core.config import GradientPenalty, option
 from medgan.core.distribution import mean_of_processes
-from medgan.errors import CheckpointError, ConfigError
+from medgan.errors import ConfigError
 from medgan_stylegan2.networks import StyleDiscriminator, StyleGenerator
 
 if TYPE_CHECKING:
@@ -162,17 +162,9 @@ class StyleGAN2Trainer(AdversarialTrainer[StyleGAN2Config]):
             self._lengths.clear()
         return {**metrics, f"{network}/{_MEAN}": length}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that a resume needs; see `Trainer.state_dict`."""
-        return {**super().state_dict(), "path_length": self.path_length.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken; see `Trainer.load_state_dict`."""
-        super().load_state_dict(state)
-        if "path_length" not in state:
-            raise CheckpointError("This checkpoint is of another architecture: it lacks path_length.")
-        self.path_length.load_state_dict(state["path_length"])
-        self._lengths.clear()
+    def stateful_modules(self) -> tuple[str, ...]:
+        """Return the names of the attributes whose state is part of the training's; see `Trainer.stateful_modules`."""
+        return (*super().stateful_modules(), "path_length")
 
     def _path_lengths(self, images: int, labels: Tensor | None) -> Tensor:
         """Return the lengths at new latents, for a batch of so many images."""
