@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from medgan.core.networks import Discriminator
+from medgan.core.networks import Discriminator, evaluating
 from medgan.core.saving import write_aside
 from medgan.core.spec import DataSpec, LabelSpec
 from medgan.core.trainer import make_accelerator
@@ -160,10 +161,11 @@ def extract_discriminator_features(
             "medgan fit."
         )
     place = make_accelerator(device).device
-    modes = {module: module.training for module in discriminator.modules()}  # a part may have one of its own
     before = next(discriminator.parameters()).device
-    discriminator.to(place).eval()
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(discriminator))
+        stack.callback(discriminator.to, before)
+        discriminator.to(place)
         some = range(min(_BATCH, len(dataset)))
         together = _features(discriminator, dataset, some, place)
         alone = np.concatenate([_features(discriminator, dataset, [row], place) for row in some])
@@ -179,10 +181,6 @@ def extract_discriminator_features(
             ]
             if progress is not None:
                 progress(rows.stop, len(dataset), "")
-    finally:
-        discriminator.to(before)
-        for module, training in modes.items():
-            module.training = training
     names = image_identities(dataset.index)
     known = parts or {}
     return DiscriminatorFeatures(

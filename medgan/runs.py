@@ -460,10 +460,13 @@ class Run:
     def is_done(self) -> bool:
         """Whether this continues a run that has nothing left to do."""
         from medgan.core.saving import read_state
+        from medgan.training.health import reason_of_end
 
         if self.resume is None:
             return False
         state = read_state(_checkpoint(self.resume))["trainer"]
+        if self.config.health == "react" and reason_of_end(state.get("memory", {})) is not None:
+            return True
         if self.config.budget is not None:
             return bool(state["step"] == state["total_steps"])
         processes = len(state["random"])
@@ -554,6 +557,7 @@ class Run:
         trainer = gan.make_trainer(device=self.config.device, precision=self.config.precision)
         if self.resume is not None:
             self._restore(gan, dataset)
+            self._check_end(trainer)
             gan.initial_model = self._initial_model
         elif initial is not None:
             self._take_weights(gan, initial)
@@ -794,6 +798,17 @@ class Run:
             gan.trainer.load_state_dict(state["trainer"])
         except KeyError as error:
             raise CheckpointError(f"{path} lacks {error}; it was not written by this version of medgan.") from error
+
+    def _check_end(self, trainer: Trainer[Any]) -> None:
+        """Raise if a health monitor has ended the run, unless it is to go on all the same."""
+        from medgan.training.health import reason_of_end
+
+        reason = reason_of_end(trainer.memory)
+        if self.config.health == "react" and reason is not None:
+            raise ConfigError(
+                f"{self.folder} is done. {reason} {self.folder / 'health.jsonl'} says more. Start a new run, with more "
+                "images or a stronger --augment; to train this one on all the same, type --health warn."
+            )
 
     def _make_folder(self, data_name: str) -> Path:
         """Create the run folder; an existing one is never touched, unless a run left it before it had saved a state."""

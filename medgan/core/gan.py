@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from medgan.augment import policy_names
 from medgan.core.budget import Budget
 from medgan.core.config import ClassSampling, GANConfig
-from medgan.core.networks import Discriminator, Generator
+from medgan.core.networks import Discriminator, Generator, evaluating
 from medgan.core.randomness import seeded
 from medgan.core.saving import pack_weights, read_model, write_model
 from medgan.core.sides import Sides, plural
@@ -474,9 +474,7 @@ class GAN(ABC):
         wanted = self.make_labels(len(seeds), labels)
         generator: Any = self.generator
         device = next(generator.parameters()).device
-        training = generator.training
-        generator.eval()
-        try:
+        with evaluating(generator):
             start = 0
             for block in _blocks(seeds):
                 stop = start + len(block)
@@ -496,8 +494,6 @@ class GAN(ABC):
                         truncation=truncation,
                     )
                 yield Batch(images.float().cpu()[rows], *(None if each is None else each.cpu() for each in conditions))
-        finally:
-            generator.train(training)
 
     def _check_sources(self, n: int, sources: Tensor | None) -> None:
         """Raise if there are no sources where they are needed, or others than can be translated."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medgan.errors import ConfigError
 
-__all__ = ["Discriminator", "DiscriminatorOutput", "Generator", "Translator", "frozen"]
+__all__ = ["Discriminator", "DiscriminatorOutput", "Generator", "Translator", "evaluating", "frozen"]
 
 
 class Generator(nn.Module, ABC):
@@ -196,3 +196,21 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
     finally:
         for weight in weights:
             weight.requires_grad_(True)
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Put some modules into evaluation mode for a while.
+
+    Args:
+        *modules: Networks; each part of them then has its own mode again, as `nn.Module.train` would not leave it to
+            parts that were in evaluation mode before, such as frozen ones.
+    """
+    modes = {part: part.training for module in modules for part in module.modules()}
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training

@@ -402,19 +402,25 @@ class Trainer(ABC, Generic[C]):
 
         With several processes all of them have to call this.
         """
-        scaler = self.accelerator.scaler
         return {
-            "step": self.step,
+            **self.weights(),
             "images_seen": self.images_seen,
             "total_steps": self.total_steps,
             "budget": self.budget_before if self.budget is None else self.budget.state_dict(),
             "factors": dict(self.factors),
             "memory": copy.deepcopy(self.memory),
+            "random": gather(self.accelerator, self._random_state),
+            "shared_random": {self.device.type: self._shared_rng.get_state()},
+        }
+
+    def weights(self) -> dict[str, Any]:
+        """Return what `go_back` takes, which is less than a resume needs; each process can have it by itself."""
+        scaler = self.accelerator.scaler
+        return {
+            "step": self.step,
             **{name: getattr(self, name).state_dict() for name in self.stateful_modules()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "scaler": None if scaler is None else scaler.state_dict(),
-            "random": gather(self.accelerator, self._random_state),
-            "shared_random": {self.device.type: self._shared_rng.get_state()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -454,7 +460,7 @@ class Trainer(ABC, Generic[C]):
         With several processes all of them have to call this, with the same state.
 
         Args:
-            state: What `state_dict` returned before.
+            state: What `weights` or `state_dict` returned before.
 
         Raises:
             CheckpointError: If the state is of other networks.

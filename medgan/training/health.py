@@ -5,12 +5,16 @@ At each evaluation of `KeepBest`, on its samples and the held-out images of the 
 - *collapse* of a class: S is the mean MS-SSIM of pairs of its samples, S' that of pairs of held-out images, and
   L = (S − S') / (1 − S') the share of the variety that is lost. Told from 0.15 on, acted on from 0.3 on, where S − S'
   is above two standard errors.
-- *setback*: the score of `HeldOutScores` is less than half of the best one so far, where that is at least 0.3.
+- *setback*: the score of `HeldOutScores` is less than half of the best one so far of a healthy model, where that is at
+  least 0.3.
 - *duplicates*: a sample has one if the nearest other sample is closer than a quarter of the first percentile of the
   distances of held-out images to their nearest. Acted on if more than 5 % and at least 3 samples have one.
 - *memorisation*: an image's nearness is the distance to its nearest training image, divided by the mean distance to the
   next ten. A sample is a copy if that is below 0.6 of the first percentile of held-out images. Acted on if more than
   2 % and at least 3 samples are copies.
+
+  Held-out images that have an exact copy, among each other or among the training images, are left out of these
+  percentiles, which would be 0 otherwise.
 - *overfitting* of the discriminator: r = (D(training) − D(held out)) / (D(training) − D(generated)), means of the
   realness without augmentation. Acted on if r > 0.5 in two evaluations in a row, and D(training) − D(held out) is above
   three standard errors.
@@ -33,16 +37,17 @@ In every training, from figures of every tenth step that are looked at every 100
 
 And *divergence*: a loss or weight is NaN or infinite.
 
-The reactions, each at the next step that is a multiple of 20:
+The reactions, that to a divergence at once, all others at the next step that is a multiple of 20:
 
 - setback: back to the weights of the best evaluation so far; both learning rates are halved.
 - collapse, duplicates: the same, but the weight of the label loss is halved, where there is one.
-- memorisation: the training ends. The best model before it stays the best.
-- exploding, divergence: back to the newest weights that were saved; both learning rates are halved.
+- memorisation: the training ends, and stays so after a resume. The best model before it stays the best.
+- exploding, divergence: back to the newest checkpoint, or to the best evaluation before there is one; both learning
+  rates are halved.
 - dominance, vanishing, overfitting: the discriminator's learning rate is halved.
 
-There are at most three in a training, at least 1,000 images apart; after the third, a divergence ends the training with
-its error.
+There are at most three in a training, at least 1,000 images apart; a divergence sooner than that after another
+reaction, or after the third, ends the training with its error.
 
 References:
     - T. Karras et al., 2020, arXiv:2006.06676 (r), and A. Odena et al., 2017, arXiv:1610.09585 (MS-SSIM by class).
@@ -54,7 +59,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,25 +69,28 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medgan.augment import AdaptiveAugment
 from medgan.core.distribution import gather
+from medgan.core.networks import evaluating
 from medgan.core.randomness import seeded
 from medgan.core.saving import read_state, write_state
 from medgan.core.spec import Batch
 from medgan.core.trainer import Callback, Metrics, Trainer
-from medgan.errors import CheckpointError, TrainingDivergedError
+from medgan.errors import CheckpointError, ConfigError, TrainingDivergedError
 from medgan.metrics.functional.diversity import nearest_neighbours, pair_similarity
 from medgan.training.callbacks import drop_rows
 
 if TYPE_CHECKING:
     from medgan.data import ImageDataset
 
-__all__ = ["Finding", "HealthMonitor"]
+__all__ = ["Finding", "HealthMonitor", "reason_of_end"]
 
 _NETWORKS = ("generator", "discriminator")
 _NORM_EVERY, _LOOK_EVERY, _ACT_EVERY = 10, 100, 20  # steps
 _RECENT, _HISTORY, _LEAST = 10, 100, 20  # norms
 _EXPLODED, _VANISHED = 50.0, 0.01
 _DOMINANT, _DOMINANT_STEPS = 0.98, 500
+_ACCURACIES = _DOMINANT_STEPS // _NORM_EVERY
 _LOST, _LOST_MUCH, _LOST_WORSE = 0.15, 0.3, 0.1
 _DUPLICATES, _DUPLICATE_DISTANCE = 0.05, 0.25
 _COPIES, _COPY_NEARNESS = 0.02, 0.6
@@ -91,6 +99,7 @@ _SETBACK, _GOOD = 0.5, 0.3  # of the best score; scores below are those of a mod
 _PAIRS = 200  # of MS-SSIM, a class
 _PIXELS = {4: 16, 5: 8}  # a side, of images that are compared by distance, by the number of axes of a batch
 _NEIGHBOURS = 10
+_SAME = 1e-4  # distance; that of an image to its exact copy is 0 but for rounding
 _MOST_TRAINING = 5_000
 _JUDGED = 128  # images of each kind that the discriminator is asked about
 _MOST_REACTIONS, _APART = 3, 1_000  # reactions; images between two of them
@@ -145,7 +154,7 @@ class HealthMonitor(Callback):
 
     Args:
         folder: The run folder; lines of its ``health.jsonl`` from beyond the step that a resume starts at are dropped,
-            and ``checkpoints/healthy`` becomes the state to go back to.
+            and ``checkpoints/healthy`` gets the states to go back to.
         react: Whether to react, and not only to say what is wrong.
         say: Takes each sentence for the user.
 
@@ -159,48 +168,59 @@ class HealthMonitor(Callback):
         self.react = react
         self.say = say
         self.findings: list[tuple[int, Finding]] = []
-        self._healthy = folder / "checkpoints" / "healthy" / "trainer.pt"
+        self._healthy = folder / "checkpoints" / "healthy"
         self._latest = folder / "checkpoints" / "latest" / "trainer.pt"
-        self._norms: list[Tensor] = []
-        self._accuracies: list[Tensor] = []
-        self._sums: dict[str, int] = {}
         self._has_label_loss = False
-        self._pending: list[Finding] = []
-        self._new: set[tuple[str, str]] = set()
-        self._save = False
         self._real: _Real | None = None
+        # Step of the healthy state that the latest checkpoint knows of, and which checkpoint that is.
+        self._needed: int | None = None
+        self._seen: tuple[int, ...] | None = None
 
     def on_start(self, trainer: Trainer[Any]) -> None:
-        """Drop what a resume does again."""
-        if trainer.accelerator.is_main_process and self.path.is_file():
-            drop_rows(self.path, trainer.step)
+        """Drop what a resume does again.
+
+        Raises:
+            ConfigError: If a reaction ended the training before, and this monitor reacts, too.
+            CheckpointError: If files cannot be changed.
+        """
+        reason = reason_of_end(trainer.memory)
+        if self.react and reason is not None:
+            raise ConfigError(
+                f"{reason} Begin a new training; to train this one on all the same, type --health warn, or react=False "
+                "in Python."
+            )
+        if trainer.accelerator.is_main_process:
+            if self.path.is_file():
+                drop_rows(self.path, trainer.step)
+            self._needed, self._seen = self._memory(trainer)["healthy"], _identity(self._latest)
+            self._drop_states(self._needed)
 
     def on_step(self, trainer: Trainer[Any], metrics: Metrics) -> None:
         """Measure, look at it when it is time, and react."""
         if trainer.accelerator.is_main_process:
+            memory = self._memory(trainer)
             self._has_label_loss = any(name.endswith("/label") for name in metrics)
             if "discriminator/accuracy" in metrics and trainer.step > _DOMINANT_STEPS:
-                self._accuracies.append(metrics["discriminator/accuracy"])
+                accuracies = [*memory["accuracies"], float(metrics["discriminator/accuracy"])]
+                memory["accuracies"] = accuracies[-_ACCURACIES:]
             if trainer.step % _NORM_EVERY == 0:
-                self._norms.append(torch.stack([_norm(trainer, name) for name in _NETWORKS]))
+                norms = torch.stack([_norm(trainer, name) for name in _NETWORKS]).tolist()
+                for name, norm in zip(_NETWORKS, norms, strict=True):
+                    memory["norms"][name] = [*memory["norms"].get(name, []), norm][-_HISTORY - _RECENT :]
             if trainer.step % _LOOK_EVERY == 0:
-                memory = self._memory(trainer)
-                found = [*self._dominance(memory), *self._gradients(memory), *self._frozen(trainer)]
+                found = [*_dominance(memory), *_gradients(memory), *_frozen(trainer, memory)]
                 self._note(trainer, "look", found)
         if trainer.step % _ACT_EVERY == 0:
             self._act(trainer)
 
     def on_end(self, trainer: Trainer[Any]) -> None:
         """Say what was found after the last step, when no reaction is of use any more."""
-        if trainer.accelerator.is_main_process:
-            self._record(trainer, None)
+        self._record(trainer, None)
 
     def on_diverged(self, trainer: Trainer[Any], error: TrainingDivergedError) -> bool:
         """Go back to the newest weights that were saved, if there are any, with half the learning rates."""
         finding = Finding("divergence", "", None, None, str(error).split(". ")[0])
-        self._pending = [finding] if trainer.accelerator.is_main_process else []
-        self._new = {(finding.illness, finding.of)}
-        self._save = False
+        self._memory(trainer)["pending"].append(asdict(finding) | {"new": True})
         reaction: _Reaction | None = gather(trainer.accelerator, self._choose(trainer))[0]
         back = reaction is not None and reaction.back is not None
         reaction = self._apply(trainer, reaction) if reaction is not None and back else None
@@ -215,7 +235,14 @@ class HealthMonitor(Callback):
             training: The training images.
             classes: Which of the held-out images are of each class or finding, by its name, ``(N,)`` of bool.
         """
-        self._real = _Real(held_out, training, classes)
+        real = self._real = _Real(held_out, training, classes)
+        count = len(held_out)
+        copied = {"duplicates": (real.twins, "themselves"), "memorisation": (real.known, "the training images")}
+        for illness, (copies, place) in copied.items():
+            if copies:
+                effect = f"the threshold of {illness} leaves them out"
+                effect = f"{illness} cannot be looked for" if copies == count else effect
+                self.say(f"Health: {copies:,} of {count:,} held-out images have an exact copy among {place}; {effect}.")
 
     def examine(
         self,
@@ -233,7 +260,7 @@ class HealthMonitor(Callback):
             samples: One image for each held-out one, of its label and in the same order, ``(N, C, *size)`` on the CPU.
             late: Whether the second half of the training has begun.
             score: Score of the samples, from 0 to 1, as in `HeldOutScores`.
-            best: ``score`` and ``step`` of the best evaluation before; None if there was none.
+            best: ``score`` and ``step`` of the best evaluation of a healthy model before; None if there was none.
 
         Returns:
             Figures for the log, and whether the samples are those of a model that may be kept as the best.
@@ -252,34 +279,59 @@ class HealthMonitor(Callback):
         self._note(trainer, "evaluation", found)
         return {f"health/{name}": round(value, 6) for name, value in figures.items()}, may_be_kept
 
-    def note_best(self) -> None:
-        """Take note that the evaluation at hand is the best so far: its weights are those to go back to."""
-        self._save = self.react
+    def note_best(self, trainer: Trainer[Any]) -> None:
+        """Save the weights of the evaluation at hand, the best so far of a healthy model: they are those to go back to.
+
+        In the main process, whose weights are those of all.
+
+        Raises:
+            CheckpointError: If they cannot be written.
+        """
+        if not self.react:
+            return
+        memory = self._memory(trainer)
+        latest = _identity(self._latest)
+        if latest != self._seen:  # a checkpoint since the last time: it knows of the state at hand
+            self._needed, self._seen = memory["healthy"], latest
+        write_state(self._state_of(trainer.step), {"trainer": trainer.weights()})
+        memory["healthy"] = trainer.step
+        # A training that is killed begins again at the checkpoint, and may have to go back to what was healthy then.
+        self._drop_states(self._needed, trainer.step)
+
+    def _state_of(self, step: int) -> Path:
+        """Return where the state of a healthy step is."""
+        return self._healthy / f"{step:06d}.pt"
+
+    def _drop_states(self, *kept: int | None) -> None:
+        """Delete the states of all other steps: those of a training that was killed are nothing to go back to."""
+        names = {self._state_of(step).name for step in kept if step is not None}
+        for path in self._healthy.glob("*.pt"):
+            if path.name not in names:
+                try:
+                    path.unlink()
+                except OSError as error:
+                    raise CheckpointError(f"{path} could not be deleted ({error}).") from error
 
     # ----------------------------------------------------------------------------- reactions
 
     def _act(self, trainer: Trainer[Any]) -> None:
         """Do in all processes what the main one decides, and write and say what was found."""
-        main = trainer.accelerator.is_main_process
-        save, reaction = gather(trainer.accelerator, (self._save, self._choose(trainer) if main else None))[0]
-        self._save = False
+        reaction: _Reaction | None = gather(trainer.accelerator, self._choose(trainer))[0]
         if reaction is not None:
             reaction = self._apply(trainer, reaction)
-        elif save:
-            state = trainer.state_dict()
-            if main:
-                write_state(self._healthy, {"trainer": state})
-        if main:
-            self._record(trainer, reaction)
+        self._record(trainer, reaction)
 
     def _choose(self, trainer: Trainer[Any]) -> _Reaction | None:
-        """Return what to do about the gravest of what was found; None for nothing."""
+        """Return, in the main process, what to do about the gravest of what was found; None for nothing."""
+        if not trainer.accelerator.is_main_process:
+            return None
         memory = self._memory(trainer)
-        found = {finding.illness for finding in self._pending if finding.act}
+        found = {finding["illness"] for finding in memory["pending"] if finding["act"]}
         too_soon = memory["reactions"] and trainer.images_seen - memory["last"] < _APART
         if not self.react or not found or memory["reactions"] >= _MOST_REACTIONS or too_soon:
             return None
-        healthy, latest = (path if path.is_file() else None for path in (self._healthy, self._latest))
+        states = (None if memory["healthy"] is None else self._state_of(memory["healthy"]), self._latest)
+        healthy, latest = (path if path is not None and path.is_file() else None for path in states)
         both = ("generator_lr", "discriminator_lr")
         if some := found & {"divergence", "exploding"}:
             return _reaction(some, latest or healthy, *both)
@@ -299,23 +351,27 @@ class HealthMonitor(Callback):
             reaction = reaction._replace(text=f"went back to step {state['step']:,} and {reaction.text}")
         for name, factor in reaction.factors.items():
             trainer.factors[name] = trainer.factors.get(name, 1.0) * factor
-        trainer.ended = trainer.ended or reaction.end
         memory = self._memory(trainer)
         memory["reactions"] += 1
         memory["last"] = trainer.images_seen
         # What was measured is of weights that are gone, or of another pace.
         memory["norms"], memory["accuracies"], memory["streaks"] = {}, [], {}
-        self._norms.clear()
-        self._accuracies.clear()
+        if reaction.end:
+            trainer.ended = True
+            memory["ended"] = {"step": trainer.step, "illnesses": sorted(reaction.illnesses)}
         return reaction
 
     def _record(self, trainer: Trainer[Any], reaction: _Reaction | None) -> None:
-        """Write what was found since the last time, and say what of it is new."""
+        """Write, in the main process, what was found since the last time, and say what of it is new."""
+        if not trainer.accelerator.is_main_process:
+            return
+        memory = self._memory(trainer)
         told = False
-        for finding in self._pending:
+        for row in memory["pending"]:
+            finding, is_new = Finding(**{key: value for key, value in row.items() if key != "new"}), row["new"]
             done = reaction.text if reaction is not None and finding.illness in reaction.illnesses else None
             self.findings.append((trainer.step, finding))
-            row = {
+            line = {
                 "step": trainer.step,
                 "images": trainer.images_seen,
                 "illness": finding.illness,
@@ -329,86 +385,130 @@ class HealthMonitor(Callback):
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with self.path.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    stream.write(json.dumps(line, ensure_ascii=False) + "\n")
             except OSError as error:
                 raise CheckpointError(f"{self.path} could not be written ({error}).") from error
-            if done is not None or (finding.illness, finding.of) in self._new:
+            if done is not None or is_new:
                 ending = f"; {done}." if done is not None and not told else "."
                 self.say(f"Health, step {trainer.step:,}: {finding.text}{ending}")
                 told = told or done is not None
-        self._pending, self._new = [], set()
+        memory["pending"] = []
 
     def _note(self, trainer: Trainer[Any], when: str, found: Sequence[Finding]) -> None:
-        """Keep findings until they are acted on, and which of them were not there the last time."""
-        ill = self._memory(trainer)["ill"]
-        now = [[finding.illness, finding.of] for finding in found]
-        self._new |= {(illness, of) for illness, of in now if [illness, of] not in ill.get(when, [])}
-        ill[when] = now
-        self._pending += found
+        """Keep findings until they are acted on, and whether they were there the last time."""
+        memory = self._memory(trainer)
+        before = memory["ill"].get(when, [])
+        memory["ill"][when] = [[finding.illness, finding.of] for finding in found]
+        memory["pending"] += [
+            asdict(finding) | {"new": [finding.illness, finding.of] not in before} for finding in found
+        ]
 
     @staticmethod
     def _memory(trainer: Trainer[Any]) -> dict[str, Any]:
-        """Return what has to be known after a resume."""
-        fresh: dict[str, Any] = {
-            "reactions": 0, "last": 0, "lowest": {}, "streaks": {}, "ill": {}, "norms": {}, "accuracies": []
-        }  # fmt: skip
-        memory: dict[str, Any] = trainer.memory.setdefault("health", fresh)
+        """Return what has to be known after a resume: the state of the monitor, but for what the run folder holds.
+
+        ``reactions``, their number, and ``last``, the images seen at the last one; ``lowest`` figures so far;
+        ``streaks`` of evaluations; what was ``ill`` the last time; ``norms`` and ``accuracies`` of late, and ``sums``
+        of the weights; ``pending`` findings; the step of the ``healthy`` state; and how a reaction ``ended`` it all.
+        """
+        memory: dict[str, Any] = trainer.memory.setdefault("health", {})
+        for name in ("lowest", "streaks", "ill", "norms", "sums"):
+            memory.setdefault(name, {})
+        for name in ("pending", "accuracies"):
+            memory.setdefault(name, [])
+        for name, value in {"reactions": 0, "last": 0, "healthy": None, "ended": None}.items():
+            memory.setdefault(name, value)
         return memory
 
-    # --------------------------------------------------------------------------------- steps
 
-    def _dominance(self, memory: dict[str, Any]) -> list[Finding]:
-        """Look at how often the discriminator is right."""
-        known = [*memory["accuracies"], *(torch.stack(self._accuracies).tolist() if self._accuracies else [])]
-        self._accuracies.clear()
-        number = _DOMINANT_STEPS // _NORM_EVERY
-        memory["accuracies"] = known[-number:]
-        mean = float(np.mean(known[-number:])) if len(known) >= number else 0.0
-        if mean <= _DOMINANT:
-            return []
-        text = (
-            f"The discriminator wins outright: for {_DOMINANT_STEPS} steps it has told real from generated images in "
-            f"{mean:.1%} of pairs"
+def reason_of_end(memory: Mapping[str, Any]) -> str | None:
+    """Return why a health monitor has ended a training, as a sentence; None if none has.
+
+    Args:
+        memory: `Trainer.memory`, as it is part of the state.
+    """
+    ended = memory.get("health", {}).get("ended")
+    if ended is None:
+        return None
+    reason = ", ".join(ended["illnesses"])
+    return f"A health monitor ended this training at step {ended['step']:,}, because of {reason}."
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Return what is another if a file has been replaced; None if there is none."""
+    if not path.is_file():
+        return None
+    facts = path.stat()
+    return facts.st_mtime_ns, facts.st_ino, facts.st_size
+
+
+# -------------------------------------------------------------------------------------- steps
+
+
+def _dominance(memory: Mapping[str, Any]) -> list[Finding]:
+    """Look at how often the discriminator is right."""
+    accuracies = memory["accuracies"]
+    mean = float(np.mean(accuracies)) if len(accuracies) == _ACCURACIES else 0.0
+    if mean <= _DOMINANT:
+        return []
+    text = (
+        f"The discriminator wins outright: for {_DOMINANT_STEPS} steps it has told real from generated images in "
+        f"{mean:.1%} of pairs"
+    )
+    return [Finding("dominance", "discriminator", mean, _DOMINANT, text)]
+
+
+def _gradients(memory: Mapping[str, Any]) -> list[Finding]:
+    """Compare the last norms with those before."""
+    found = []
+    for name in _NETWORKS:
+        norms = memory["norms"].get(name, [])
+        recent, before = norms[-_RECENT:], [norm for norm in norms[:-_RECENT] if np.isfinite(norm)]
+        middle = float(np.median(before)) if len(before) >= _LEAST else None
+        exploded = [norm for norm in recent if not np.isfinite(norm) or (middle and norm > _EXPLODED * middle)]
+        if middle and len(exploded) >= 3:
+            times = float(np.median(exploded)) / middle
+            size = f"{times:,.0f} times its usual size" if np.isfinite(times) else "not finite"
+            value = times if np.isfinite(times) else None
+            text = f"The {name}'s gradient explodes: it is {size}"
+            found.append(Finding("exploding", name, value, _EXPLODED, text))
+        elif middle and len(recent) == _RECENT and max(recent) < _VANISHED * middle:
+            value = float(np.median(recent)) / middle
+            text = f"The {name}'s gradient has vanished: it is {value:.1e} of its usual size"
+            found.append(Finding("vanishing", name, value, _VANISHED, text))
+    return found
+
+
+def _frozen(trainer: Trainer[Any], memory: dict[str, Any]) -> list[Finding]:
+    """Find networks without a single weight that has changed."""
+    before, now = memory["sums"], torch.stack([_checksum(getattr(trainer, name)) for name in _NETWORKS]).tolist()
+    memory["sums"] = dict(zip(_NETWORKS, now, strict=True))
+    return [
+        Finding(
+            "frozen",
+            name,
+            None,
+            None,
+            f"The {name} does not learn: none of its weights has changed in {_LOOK_EVERY} steps",
+            act=False,
         )
-        return [Finding("dominance", "discriminator", mean, _DOMINANT, text)]
+        for name in _NETWORKS
+        if before.get(name) == memory["sums"][name]
+    ]
 
-    def _gradients(self, memory: dict[str, Any]) -> list[Finding]:
-        """Compare the last norms with those before."""
-        norms = torch.stack(self._norms).tolist() if self._norms else []
-        self._norms.clear()
-        found = []
-        for position, name in enumerate(_NETWORKS):
-            recent = [row[position] for row in norms][-_RECENT:]
-            before = memory["norms"].get(name, [])
-            middle = float(np.median(before)) if len(before) >= _LEAST else None
-            exploded = [norm for norm in recent if not np.isfinite(norm) or (middle and norm > _EXPLODED * middle)]
-            if middle and len(exploded) >= 3:
-                times = float(np.median(exploded)) / middle
-                size = f"{times:,.0f} times its usual size" if np.isfinite(times) else "not finite"
-                value = times if np.isfinite(times) else None
-                text = f"The {name}'s gradient explodes: it is {size}"
-                found.append(Finding("exploding", name, value, _EXPLODED, text))
-            elif middle and len(recent) == _RECENT and max(recent) < _VANISHED * middle:
-                value = float(np.median(recent)) / middle
-                text = f"The {name}'s gradient has vanished: it is {value:.1e} of its usual size"
-                found.append(Finding("vanishing", name, value, _VANISHED, text))
-            memory["norms"][name] = [*before, *(norm for norm in recent if np.isfinite(norm))][-_HISTORY:]
-        return found
 
-    def _frozen(self, trainer: Trainer[Any]) -> list[Finding]:
-        """Find networks without a single weight that has changed."""
-        sums = torch.stack([_checksum(getattr(trainer, name)) for name in _NETWORKS]).tolist()
-        found = []
-        for name, checksum in zip(_NETWORKS, sums, strict=True):
-            if self._sums.get(name) == checksum:
-                text = f"The {name} does not learn: none of its weights has changed in {_LOOK_EVERY} steps"
-                found.append(Finding("frozen", name, None, None, text, act=False))
-            self._sums[name] = checksum
-        return found
+# ------------------------------------------------------------------------------------ samples
 
 
 class _Real:
-    """What real images are like: computed once."""
+    """What real images are like: computed once.
+
+    Attributes:
+        nearest: First percentile of the distances of held-out images to their nearest.
+        twins: Number of held-out images that have an exact copy among them, which do not count there.
+        nearness: First percentile of their nearness to training images.
+        known: Number of held-out images that have an exact copy among those, which do not count there.
+    """
 
     def __init__(
         self, held_out: ImageDataset, training: ImageDataset, classes: Mapping[str, NDArray[np.bool_]]
@@ -421,12 +521,12 @@ class _Real:
         for name, mask in self.classes.items() if self.scales else ():
             self.similarity[name] = _similarity(images[torch.from_numpy(mask)], self.scales)
         vectors = _vectors(images)
-        self.nearest = float(np.quantile(_to_nearest(vectors), 0.01))
+        self.nearest, self.twins = _first_percentile(_to_nearest(vectors))
         rng = np.random.default_rng(43)
         rows = np.sort(rng.permutation(len(training))[:_MOST_TRAINING])
         blocks = [rows[start : start + 256] for start in range(0, len(rows), 256)]
         self.vectors = np.concatenate([_vectors(training.images_at(block)) for block in blocks])
-        self.nearness = float(np.quantile(_nearness(vectors, self.vectors), 0.01))
+        self.nearness, self.known = _first_percentile(_nearness(vectors, self.vectors))
         # In a random order, as a discriminator may look at a whole batch.
         self.held_out = _some(held_out, rng.permutation(len(held_out)))
         rows = rng.permutation(len(training))
@@ -436,6 +536,15 @@ class _Real:
             rows = np.concatenate([rows[labels[rows] == label][:count] for label, count in enumerate(counts)])
             rows = rng.permutation(rows)
         self.training = _some(training, rows)
+
+
+def _first_percentile(distances: NDArray[np.float64]) -> tuple[float, int]:
+    """Return the first percentile of distances but for those of exact copies, and how many these are.
+
+    It is 0 if there are only copies: nothing is nearer.
+    """
+    apart = distances[distances > _SAME]
+    return float(np.quantile(apart, 0.01)) if len(apart) else 0.0, len(distances) - len(apart)
 
 
 def _some(dataset: ImageDataset, rows: NDArray[np.int64]) -> Batch:
@@ -521,9 +630,19 @@ def _overfitting(
         return []
     text = (
         f"The discriminator knows its training images by heart: it finds those of held-out patients {overfit:.0%} of "
-        "the way from real to generated. --ada-target 0.6, or more --augment, postpones that"
+        f"the way from real to generated. {_more_augmentation(trainer)}"
     )
     return [Finding("overfitting", "discriminator", overfit, _OVERFIT, text)]
+
+
+def _more_augmentation(trainer: Trainer[Any]) -> str:
+    """Return what postpones overfitting, beyond what the options do already; without a full stop."""
+    config, augment = trainer.config, trainer.augment
+    if config.ada_target is None:
+        return "--ada-target 0.6, or more --augment, postpones that"
+    if isinstance(augment, AdaptiveAugment) and float(augment.probability) >= config.ada_limit:
+        return f"More --augment, or an --ada-limit above {config.ada_limit:g}, postpones that"
+    return f"--ada-target {round(config.ada_target - 0.2, 2):g}, or more --augment, postpones that"
 
 
 def _is_worse(memory: dict[str, Any], what: str, value: float, margin: float) -> bool:
@@ -577,25 +696,17 @@ def _realness(
     count = min(len(held_out.images), len(training.images)) // size * size
     if not count:
         return None
-    networks = [trainer.generator, trainer.discriminator]
-    modes = [network.training for network in networks]
     said: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
-    try:
-        # Spectral normalisation moves its vectors, and dropout draws, in training mode only.
-        for network in networks:
-            network.eval()
-        with torch.inference_mode(), seeded(0, trainer.device):
-            latents = trainer.generator.make_latents(count, torch.Generator().manual_seed(0)).to(trainer.device)
-            for start in range(0, count, size):
-                rows = slice(start, start + size)
-                seen, unseen = (_rows(batch, rows, trainer.device) for batch in (training, held_out))
-                _, *conditions = unseen
-                made = Batch(trainer.generator(latents[rows], *conditions), *conditions)
-                for part, batch in zip(said, (seen, unseen, made), strict=True):
-                    part.append(trainer.discriminator(*batch).realness.float().cpu())
-    finally:
-        for network, mode in zip(networks, modes, strict=True):
-            network.train(mode)
+    # Spectral normalisation moves its vectors, and dropout draws, in training mode only.
+    with evaluating(trainer.generator, trainer.discriminator), torch.inference_mode(), seeded(0, trainer.device):
+        latents = trainer.generator.make_latents(count, torch.Generator().manual_seed(0)).to(trainer.device)
+        for start in range(0, count, size):
+            rows = slice(start, start + size)
+            seen, unseen = (_rows(batch, rows, trainer.device) for batch in (training, held_out))
+            _, *conditions = unseen
+            made = Batch(trainer.generator(latents[rows], *conditions), *conditions)
+            for part, batch in zip(said, (seen, unseen, made), strict=True):
+                part.append(trainer.discriminator(*batch).realness.float().cpu())
     first, second, third = (torch.cat(part).double().numpy() for part in said)
     return first, second, third
 

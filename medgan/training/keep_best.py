@@ -35,6 +35,7 @@ _SHARE_OF_CLASSIFIER = 0.01  # of the training's time, part of the former
 _EVALUATIONS = 20  # at most, where nobody says how often
 _SHORTEST = 0.5  # seconds; less cannot even train a classifier
 _LEAST_IMAGES = 6
+_REMEMBERED = ("step", "score", "features", "healthy")
 
 
 class KeepBest(Callback):
@@ -53,6 +54,10 @@ class KeepBest(Callback):
     With a budget of time it goes by the number of steps that the trainer plans, once there is a plan, and the last
     evaluation comes at the end of the training: only then is it sure which step is the last.
 
+    What later evaluations are compared with is in `Trainer.memory`, so that a resume goes on from what its checkpoint
+    knew. A model from beyond it, of a training that was killed, stays in ``checkpoints/best`` until there is a better
+    one, and counts for nothing else.
+
     For the main process only: no other one has to wait for it.
 
     Args:
@@ -61,15 +66,16 @@ class KeepBest(Callback):
         validation: Images of patients held out from it; None if there are none.
         folder: The run folder; ``checkpoints/best`` becomes the model, ``evaluation/classifier.safetensors`` the
             classifier.
-        health: What looks at the samples of each evaluation; a model that it finds ill is not kept where there is
-            another. None for nothing.
+        health: What looks at the samples of each evaluation; a model that it finds ill never takes the place of a
+            healthy one, which takes that of an ill one. None for nothing.
         steps: Length of the whole training; None for as long as the trainer's budget allows.
         every: Steps between evaluations, with one more after the last step; None for the rule above.
         log: Where the scores go, one line an evaluation.
         say: Takes lines for the user.
 
     Attributes:
-        record: What is known of the best model: ``step``, ``score`` and the other figures; None while there is none.
+        record: What is known of the model in ``checkpoints/best``: ``step``, ``score`` and the other figures, and
+            ``healthy`` where a monitor looked at it; None while there is none.
         seconds: Time that evaluations took since the start, training of the classifier and saving included.
         evaluations: Their number since the start.
 
@@ -120,7 +126,7 @@ class KeepBest(Callback):
         """
         if self._by_budget and trainer.budget is None:
             raise ConfigError("Say how long the training is: KeepBest(..., steps=1000), or Trainer.use_budget before.")
-        # What lies there at the start is of a training that was killed before its first checkpoint.
+        # What lies there at the very start is of a training that was killed before its first checkpoint.
         self.record = _read_record(self.model) if trainer.step else None
         self._begun, self._first_step = time.perf_counter(), trainer.step
         if self.validation is None or len(self.validation) < _LEAST_IMAGES:
@@ -186,21 +192,28 @@ class KeepBest(Callback):
         self.evaluations += 1
         self._last = trainer.step
         figures = scores.to_dict()
+        record = {"step": trainer.step, **figures, "features": scorer.identity}
+        best: dict[str, Any] | None = trainer.memory.get("best")
         health: dict[str, float] = {}
-        healthy = True
         if self.health is not None and scorer.samples is not None:
-            late = trainer.step > self._length / 2
-            health, healthy = self.health.examine(
-                trainer, scorer.samples, late=late, score=figures["score"], best=self.record
+            health, record["healthy"] = self.health.examine(
+                trainer,
+                scorer.samples,
+                late=trainer.step > self._length / 2,
+                score=figures["score"],
+                best=best if best is not None and _is_healthy(best) else None,
             )
-        if self.record is None or (healthy and figures["score"] > self.record["score"]):
-            self.record = {"step": trainer.step, **figures, "features": scorer.identity}
-            self.gan.save(self.model, evaluation=self.record)
-            if self.health is not None:
-                self.health.note_best()
+        if _is_better(record, self.record):
+            self.record = record
+            self.gan.save(self.model, evaluation=record)
+        if _is_better(record, best):
+            best = trainer.memory["best"] = {key: record[key] for key in _REMEMBERED if key in record}
+            if self.health is not None and _is_healthy(record):
+                self.health.note_best(trainer)
+        assert best is not None
         self._cost = time.perf_counter() - begun
         if self.log is not None:
-            extra = {"seconds": round(self._cost, 3), "best_step": self.record["step"]}
+            extra = {"seconds": round(self._cost, 3), "best_step": best["step"]}
             named = {f"evaluation/{name}": value for name, value in (figures | extra).items()}
             self.log.write(trainer, named | health)
         return scores
@@ -291,9 +304,11 @@ class KeepBest(Callback):
             self._scorer = HeldOutScorer(self.validation, features)
         if self.health is not None:
             self.health.prepare(self._scorer.held_out, self.training, self._scorer.classes)
-        if self.record is not None and self.record["features"] != self._scorer.identity:
+        records = (self.record, trainer.memory.get("best"))
+        if any(record is not None and record["features"] != self._scorer.identity for record in records):
             self.say(f"The scores of {self.model} are of other features, and cannot be compared; it begins anew.")
             self.record = None
+            trainer.memory.pop("best", None)
         return self._scorer
 
     def _features(self, trainer: Trainer[Any], seconds: float) -> FrozenFeatures:
@@ -320,6 +335,16 @@ class KeepBest(Callback):
                 )
                 return made
         return RandomFeatures(self.training.spec, device=device)
+
+
+def _is_healthy(record: Mapping[str, Any]) -> bool:
+    """Whether a model was not found ill, by a monitor that looked at it."""
+    return bool(record.get("healthy", True))
+
+
+def _is_better(record: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+    """Whether a model is better than another: a healthy one than an ill one, else that of the higher score."""
+    return other is None or (_is_healthy(record), record["score"]) > (_is_healthy(other), other["score"])
 
 
 def _read_record(model: Path) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ import torch
 
 from medgan.core.saving import read_state
 from medgan.models import ACGAN, load_model
+from medgan.runs import Run
 
 
 def checkpoint(folder: Path) -> Path:
@@ -197,6 +198,20 @@ def test_finished_run(medgan, run, contents):
     assert "has done 6 steps already" in message
     assert "--steps 12" in message
     assert contents(run) == before
+
+
+def test_run_that_a_health_monitor_ended(medgan, run, contents):
+    state = read_state(checkpoint(run))
+    state["trainer"]["memory"]["health"]["ended"] = {"step": 6, "illnesses": ["memorisation"]}
+    torch.save(state, checkpoint(run))
+    before = contents(run)
+    message = medgan.fails("fit", "--resume", run, "--steps", 8)
+    assert "is done. A health monitor ended this training at step 6, because of memorisation" in message
+    assert "--health warn" in message
+    assert contents(run) == before
+    assert Run({"steps": 8}, resume=run).is_done()
+    assert not Run({"steps": 8, "health": "warn"}, resume=run).is_done()
+    medgan.works("fit", "--resume", run, "--steps", 8, "--health", "warn")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from medgan.core import GAN, Batch, DataSpec, Discriminator, DiscriminatorOutput, GANConfig
+from medgan.core.networks import evaluating
 from medgan.errors import ConfigError
 from medgan.models import ACGAN
+from medgan.training.health import _realness
 
 Stream = Callable[..., Iterator[Batch]]
 
@@ -61,6 +63,20 @@ def test_frozen_blocks_and_their_statistics_stay(
     trainer.fit(stream(), 3)
     kept = [same(old, new) for old, new in zip(before, states(trainer.discriminator), strict=True)]
     assert kept == [number < count for number in range(3)]
+
+
+def test_a_look_at_the_networks_leaves_them_frozen(staged: type[GAN], data: DataSpec, stream: Stream) -> None:
+    trainer = staged(data, freeze_discriminator=1).make_trainer(device="cpu")
+    before = states(trainer.discriminator)
+    modes = [part.training for part in trainer.discriminator.modules()]
+    with evaluating(trainer.generator, trainer.discriminator):
+        assert not any(part.training for part in trainer.discriminator.modules())
+    assert [part.training for part in trainer.discriminator.modules()] == modes
+    batch = next(stream())
+    assert _realness(trainer, batch, batch) is not None
+    trainer.fit(stream(), 2)
+    kept = [same(old, new) for old, new in zip(before, states(trainer.discriminator), strict=True)]
+    assert kept == [True, False, False]
 
 
 def test_the_generator_still_learns_through_frozen_blocks(staged: type[GAN], data: DataSpec, stream: Stream) -> None:

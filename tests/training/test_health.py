@@ -14,11 +14,11 @@ from medgan.core import DataSpec, LabelSpec
 from medgan.core.networks import DiscriminatorOutput
 from medgan.core.trainer import Callback
 from medgan.data import ImageDataset
-from medgan.errors import TrainingDivergedError
+from medgan.errors import ConfigError, TrainingDivergedError
 from medgan.models import ACGAN, load_model
 from medgan.runs import Run
-from medgan.training import Checkpoint, HealthMonitor, KeepBest
-from medgan.training.health import _nearness, _Real, _realness, _to_nearest, _vectors
+from medgan.training import Checkpoint, GroupScores, HealthMonitor, HeldOutScorer, HeldOutScores, KeepBest
+from medgan.training.health import _more_augmentation, _nearness, _Real, _realness, _to_nearest, _vectors
 
 SPEC = DataSpec(1, (32, 32), LabelSpec(("A", "B")))
 
@@ -174,6 +174,47 @@ def test_copied_training_images_end_the_training(health, trainer, said):
     assert trainer.ended
 
 
+def test_what_ended_a_training_survives_a_resume(health, trainer, said):
+    samples = pictures(60, 3)
+    samples[:6] = TRAINING.images_at(range(30, 36))
+    look(health, trainer, 20, samples)
+    again = make_trainer()
+    again.load_state_dict(trainer.state_dict())
+    with pytest.raises(ConfigError, match=r"at step 20, because of memorisation.*--health warn"):
+        HealthMonitor(health.path.parent).on_start(again)
+    HealthMonitor(health.path.parent, react=False).on_start(again)
+
+
+def test_held_out_images_with_exact_copies_do_not_blind_the_monitor(tmp_path, trainer, said):
+    """A first percentile of 0 would let nothing be nearer."""
+    images = HELD_OUT.images_at(range(60))
+    images[:4] = TRAINING.images_at(range(4))
+    images[10:12] = images[8:10]
+    pixels = ((images[:, 0] + 1) * 127.5).round().byte().numpy()
+    held_out = ImageDataset.from_arrays(pixels, np.arange(60) % 2, names=("A", "B"))
+    health = HealthMonitor(tmp_path, say=said.append)
+    health.prepare(held_out, TRAINING, CLASSES)
+    assert said == [
+        "Health: 4 of 60 held-out images have an exact copy among themselves; the threshold of duplicates leaves them "
+        "out.",
+        "Health: 4 of 60 held-out images have an exact copy among the training images; the threshold of memorisation "
+        "leaves them out.",
+    ]
+    vectors = _vectors(images)
+    others = np.r_[0:8, 12:60]
+    assert health._real.nearest == pytest.approx(np.quantile(_to_nearest(vectors)[others], 0.01))
+    assert health._real.nearness == pytest.approx(np.quantile(_nearness(vectors, health._real.vectors)[4:], 0.01))
+    samples = pictures(60, 3)
+    look(health, trainer, 20, samples)
+    assert illnesses(health) == []
+    samples[:6] = TRAINING.images_at(range(30, 36)) * 0.9 + 0.05
+    samples[10:20] = samples[20:30]
+    look(health, trainer, 40, samples)
+    assert illnesses(health) == [(40, "duplicates", ""), (40, "memorisation", "")]
+    health.prepare(TRAINING.subset(np.arange(8)), TRAINING, {})
+    assert said[-1].endswith("among the training images; memorisation cannot be looked for.")
+
+
 def test_blurred_pictures_are_no_copies(health, trainer):
     blurred = torch.nn.functional.avg_pool2d(pictures(60, 3), 9, 1, 4, count_include_pad=False)
     look(health, trainer, 20, blurred)
@@ -226,6 +267,14 @@ def test_a_discriminator_that_knows_its_images(health, trainer, said):
     assert len(real.training.images) == len(real.held_out.images) == 60
 
 
+def test_advice_against_overfitting_goes_beyond_what_is_set():
+    assert _more_augmentation(make_trainer(augment="xray")) == "--ada-target 0.6, or more --augment, postpones that"
+    trainer = make_trainer(augment="xray", ada_target=0.6)
+    assert _more_augmentation(trainer) == "--ada-target 0.4, or more --augment, postpones that"
+    trainer.augment.probability.fill_(trainer.config.ada_limit)
+    assert "--ada-limit above 0.8" in _more_augmentation(trainer)
+
+
 def test_looking_changes_nothing(health, trainer):
     before = {name: value.clone() for name, value in trainer.discriminator.state_dict().items()}
     state = torch.get_rng_state()
@@ -242,7 +291,7 @@ def watch(health, trainer, accuracies, *, first=500):
         for trainer.step in (first + 10 * number + 1, first + 10 * number + 10):
             metrics = {"discriminator/accuracy": torch.tensor(accuracy)} if trainer.step % 10 == 1 else {}
             trainer.images_seen = 8 * trainer.step
-            health._sums.clear()  # no weight moves here
+            trainer.memory.get("health", {}).get("sums", {}).clear()  # no weight moves here
             health.on_step(trainer, metrics)
 
 
@@ -357,7 +406,7 @@ def collapse_at(monkeypatch, gan, *steps):
 )
 def test_after_a_collapse_the_best_weights_return(monkeypatch, tmp_path, said, options, factors, halved):
     gan = ACGAN(SPEC, preset="tiny", **options)
-    collapse_at(monkeypatch, gan, 40)
+    collapse_at(monkeypatch, gan, 30)
     states = {}
 
     class Remember(Callback):
@@ -365,16 +414,19 @@ def test_after_a_collapse_the_best_weights_return(monkeypatch, tmp_path, said, o
             states[trainer.step] = [weight.detach().clone() for weight in trainer.discriminator.parameters()]
 
     health = HealthMonitor(tmp_path, say=said.append)
-    best = KeepBest(gan, TRAINING, validation=HELD_OUT, folder=tmp_path, health=health, steps=45, every=20)
+    best = KeepBest(gan, TRAINING, validation=HELD_OUT, folder=tmp_path, health=health, steps=45, every=15)
     gan.fit(TRAINING, steps=45, device="cpu", callbacks=[best, health, Remember()])
     (sentence,) = [line for line in said if "Health" in line]
-    assert sentence.endswith(f"for real images; went back to step 20 and halved {halved}.")
-    assert all(torch.equal(a, b) for a, b in zip(states[20], states[40], strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(states[20], states[39], strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(states[20], states[45], strict=True))
+    # To the weights that were looked at, not to those of the next step at which there are reactions.
+    assert sentence.endswith(f"for real images; went back to step 15 and halved {halved}.")
+    assert all(torch.equal(a, b) for a, b in zip(states[15], states[40], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(states[15], states[39], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(states[15], states[45], strict=True))
     assert gan.trainer.factors == factors
     assert gan.trainer.step == 45  # counted on
-    assert best.record["step"] != 40
+    assert best.record["step"] != 30
+    facts = json.loads((best.model / "model.json").read_text())
+    assert facts["evaluation"]["healthy"] is True
 
 
 def test_a_factor_of_a_term_is_half_of_it():
@@ -475,28 +527,134 @@ def test_told_only(monkeypatch, tmp_path, said):
     assert gan.trainer.factors == {}
 
 
-def test_a_resume_knows_what_was_done(monkeypatch, tmp_path, said):
-    """A training with a reaction, cut in two after it, is the same as in one piece."""
+class Killed(Exception):
+    """Holds the state of a training that was killed."""
 
-    def train(folder, *lengths):
-        state = None
-        for length in lengths:
-            gan = ACGAN(SPEC, preset="tiny", head="projection", lr_decay=0.3)
-            trainer = gan.make_trainer(device="cpu")
-            collapse_at(monkeypatch, gan, 40)
-            if state is not None:
-                trainer.load_state_dict(state)
-            health = HealthMonitor(folder, say=said.append)
-            best = KeepBest(gan, TRAINING, validation=HELD_OUT, folder=folder, health=health, steps=60, every=20)
-            gan.fit(TRAINING, steps=length, total_steps=60, callbacks=[best, health])
-            state = trainer.state_dict()
-        return state
 
-    whole, parts = train(tmp_path / "whole", 60), train(tmp_path / "parts", 50, 10)
+class Kill(Callback):
+    """Kills a training after a step; never if None."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step(self, trainer, metrics):
+        if trainer.step == self.step:
+            raise Killed(trainer.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("every", "cut", "steps"),
+    [
+        pytest.param(20, 50, 60, id="after a reaction"),
+        pytest.param(25, 55, 65, id="between a finding and the reaction"),
+    ],
+)
+def test_a_resume_knows_what_was_done(monkeypatch, tmp_path, said, every, cut, steps):
+    """A training with a reaction, killed and resumed, is the same as in one piece, and says the same."""
+
+    def train(folder, state=None, *, kill=None):
+        gan = ACGAN(SPEC, preset="tiny", head="projection", lr_decay=0.3)
+        trainer = gan.make_trainer(device="cpu")
+        collapse_at(monkeypatch, gan, 2 * every)
+        if state is not None:
+            trainer.load_state_dict(state)
+        health = HealthMonitor(folder, say=said.append)
+        best = KeepBest(gan, TRAINING, validation=HELD_OUT, folder=folder, health=health, steps=steps, every=every)
+        callbacks = [best, health, Kill(kill)]
+        gan.fit(TRAINING, steps=steps - trainer.step, total_steps=steps, callbacks=callbacks)
+        return trainer.state_dict()
+
+    whole = train(tmp_path / "whole")
+    told = [line for line in said if "Health" in line]
+    assert len(told) == 1
+    assert "A is collapsing" in told[0]
+    said.clear()
+    with pytest.raises(Killed) as killed:
+        train(tmp_path / "parts", kill=cut)
+    parts = train(tmp_path / "parts", killed.value.args[0])
+    assert [line for line in said if "Health" in line] == told
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
     assert whole["factors"] == parts["factors"] == {"generator_lr": 0.5, "discriminator_lr": 0.5}
-    assert whole["memory"]["health"]["reactions"] == parts["memory"]["health"]["reactions"] == 1
+    assert whole["memory"] == parts["memory"]
+    assert whole["memory"]["health"]["reactions"] == 1
     for name, value in whole["generator"].items():
         assert torch.equal(value, parts["generator"][name])
+
+
+def plan_scores(monkeypatch, gan, scores):
+    """Let evaluations find new pictures, with these scores by step."""
+
+    def score(self, model):
+        self.samples = pictures(60, gan.trainer.step)
+        return HeldOutScores(GroupScores(0.0, scores[gan.trainer.step] ** 1.5), {})
+
+    monkeypatch.setattr(HeldOutScorer, "score", score)
+
+
+def test_the_best_of_a_training_that_was_killed_is_nothing_to_go_back_to(monkeypatch, tmp_path, said):
+    class Save(Callback):
+        def on_step(self, trainer, metrics):
+            if trainer.step == 20:
+                self.state = trainer.state_dict()
+
+    saved = Save()
+    first = ACGAN(SPEC, preset="tiny")
+    plan_scores(monkeypatch, first, {5: 0.1, 10: 0.6, 15: 0.5, 20: 0.5, 25: 0.7, 30: 0.9})
+    health = HealthMonitor(tmp_path, say=said.append)
+    best = KeepBest(first, TRAINING, validation=HELD_OUT, folder=tmp_path, health=health, steps=60, every=5)
+    latest = Checkpoint(first, tmp_path / "checkpoints" / "latest" / "trainer.pt", tmp_path / "model", every=20)
+    first.fit(TRAINING, steps=30, device="cpu", callbacks=[best, health, latest, saved])
+    healthy = tmp_path / "checkpoints" / "healthy"
+    # That of the newest evaluation, and that which the checkpoint of step 20 knows of.
+    assert sorted(path.name for path in healthy.iterdir()) == ["000010.pt", "000030.pt"]
+
+    gan = ACGAN(SPEC, preset="tiny")
+    gan.make_trainer(device="cpu").load_state_dict(saved.state)
+    plan_scores(monkeypatch, gan, {30: 0.4, 40: 0.2, 50: 0.65, 60: 0.95})
+    health = HealthMonitor(tmp_path, say=said.append)
+    best = KeepBest(gan, TRAINING, validation=HELD_OUT, folder=tmp_path, health=health, steps=60, every=10)
+    kept, files = {}, {}
+
+    class Look(Callback):
+        def on_start(self, trainer):
+            self.on_step(trainer, {})
+
+        def on_step(self, trainer, metrics):
+            kept[trainer.step] = json.loads((best.model / "model.json").read_text())["evaluation"]["step"]
+            files[trainer.step] = [path.name for path in healthy.iterdir()]
+
+    gan.fit(TRAINING, steps=40, total_steps=60, callbacks=[best, health, Look()])
+    assert files[20] == ["000010.pt"]
+    # 0.4 is less than half of 0.9, but that was never reached here.
+    assert [line for line in said if "Health" in line] == [
+        "Health, step 40: The samples have become far worse: their score is 0.20 against 0.60 at step 10; went back to "
+        "step 10 and halved both learning rates."
+    ]
+    # 0.65 is the best of this training, but samples are better made with 0.9 for as long as there is nothing better.
+    assert [kept[step] for step in (20, 30, 40, 50, 60)] == [30, 30, 30, 30, 60]
+    assert gan.trainer.memory["best"]["step"] == best.record["step"] == 60
+
+
+def test_a_healthy_state_of_a_training_without_a_checkpoint_counts_for_nothing(tmp_path, trainer):
+    health = HealthMonitor(tmp_path)
+    trainer.step = 900
+    health.note_best(trainer)
+    assert (tmp_path / "checkpoints" / "healthy" / "000900.pt").is_file()
+    again = make_trainer()
+    health = HealthMonitor(tmp_path)
+    health.on_start(again)
+    assert list((tmp_path / "checkpoints" / "healthy").iterdir()) == []
+    assert not health.on_diverged(again, TrainingDivergedError("NaN. What now?"))
+
+
+def test_a_finding_is_not_lost_by_a_divergence(health, trainer, said):
+    trainer.step = 41
+    health.examine(trainer, pictures(60, 3), late=False, score=0.1, best={"step": 20, "score": 0.8})
+    assert not health.on_diverged(trainer, TrainingDivergedError("Training diverged at step 41: all of it. And?"))
+    assert [line.split(":")[1].strip() for line in said] == [
+        "The samples have become far worse",
+        "Training diverged at step 41",
+    ]
 
 
 def test_a_resume_drops_what_it_does_again(health, trainer):
@@ -529,7 +687,7 @@ latest = Checkpoint(gan, folder / "checkpoints" / "latest" / "trainer.pt", folde
 class Plant(Callback):
     def on_step(self, trainer, metrics):
         if trainer.step == 5 and rank == 0:  # the main process evaluates
-            health.note_best()
+            health.note_best(trainer)
         if trainer.step == 25 and rank == 0:
             health._note(trainer, "evaluation", [Finding("collapse", "A", 0.5, 0.15, "A is collapsing")])
         if trainer.step == 107 and rank == 1:
@@ -550,9 +708,7 @@ def test_processes_react_alike(run_processes, tmp_path):
     run_processes([script, tmp_path])
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert len(ranks[0]["said"]) == 2
-    assert ranks[0]["said"][0] == (
-        "Health, step 40: A is collapsing; went back to step 20 and halved the label weight."
-    )
+    assert ranks[0]["said"][0] == ("Health, step 40: A is collapsing; went back to step 5 and halved the label weight.")
     assert ranks[0]["said"][1].endswith("went back to step 105 and halved both learning rates.")
     for rank in ranks:
         assert rank["reactions"] == 2
@@ -589,7 +745,7 @@ def test_a_healthy_run_raises_none(tmp_path):
     logged = [json.loads(line) for line in (made.folder / "metrics.jsonl").read_text().splitlines()]
     assert sum("health/copies" in row for row in logged) == 4
     assert any("discriminator/accuracy" in row for row in logged)
-    assert (made.folder / "checkpoints" / "healthy" / "trainer.pt").is_file()
+    assert list((made.folder / "checkpoints" / "healthy").glob("*.pt"))
     without = Run({**flags, "health": "off"}, say=said.append).fit()
     first, second = (folder.gan.trainer.generator.state_dict() for folder in (made, without))
     assert all(torch.equal(value, second[name]) for name, value in first.items())

@@ -46,7 +46,12 @@ def evaluations(folder):
 def plan_scores(monkeypatch, *coverages):
     """Let evaluations find these coverages, one after the other."""
     waiting = list(coverages)
-    monkeypatch.setattr(HeldOutScorer, "score", lambda self, gan: HeldOutScores(GroupScores(0.0, waiting.pop(0)), {}))
+
+    def score(self, gan):
+        self.samples = torch.zeros(1)
+        return HeldOutScores(GroupScores(0.0, waiting.pop(0)), {})
+
+    monkeypatch.setattr(HeldOutScorer, "score", score)
 
 
 # ------------------------------------------------------------------------------ keeping
@@ -122,6 +127,41 @@ def test_a_record_of_an_earlier_training_counts_for_nothing(parts, tmp_path, mon
         gan.fit(parts[0], steps=6, device="cpu", callbacks=callbacks)
         assert best.record["step"] == kept
     assert best.record["score"] == pytest.approx(HeldOutScores(GroupScores(0.0, 0.4), {}).score)
+
+
+class Doctor:
+    """A health monitor with verdicts that are known before."""
+
+    def __init__(self, *healthy):
+        self.healthy = list(healthy)
+        self.compared, self.noted = [], []
+
+    def prepare(self, held_out, training, classes):
+        pass
+
+    def examine(self, trainer, samples, *, late, score, best):
+        self.compared.append(None if best is None else best["step"])
+        return {}, self.healthy.pop(0)
+
+    def note_best(self, trainer):
+        self.noted.append(trainer.step)
+
+
+def test_a_healthy_model_is_better_than_an_ill_one(parts, tmp_path, monkeypatch):
+    plan_scores(monkeypatch, 0.9, 0.3, 0.8, 0.4)
+    gan, best, callbacks = make(parts, tmp_path, steps=4, every=1)
+    best.health = Doctor(False, True, False, True)
+    kept = []
+
+    class Look(Callback):
+        def on_step(self, trainer, metrics):
+            evaluation = json.loads((best.model / "model.json").read_text())["evaluation"]
+            kept.append((evaluation["step"], evaluation["healthy"]))
+
+    gan.fit(parts[0], steps=4, device="cpu", callbacks=[*callbacks, Look()])
+    assert kept == [(1, False), (2, True), (2, True), (4, True)]
+    assert best.health.noted == [2, 4]
+    assert best.health.compared == [None, None, 2, 2]
 
 
 def test_a_record_of_other_features_counts_for_nothing(parts, tmp_path, monkeypatch):
