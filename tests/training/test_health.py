@@ -527,7 +527,7 @@ def test_told_only(monkeypatch, tmp_path, said):
     assert gan.trainer.factors == {}
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Holds the state of a training that was killed."""
 
 
@@ -539,7 +539,7 @@ class Kill(Callback):
 
     def on_step(self, trainer, metrics):
         if trainer.step == self.step:
-            raise Killed(trainer.state_dict())
+            raise KilledError(trainer.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -569,7 +569,7 @@ def test_a_resume_knows_what_was_done(monkeypatch, tmp_path, said, every, cut, s
     assert len(told) == 1
     assert "A is collapsing" in told[0]
     said.clear()
-    with pytest.raises(Killed) as killed:
+    with pytest.raises(KilledError) as killed:
         train(tmp_path / "parts", kill=cut)
     parts = train(tmp_path / "parts", killed.value.args[0])
     assert [line for line in said if "Health" in line] == told
