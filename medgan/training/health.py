@@ -20,9 +20,10 @@ At each evaluation of `KeepBest`, on its samples and the held-out images of the 
   three standard errors.
 
 Distances are √(2 − 2 ρ), ρ being the correlation of two images that are averaged to at most 16 pixels a side (8 of a
-volume); the nearness divides two of them, as blurred images are near to all others. A generator that has not learnt
-anything yet makes one image: collapse and duplicates count when they have become worse than they had been (by 0.1 of
-the variety, by 5 % of the samples), or in the second half of the training.
+volume); the nearness divides two of them, as blurred images are near to all others. A generator that has just begun to
+learn makes one image, and before that it made noise, which is more varied than anything: collapse and duplicates count
+when the score is below that of the best model and they are worse than they have been since then (by 0.1 of the variety,
+by 5 % of the samples). In the second half of the training they are told in any case.
 
 In every training, from figures of every tenth step that are looked at every 100 steps:
 
@@ -268,10 +269,11 @@ class HealthMonitor(Callback):
         assert self._real is not None
         memory, real = self._memory(trainer), self._real
         figures: dict[str, float] = {}
+        rising = None if best is None else score >= best["score"]
         found = [
             *_setback(score, best),
-            *_collapse(real, samples, memory, figures, late=late),
-            *_duplicates(real, samples, memory, figures, late=late),
+            *_collapse(real, samples, memory, figures, late=late, rising=rising),
+            *_duplicates(real, samples, memory, figures, late=late, rising=rising),
             *_memorisation(real, samples, figures),
         ]
         may_be_kept = not any(finding.act for finding in found)
@@ -287,9 +289,10 @@ class HealthMonitor(Callback):
         Raises:
             CheckpointError: If they cannot be written.
         """
+        memory = self._memory(trainer)
+        memory["lowest"] = dict(memory["latest"])
         if not self.react:
             return
-        memory = self._memory(trainer)
         latest = _identity(self._latest)
         if latest != self._seen:  # a checkpoint since the last time: it knows of the state at hand
             self._needed, self._seen = memory["healthy"], latest
@@ -407,12 +410,13 @@ class HealthMonitor(Callback):
     def _memory(trainer: Trainer[Any]) -> dict[str, Any]:
         """Return what has to be known after a resume: the state of the monitor, but for what the run folder holds.
 
-        ``reactions``, their number, and ``last``, the images seen at the last one; ``lowest`` figures so far;
-        ``streaks`` of evaluations; what was ``ill`` the last time; ``norms`` and ``accuracies`` of late, and ``sums``
-        of the weights; ``pending`` findings; the step of the ``healthy`` state; and how a reaction ``ended`` it all.
+        ``reactions``, their number, and ``last``, the images seen at the last one; the ``latest`` figures, and the
+        ``lowest`` ones since the best model; ``streaks`` of evaluations; what was ``ill`` the last time; ``norms`` and
+        ``accuracies`` of late, and ``sums`` of the weights; ``pending`` findings; the step of the ``healthy`` state;
+        and how a reaction ``ended`` it all.
         """
         memory: dict[str, Any] = trainer.memory.setdefault("health", {})
-        for name in ("lowest", "streaks", "ill", "norms", "sums"):
+        for name in ("latest", "lowest", "streaks", "ill", "norms", "sums"):
             memory.setdefault(name, {})
         for name in ("pending", "accuracies"):
             memory.setdefault(name, [])
@@ -564,7 +568,7 @@ def _setback(score: float, best: Mapping[str, Any] | None) -> list[Finding]:
 
 
 def _collapse(
-    real: _Real, samples: Tensor, memory: dict[str, Any], figures: dict[str, float], *, late: bool
+    real: _Real, samples: Tensor, memory: dict[str, Any], figures: dict[str, float], *, late: bool, rising: bool | None
 ) -> list[Finding]:
     """Compare the variety of each class with that of real images."""
     found = []
@@ -573,31 +577,32 @@ def _collapse(
         of_samples, error_of_samples = _similarity(of_class, real.scales)
         lost = (of_samples - similarity) / max(1 - similarity, 1e-9)
         figures[f"lost_variety/{name}" if name else "lost_variety"] = lost
-        worse = _is_worse(memory, f"collapse {name}", lost, _LOST_WORSE) or late
+        worse = _is_worse(memory, f"collapse {name}", lost, _LOST_WORSE) and not rising
         noise = 2 * float(np.hypot(error, error_of_samples))
-        if lost > _LOST and worse and of_samples - similarity > noise:
+        if lost > _LOST and (worse or late) and of_samples - similarity > noise:
             text = (
                 f"{name or 'The model'} is collapsing: pairwise MS-SSIM {of_samples:.2f} against {similarity:.2f} for "
                 "real images"
             )
-            found.append(Finding("collapse", name, lost, _LOST, text, act=lost > _LOST_MUCH))
+            act = lost > _LOST_MUCH and (worse or rising is None)
+            found.append(Finding("collapse", name, lost, _LOST, text, act=act))
     return found
 
 
 def _duplicates(
-    real: _Real, samples: Tensor, memory: dict[str, Any], figures: dict[str, float], *, late: bool
+    real: _Real, samples: Tensor, memory: dict[str, Any], figures: dict[str, float], *, late: bool, rising: bool | None
 ) -> list[Finding]:
     """Count samples of other seeds that are the same picture."""
     same = _to_nearest(_vectors(samples)) < _DUPLICATE_DISTANCE * real.nearest
     share = figures["duplicates"] = float(same.mean())
-    worse = _is_worse(memory, "duplicates", share, _DUPLICATES) or late
-    if not (share > _DUPLICATES and same.sum() >= 3 and worse):
+    worse = _is_worse(memory, "duplicates", share, _DUPLICATES) and not rising
+    if not (share > _DUPLICATES and same.sum() >= 3 and (worse or late)):
         return []
     text = (
         f"The model repeats itself: {same.sum()} of {len(same)} samples are the same picture as another one, though "
         "their seeds differ"
     )
-    return [Finding("duplicates", "", share, _DUPLICATES, text)]
+    return [Finding("duplicates", "", share, _DUPLICATES, text, act=worse or rising is None)]
 
 
 def _memorisation(real: _Real, samples: Tensor, figures: dict[str, float]) -> list[Finding]:
@@ -646,7 +651,8 @@ def _more_augmentation(trainer: Trainer[Any]) -> str:
 
 
 def _is_worse(memory: dict[str, Any], what: str, value: float, margin: float) -> bool:
-    """Whether a figure is that much above the lowest that it has ever been."""
+    """Whether a figure is that much above the lowest that it has been since the best model, if there is one."""
+    memory["latest"][what] = value
     lowest = memory["lowest"][what] = min(value, memory["lowest"].get(what, value))
     return bool(value > lowest + margin)
 

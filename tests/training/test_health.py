@@ -115,6 +115,32 @@ def test_collapse_of_a_class(health, trainer, said, tmp_path):
     assert trainer.factors == {"generator_lr": 0.5, "discriminator_lr": 0.5}
 
 
+def test_a_model_that_has_become_better_than_ever_is_not_sent_back(health, trainer, said):
+    """Before it learns, a generator makes noise, which is more varied than anything, and then much the same image."""
+    best = {"step": 20, "score": 0.2}
+    look(health, trainer, 20, pictures(60, 2))
+    health.note_best(trainer)
+    _, may_be_kept = look(health, trainer, 400, collapsed(3), score=0.7, best=best)
+    assert may_be_kept
+    assert said == []
+    health.note_best(trainer)
+    best = {"step": 400, "score": 0.7}
+    # A little lower, and no less varied than the best: this is not what going back would mend.
+    look(health, trainer, 600, collapsed(4), score=0.65, best=best)
+    assert said == []
+    _, may_be_kept = look(health, trainer, 800, collapsed(5, share=0.1), score=0.6, best=best)
+    assert not may_be_kept
+    assert "went back to step 400" in said[0]
+
+
+def test_what_has_never_been_varied_is_told_in_the_second_half(health, trainer, said):
+    health.note_best(trainer)
+    _, may_be_kept = look(health, trainer, 800, collapsed(3), late=True, score=0.7, best={"step": 20, "score": 0.2})
+    assert may_be_kept
+    assert said[0].endswith("for real images.")
+    assert trainer.factors == {}
+
+
 def test_a_little_collapse_is_told_only(health, trainer, said):
     look(health, trainer, 20, pictures(60, 2))
     _, may_be_kept = look(health, trainer, 40, collapsed(3, share=0.63))
