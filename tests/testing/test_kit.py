@@ -1293,7 +1293,7 @@ def penalty_that_counts_its_calls(*_: object) -> type[GAN]:
 
 @caught_by("check_stabilisers_resume", r"2 \+ 2 steps .* differ")
 def anchors_and_chance_lost_on_resume(*_: object) -> type[GAN]:
-    return with_trainer(_modules=lambda self: ("generator", "discriminator", "averaged_generator"))
+    return with_trainer(stateful_modules=lambda self: ("generator", "discriminator", "averaged_generator"))
 
 
 @caught_by("check_resume", r"2 \+ 2 steps .* differ")
@@ -1388,7 +1388,7 @@ def augmentation_that_does_not_go_back(*_: object) -> type[GAN]:
         SmallTrainer.go_back(self, state)
         self.augment.load_state_dict(augment)
 
-    ada: dict[str, Any] = {"augment": "brightness", "ada_target": 0.1, "ada_kimg": 0.01}
+    ada: dict[str, Any] = {"augment": "brightness", "augment_probability": 0.4, "ada_target": 0.1, "ada_kimg": 0.01}
     config = SmallConfig(latent_dim=8, batch_size=4, width=8, ema_halflife=0, **ada)
     return variant(Trainer=type("Mutant", (SmallTrainer,), {"go_back": go_back}), presets={"tiny": config})
 
