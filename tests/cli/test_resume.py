@@ -29,7 +29,7 @@ def checkpoint(folder: Path) -> Path:
 def metrics(folder: Path) -> list[dict[str, float]]:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for row in rows:
-        del row["images_per_second"]
+        del row["evaluation/seconds" if "evaluation/score" in row else "images_per_second"]
     return rows
 
 
@@ -498,15 +498,17 @@ def test_killed(medgan, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(medgan, tmp_path):
-    """Wherever kill -9 hits, the same command goes on, and ends with the weights of a run that nothing happened to.
+def test_killed_at_random_moments(medgan, tmp_path, contents):
+    """Wherever kill -9 hits, the same command goes on, and ends with the weights, the best model and the evaluations of
+    a run that nothing happened to.
 
     MEDGAN_KILLS says how often; 3 times if not.
     """
     moments = random.Random(0)
-    options = ("--checkpoint-every", "2", "--resume", "auto")
+    evaluated = ("--validation", "0.3", "--evaluate-every", "5")
+    options = (*evaluated, "--checkpoint-every", "4", "--resume", "auto")
     steps, kills, number, hit = 60, 0, 0, set()
-    whole = medgan.fit(tmp_path / "whole", "--steps", steps)
+    whole = medgan.fit(tmp_path / "whole", *evaluated, "--steps", steps, "--log-every", 1)
     wanted = int(os.environ.get("MEDGAN_KILLS", "3"))
     while True:
         process, run = start(tmp_path, f"run{number}", "--steps", str(steps), *options)
@@ -533,7 +535,8 @@ def test_killed_at_random_moments(medgan, tmp_path):
             continue
         assert process.returncode == 0, out + err
         assert_same_state(run, whole)
-        assert [row["step"] for row in metrics(run)] == list(range(1, steps + 1))
+        assert metrics(run) == metrics(whole)
+        assert contents(run / "checkpoints" / "best") == contents(whole / "checkpoints" / "best")
         assert load_model(run).sample(1).images.isfinite().all()
         if kills >= wanted:
             break
