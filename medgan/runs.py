@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medgan import registry
 from medgan.core.budget import Budget, format_duration, parse_duration
-from medgan.core.config import GANConfig, option
+from medgan.core.config import GANConfig, Idle, option
 from medgan.core.spec import DataSpec, LabelSpec
 from medgan.data.config import PHANTOM, DataConfig
 from medgan.errors import CheckpointError, ConfigError, DataError, PluginError, nearest
@@ -155,6 +155,12 @@ class RunConfig(DataConfig):
         if self.name is not None and not re.fullmatch(r"[\w][\w.+-]*", self.name):
             raise ConfigError(f"--name {self.name!r} is not usable. Use letters, digits and . _ + - only.")
 
+    def idle(self) -> Iterator[Idle]:
+        """Yield what acts on nothing; see `Config.idle`."""
+        yield from super().idle()
+        if self.rejected is None:
+            yield Idle(("rejected_share",), "there are no rejected images. Add --rejected FOLDER.")
+
     def total_steps(self, images_per_step: int) -> int:
         """Return the length of the run in generator steps, if it has no budget: that says how many as it goes.
 
@@ -185,7 +191,8 @@ def get_architecture(name: str) -> type[GAN]:
         flags = ", ".join(f"--{option.replace('_', '-')}" for option in both)
         raise PluginError(
             f"Architecture {name!r} ({plugin.value}, from {plugin.origin}) has options of its own that `medgan fit` "
-            f"has, too: {flags}. Rename {', '.join(both)} in {architecture.Config.__name__}."
+            f"has, too: {flags}. Rename {', '.join(both)} in {architecture.Config.__name__}"
+            + (f"; if it is not yours, type pip install -U {plugin.distribution}." if plugin.distribution else ".")
         )
     return architecture
 

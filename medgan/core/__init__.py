@@ -9,7 +9,7 @@ from medgan.core.version import API_VERSION
 
 if TYPE_CHECKING:
     from medgan.core.budget import Budget
-    from medgan.core.config import Config, GANConfig, Option, option
+    from medgan.core.config import Config, GANConfig, Idle, Option, option
     from medgan.core.gan import GAN, TrainingData
     from medgan.core.networks import Discriminator, DiscriminatorOutput, Generator, Translator
     from medgan.core.sides import Sides
@@ -21,6 +21,7 @@ _HOMES = {
     "Budget": "budget",
     "Config": "config",
     "GANConfig": "config",
+    "Idle": "config",
     "Option": "config",
     "option": "config",
     "GAN": "gan",
@@ -54,6 +55,7 @@ __all__ = [
     "DiscriminatorOutput",
     "GANConfig",
     "Generator",
+    "Idle",
     "LabelKind",
     "LabelSpec",
     "Metrics",

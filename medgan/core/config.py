@@ -5,16 +5,17 @@ Nothing here imports torch, so that the command line can start quickly.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import types
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from medgan.errors import ConfigError, nearest
 
-__all__ = ["ClassSampling", "Config", "GANConfig", "GradientPenalty", "Option", "option"]
+__all__ = ["ClassSampling", "Config", "GANConfig", "GradientPenalty", "Idle", "Option", "option"]
 
 _MISSING = dataclasses.MISSING
 
@@ -48,6 +49,17 @@ class Option:
     ge: float | None = None
     le: float | None = None
     choices: tuple[Any, ...] = ()
+
+    def typed(self, value: Any) -> str:
+        """Return the flag that gives this option a value, as one types it.
+
+        Args:
+            value: One that `check` accepts.
+        """
+        flag = self.name.replace("_", "-")
+        if self.type is bool and value is not None:
+            return f"--{flag}" if value else f"--no-{flag}"
+        return f"--{flag} {'none' if value is None else value}"
 
     def check(self, value: Any) -> Any:
         """Return `value` if it fits this option, an int as float where a float is wanted.
@@ -118,14 +130,41 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+@dataclass(frozen=True)
+class Idle:
+    """Options that act on nothing, as others are; a row of `Config.idle`.
+
+    Attributes:
+        names: The options.
+        because: Why they act on nothing, and what to type, as the rest of a sentence.
+        off: Values that say so, by name, of options whose default does not; the others' default does.
+    """
+
+    names: tuple[str, ...]
+    because: str
+    off: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Base of every set of options: validated on creation, immutable, plain JSON values."""
 
     def __post_init__(self) -> None:
-        """Check every field against its declaration."""
+        """Check every field against its declaration, and that what was set acts on something."""
         for item in self.options():
             object.__setattr__(self, item.name, item.check(getattr(self, item.name)))
+        # Nobody knows here what was given, so that a default passes.
+        given = {item.name for item in self.options() if getattr(self, item.name) != item.default}
+        for row in self.idle():
+            self._refuse_idle(row, given)
+
+    def idle(self) -> Iterator[Idle]:
+        """Yield what acts on nothing, as the other options are; extend with ``yield from super().idle()``.
+
+        An option that is given all the same is refused, in one message. What a preset says of it, and nobody gave, is
+        set back by `replace`, before the next row is looked at: ``--augment none`` needs no second option beside it.
+        """
+        yield from ()
 
     @classmethod
     def options(cls) -> tuple[Option, ...]:
@@ -173,15 +212,25 @@ class Config:
         return {item.name: getattr(self, item.name) for item in self.options()}
 
     def replace(self, **values: Any) -> Self:
-        """Return a copy with some options changed.
+        """Return a copy with some options changed, and those set back that act on nothing then; see `idle`.
 
         Args:
             **values: Option names with their new values.
 
         Raises:
-            ConfigError: If a name is unknown or a value does not fit.
+            ConfigError: If a name is unknown, or a value does not fit or acts on nothing.
         """
-        return dataclasses.replace(self, **self.check_names(values))
+        given = self.check_names(values)
+        changed = copy.copy(self)
+        for item in self.options():
+            if item.name in given:
+                object.__setattr__(changed, item.name, item.check(given[item.name]))
+        for row in changed.idle():
+            changed._refuse_idle(row, given.keys())
+            for item in self.options():
+                if item.name in row.names and item.name not in given:
+                    object.__setattr__(changed, item.name, row.off.get(item.name, item.default))
+        return dataclasses.replace(changed)
 
     def _refuse(self, *names: str, because: str) -> None:
         """Raise if one of some options has another value than its default, though nothing would read it.
@@ -193,14 +242,21 @@ class Config:
         Raises:
             ConfigError: If so.
         """
+        self._refuse_idle(Idle(names, because), names)
+
+    def _refuse_idle(self, row: Idle, given: Collection[str]) -> None:
+        """Raise if options that act on nothing were given, and do not say so themselves."""
+        wrong, ways_back = [], []
         for item in self.options():
+            off = row.off.get(item.name, item.default)
             value = getattr(self, item.name)
-            if item.name in names and value != item.default:
-                flag = f"--{item.name.replace('_', '-')}"
-                default = "none" if item.default is None else item.default
-                # A preset may have set it, so that leaving it out would not do.
-                back = f"--no-{flag[2:]}" if item.default is False else f"{flag} {default}"
-                raise ConfigError(f"{flag} {value} acts on nothing: {because} Or type {back}.")
+            if item.name in row.names and item.name in given and value != off:
+                wrong.append(item.typed(value))
+                ways_back.append(item.typed(off))
+        if wrong:
+            verb = "acts" if len(wrong) == 1 else "act"
+            # A preset may have set it, so that leaving it out would not do.
+            raise ConfigError(f"{', '.join(wrong)} {verb} on nothing: {row.because} Or type {' '.join(ways_back)}.")
 
 
 def _describe(owner: str, field: dataclasses.Field[Any], hint: Any) -> Option:
@@ -299,20 +355,20 @@ class GANConfig(Config):
         "natural", "How often each class is drawn: as it is, in proportion to the root of its size, or equally often."
     )
 
-    def __post_init__(self) -> None:
-        """Check what concerns two options."""
-        super().__post_init__()
+    def idle(self) -> Iterator[Idle]:
+        """Yield what acts on nothing; see `Config.idle`."""
+        yield from super().idle()
         if self.gradient_penalty == "none":
             because = "there is no gradient penalty. Add --gradient-penalty r1, for example."
-            self._refuse("penalty_weight", "penalty_every", "penalty_one_in", because=because)
+            yield Idle(("penalty_weight", "penalty_every", "penalty_one_in"), because)
+        if self.augment == "none":
+            because = "there is no augmentation. Add --augment xray, for example."
+            yield Idle(("augment_probability", "ada_target"), because, {"ada_target": None})
         if self.ada_target is None:
             because = "the chance of the augmentation is fixed. Add --ada-target 0.6, for example."
-            self._refuse("ada_kimg", "ada_limit", because=because)
-        elif self.augment == "none":
-            raise ConfigError(
-                f"--ada-target {self.ada_target:g} steers the augmentation, but there is none. Add --augment xray, for "
-                "example, or type --ada-target none."
-            )
+            yield Idle(("ada_kimg", "ada_limit"), because)
+        if self.ema_halflife == 0:
+            yield Idle(("ema_rampup",), "no weights are averaged. Type --ema-halflife 10000, for example.")
 
     @property
     def images_per_step(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from medgan import losses
-from medgan.core.config import ClassSampling, GANConfig, option
+from medgan.core.config import ClassSampling, GANConfig, Idle, option
 from medgan.core.gan import GAN
 from medgan.core.networks import Discriminator, DiscriminatorOutput, Generator
 from medgan.core.sides import Sides
@@ -97,24 +97,11 @@ class ACGANConfig(GANConfig):
     def __post_init__(self) -> None:
         """Check what concerns two options."""
         super().__post_init__()
-        if self.adversarial not in ("lsgan", "bce"):
-            because = f"the loss {self.adversarial} has no target for real images. Add --adversarial bce or lsgan."
-            self._refuse("label_smoothing", because=because)
-        if self.head == "projection":
-            because = "--head projection has no head to say the label. Type --head ac, for example."
-            self._refuse("label_weight", "label_ramp", "label_on_fakes", because=because)
-            if not self.projection:
-                raise ConfigError(
-                    "--head projection and --no-projection leave nothing that looks at the labels. Drop one of them."
-                )
-        if self.label_weight == 0:
-            self._refuse("label_ramp", because="the label weight is 0. Raise --label-weight.")
-        if self.head == "adc":
-            self._refuse("label_on_fakes", because="--head adc always learns generated images, as such. Leave it out.")
-        if self.backbone == "report":
-            because = "the report's networks have a linear head of their own. Type --backbone residual."
-            self._refuse("head", "minibatch_discrimination", because=because)
-        else:
+        if self.head == "projection" and not self.projection:
+            raise ConfigError(
+                "--head projection and --no-projection leave nothing that looks at the labels. Drop one of them."
+            )
+        if self.backbone != "report":
             self._check_group()
         bounded = self.gradient_penalty == "wgan-gp" or (self.backbone == "residual" and self.spectral_norm)
         if self.adversarial == "wgan" and not bounded:
@@ -122,6 +109,34 @@ class ACGANConfig(GANConfig):
                 "--adversarial wgan needs a discriminator whose slope is bounded. Add --gradient-penalty wgan-gp, or, "
                 "with the residual networks, --spectral-norm."
             )
+
+    def idle(self) -> Iterator[Idle]:
+        """Yield what acts on nothing; see `Config.idle`."""
+        yield from super().idle()
+        # First which networks there are: what follows depends on it.
+        if self.backbone == "report":
+            of_residual = ("generator_width", "discriminator_width", "spectral_norm", "minibatch_std", "projection")
+            yield Idle(
+                (*of_residual, "minibatch_discrimination", "head"),
+                "the report's networks are as they are, with a linear head. Type --backbone residual.",
+                {"spectral_norm": False, "minibatch_std": 0, "projection": False},
+            )
+        else:
+            because = "it is for the report's networks. Type --generator-weight-decay or --discriminator-weight-decay."
+            yield Idle(("l2",), because)
+        if self.adversarial not in ("lsgan", "bce"):
+            because = f"the loss {self.adversarial} has no target for real images. Add --adversarial bce or lsgan."
+            yield Idle(("label_smoothing",), because)
+        if self.head == "projection":
+            because = "--head projection has no head to say the label. Type --head ac, for example."
+            yield Idle(("label_weight", "label_ramp", "label_on_fakes"), because)
+        elif self.label_weight == 0:
+            yield Idle(("label_ramp", "label_on_fakes", "head"), "the label weight is 0. Raise --label-weight.")
+        if self.head == "adc":
+            because = "--head adc always learns generated images, as such. Leave it out."
+            yield Idle(("label_on_fakes",), because)
+        if self.optimizer == "rmsprop":
+            yield Idle(("beta1", "beta2"), "rmsprop has no betas. Type --optimizer adam.")
 
     def _check_group(self) -> None:
         """Raise if a batch is smaller than what is compared within it."""
@@ -569,7 +584,8 @@ class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
         weight = self._label_weight
         if network and spec.kind in _CLASSES:
             with torch.no_grad():
-                self.log_by_class(f"{network}/label", weight * loss(reduction="none"), labels)
+                logged = self.factors.get("label", 1.0) * weight  # as `update` logs the term
+                self.log_by_class(f"{network}/label", logged * loss(reduction="none"), labels)
         return {"label": weight * loss()}
 
     def _fake_loss(self, output: DiscriminatorOutput, labels: Tensor | None) -> Tensor | None:
@@ -607,6 +623,9 @@ _MODERN = ACGANConfig(
 )
 _ORIGINAL = ACGANConfig(
     backbone="report",
+    spectral_norm=False,
+    minibatch_std=0,
+    projection=False,
     batch_size=5,
     latent_dim=100,
     latents="uniform",
@@ -642,9 +661,9 @@ class ACGAN(GAN):
     Presets: ``modern`` for small medical sets on small machines (residual networks, the label in the
     realness by projection, relativistic loss with R1 and R2 on every fourth image as in R3GAN,
     arXiv:2501.05441, minibatch standard deviation class by class, adaptive augmentation without
-    flips, averaged weights, learning rates that fall, class-balanced sampling); ``original``, the
-    networks, losses and optimizers of a student report on chest X-rays (5×5 convolutions, least
-    squares, RMSprop);
+    flips, averaged weights, learning rates that fall, classes drawn by the root of their size);
+    ``original``, the networks, losses and optimizers of a student report on chest X-rays (5×5
+    convolutions, least squares, RMSprop);
     ``tiny`` for tests. The networks of ``original`` do images with categorical labels only.
 
     Example:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
 import pytest
 
-from medgan.core import Config, GANConfig, option
+from medgan.core import Config, GANConfig, Idle, option
 from medgan.errors import ConfigError
 
 
@@ -145,6 +146,59 @@ def test_invalid_default_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="'count' got 0"):
         Bad()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependent(Options):
+    more: float = option(1.0, "More.", ge=0)
+    wide: bool = option(True, "Whether it is wide.")
+
+    def idle(self) -> Iterator[Idle]:
+        yield from super().idle()
+        if self.mode == "fast":
+            yield Idle(("more", "wide"), "it is fast. Type --mode good.", {"wide": False})
+        if self.more == 3:
+            yield Idle(("limit",), "there are three.")
+
+
+def test_options_that_act_on_nothing_are_refused_in_one_message() -> None:
+    message = r"^--more 2.0, --wide act on nothing: it is fast. Type --mode good. Or type --more 1.0 --no-wide.$"
+    with pytest.raises(ConfigError, match=message):
+        Dependent(mode="good").replace(mode="fast", more=2, wide=True)
+    with pytest.raises(ConfigError, match=r"^--more 2.0 acts on nothing: it is fast"):
+        Dependent(more=2)
+    with pytest.raises(ConfigError, match="'more' got -2"):
+        Dependent().replace(more=-2)
+
+
+def test_a_default_that_acts_on_nothing_passes_until_it_is_given() -> None:
+    assert Dependent().wide
+    assert not Dependent().replace().wide
+    assert not Dependent().replace(wide=False).wide
+    with pytest.raises(ConfigError, match="--wide acts on nothing"):
+        Dependent().replace(wide=True)
+
+
+def test_what_is_not_given_is_set_back_row_by_row() -> None:
+    preset = Dependent(mode="good", more=3, wide=True, order=2)
+    assert preset.replace(mode="fast") == Dependent(mode="fast", more=1, wide=False, order=2)
+    # The second row does not hold any more once the first has been looked at.
+    assert preset.replace(mode="fast", limit=4.0).limit == 4
+    with pytest.raises(ConfigError, match=r"--limit 4.0 acts on nothing: there are three. Or type --limit none"):
+        preset.replace(limit=4.0)
+    assert preset == Dependent(mode="good", more=3, wide=True, order=2)  # the original is left alone
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"augment_probability": 0.4}, "--augment-probability 0.4 acts on nothing: there is no augmentation"),
+        ({"ema_halflife": 0, "ema_rampup": 0.2}, "--ema-rampup 0.2 acts on nothing: no weights are averaged"),
+    ],
+)
+def test_options_of_every_gan_that_act_on_nothing(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        GANConfig(**options)
 
 
 def test_every_gan_has_these_options() -> None:

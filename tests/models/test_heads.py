@@ -340,6 +340,21 @@ def test_label_terms_of_each_class(head: str, kind: Any) -> None:
     np.testing.assert_allclose(figures["discriminator/real"][0], realness[[0, 3, 4]].mean(), rtol=1e-4)
 
 
+def test_figures_of_classes_have_the_factor_of_their_term() -> None:
+    """As a reaction to a collapse lowers the term, it lowers what is logged of each class."""
+    figures: list[dict[str, float]] = []
+    for factor in (1.0, 0.5):
+        trainer = trainer_of(head="ac", label_weight=0.8)
+        trainer.factors["label"] = factor
+        metrics = trainer.train_step(make_batch(trainer.data, 4))
+        by_class = {f"{name}/": values.nanmean() for name, values in trainer.class_metrics.items()}
+        figures.append({name: float(value) for name, value in (metrics | by_class).items()})
+    whole, half = figures
+    for name in ("discriminator/label", "discriminator/label/"):
+        assert half[name] == pytest.approx(0.5 * whole[name], rel=1e-5), name
+    assert half["discriminator/real/"] == pytest.approx(whole["discriminator/real/"], rel=1e-5)
+
+
 def test_figures_of_classes_cost_no_gradient() -> None:
     """With and without them a training is the same, bit for bit."""
     states = []
@@ -378,12 +393,22 @@ def test_minibatch_discrimination_reaches_the_realness_alone() -> None:
         ({"head": "projection", "projection": False}, "leave nothing that looks at the labels"),
         ({"head": "projection", "label_weight": 1.0}, r"--label-weight 1.0 acts on nothing: --head projection has no"),
         ({"head": "projection", "label_ramp": 100}, "--label-ramp 100 acts on nothing"),
-        ({"head": "projection", "label_on_fakes": True}, "--label-on-fakes True acts on nothing"),
+        ({"head": "projection", "label_on_fakes": True}, "--label-on-fakes acts on nothing"),
         ({"head": "adc", "label_on_fakes": True}, "always learns generated images"),
         ({"label_weight": 0.0, "label_ramp": 100}, "--label-ramp 100 acts on nothing: the label weight is 0"),
+        ({"label_weight": 0.0, "label_on_fakes": True}, "--label-on-fakes acts on nothing: the label weight is 0"),
+        ({"label_weight": 0.0, "head": "tac"}, "--head tac acts on nothing: the label weight is 0"),
         ({"label_smoothing": 0.1}, "--label-smoothing 0.1 acts on nothing: the loss hinge"),
         ({"backbone": "report", "head": "tac"}, "--head tac acts on nothing: the report's networks"),
         ({"backbone": "report", "minibatch_discrimination": 4}, "--minibatch-discrimination 4 acts on nothing"),
+        (
+            {"backbone": "report", "minibatch_std": 4, "generator_width": 8, "discriminator_width": 8},
+            "--generator-width 8, --discriminator-width 8, --minibatch-std 4 act on nothing: .* "
+            "Or type --generator-width 16 --discriminator-width 32 --minibatch-std 0",
+        ),
+        ({"l2": 0.001}, "--l2 0.001 acts on nothing: it is for the report's networks"),
+        ({"optimizer": "rmsprop", "beta1": 0.5}, "--beta1 0.5 acts on nothing: rmsprop has no betas"),
+        ({"optimizer": "rmsprop", "beta2": 0.9}, "--beta2 0.9 acts on nothing"),
         ({"adversarial": "wgan", "spectral_norm": False}, "needs a discriminator whose slope is bounded"),
         ({"adversarial": "wgan", "backbone": "report"}, r"Add --gradient-penalty wgan-gp"),
         ({"batch_size": 4}, r"batch of 4 is smaller than the group of 8 images .* Type --minibatch-std 4"),
@@ -405,11 +430,46 @@ def test_options_that_contradict_each_other(options: dict[str, Any], message: st
         {"adversarial": "wgan", "spectral_norm": False, "gradient_penalty": "wgan-gp"},
         {"adversarial": "wgan", "backbone": "report", "gradient_penalty": "wgan-gp"},
         {"backbone": "report", "batch_size": 2},
+        {"backbone": "report", "spectral_norm": False, "minibatch_std": 0, "projection": False},
         {"adversarial": "lsgan", "label_smoothing": 0.1},
     ],
 )
 def test_options_that_fit_each_other(options: dict[str, Any]) -> None:
     ACGANConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("preset", "options", "others"),
+    [
+        ("modern", {"gradient_penalty": "none"}, {"penalty_one_in": 1}),
+        ("modern", {"backbone": "report"}, {"head": "ac", "minibatch_std": 0, "projection": False}),
+        ("original", {"label_weight": 0.0}, {"label_on_fakes": False}),
+        ("original", {"backbone": "residual"}, {"l2": 0.0}),
+    ],
+)
+def test_what_a_preset_says_gives_way_to_what_is_given(
+    preset: str, options: dict[str, Any], others: dict[str, Any]
+) -> None:
+    """Where it would act on nothing; else one option would need others beside it."""
+    before = ACGAN.presets[preset]
+    assert before.replace(**options).to_dict() == before.to_dict() | options | others
+    for name in others:
+        given = getattr(before, name)
+        with pytest.raises(ConfigError, match="acts on nothing"):
+            before.replace(**options, **{name: given})
+
+
+@pytest.mark.parametrize("option", ["spectral_norm", "projection"])
+def test_a_switch_that_the_report_networks_do_not_have(option: str) -> None:
+    flag = option.replace("_", "-")
+    with pytest.raises(ConfigError, match=f"^--{flag} acts on nothing: .* Or type --no-{flag}"):
+        ACGAN.presets["original"].replace(**{option: True})
+
+
+def test_presets_say_nothing_that_acts_on_nothing() -> None:
+    for preset in ACGAN.presets.values():
+        assert preset.replace() == preset
+        assert preset.replace(**preset.to_dict()) == preset
 
 
 # ---------------------------------------------------------------------------------- a whole training
