@@ -40,7 +40,7 @@ class MetricsLog(Callback):
     Args:
         path: The file; lines from beyond the step that a resume starts at are dropped.
         every: Steps in a mean.
-        report: Called with each line, for example to show it.
+        report: Called with each line, for example to show it; with those of `write`, too.
 
     Attributes:
         rows: All lines.
@@ -117,12 +117,10 @@ class MetricsLog(Callback):
             **{name: round(value, 6) for name, value in means.items()},
         }
         self._append(row)
-        if self.report is not None:
-            self.report(row)
         self._restart(trainer)
 
     def _append(self, row: dict[str, Any]) -> None:
-        """Add a line to the file."""
+        """Add a line to the file, and report it."""
         self.rows.append(row)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,6 +128,8 @@ class MetricsLog(Callback):
                 stream.write(json.dumps(row) + "\n")
         except OSError as error:
             raise CheckpointError(f"{self.path} could not be written ({error}).") from error
+        if self.report is not None:
+            self.report(row)
 
     def _figures(self, trainer: Trainer[Any]) -> dict[str, tuple[float, float]]:
         """Return the sum and the number of each figure in this process; of each class, if it had an image."""

@@ -15,6 +15,7 @@ from rich.text import Text
 __all__ = ["counting", "make_progress", "reading_progress"]
 
 _SECONDS_BETWEEN_LINES = 10
+_SPEED = "images_per_second"
 
 
 class _StepColumn(ProgressColumn):
@@ -33,7 +34,7 @@ def make_progress(steps: int | Callable[[], int | None], start: int = 0) -> Iter
         start: Step at which it starts.
 
     Yields:
-        A function that takes a line.
+        A function that takes a line; those without a speed, such as an evaluation's, are not shown.
     """
     console = Console(stderr=True)
     planned = steps if callable(steps) else lambda: steps
@@ -42,6 +43,8 @@ def make_progress(steps: int | Callable[[], int | None], start: int = 0) -> Iter
 
         def show_line(row: dict[str, Any]) -> None:
             nonlocal last
+            if _SPEED not in row:
+                return
             total = planned()
             if time.monotonic() - last >= _SECONDS_BETWEEN_LINES or row["step"] == total:
                 last = time.monotonic()
@@ -62,6 +65,8 @@ def make_progress(steps: int | Callable[[], int | None], start: int = 0) -> Iter
         task = progress.add_task("starting", total=planned(), completed=start)
 
         def show_live(row: dict[str, Any]) -> None:
+            if _SPEED not in row:
+                return
             total = planned()
             progress.update(task, completed=row["step"], total=total, description=_describe(row, total))
 
@@ -141,7 +146,7 @@ def counting(what: str) -> Iterator[Callable[[int, int, str], None]]:
 
 def _describe(row: dict[str, Any], steps: int | None) -> str:
     """Return speed, time left and losses in words; the figures of single classes are for the file."""
-    speed = row["images_per_second"]
+    speed = row[_SPEED]
     left = ""
     if steps is not None:
         left = f"{_clock((steps - row['step']) * row['images'] / max(row['step'], 1) / max(speed, 1e-9))} left  "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def tracking(
         say: Takes a line for the user if the tracker fails.
 
     Yields:
-        A function that takes a line.
+        A function that takes a line; text in it is left out.
 
     Raises:
         ConfigError: If the tracker does not start.
@@ -86,7 +87,8 @@ def tracking(
         if failed:
             return
         try:
-            accelerator.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
+            figures = {key: value for key, value in row.items() if key != "step" and isinstance(value, Real)}
+            accelerator.log(figures, step=row["step"])
         except Exception as error:
             failed = True
             say(f"The tracker {name} failed ({type(error).__name__}: {_first_line(error)}); metrics.jsonl goes on.")

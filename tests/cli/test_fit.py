@@ -192,6 +192,25 @@ def test_progress_is_plain_lines_without_a_terminal(medgan, tmp_path):
 # ------------------------------------------------------------------------------ names of folders
 
 
+def test_a_tracker_has_all_lines_of_the_log(medgan, tmp_path):
+    """Those of evaluations, too, with what the health monitor measured."""
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = ("--steps", 4, "--log-every", 2, "--evaluate-every", 2, "--validation", 0.4)
+    folder = medgan.fit(tmp_path / "run", *options, "--tracker", "tensorboard")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    found = EventAccumulator(str(folder / "tensorboard")).Reload()
+    names = {name for row in rows for name in row} - {"step"}
+    assert {"evaluation/score", "evaluation/coverage/PNEUMONIA", "generator/adversarial"} <= names
+    assert any(name.startswith("health/") for name in names)
+    for name in names:
+        expected = [(row["step"], row[name]) for row in rows if name in row]
+        events = [(event.step, event.value) for event in found.Scalars(name)]
+        assert [step for step, _ in events] == [step for step, _ in expected], name
+        assert [value for _, value in events] == pytest.approx([value for _, value in expected], rel=1e-5), name
+
+
 def test_runs_are_numbered(medgan, here):
     for _ in range(2):
         medgan.works("fit", *medgan.small, "--steps", 1)

@@ -81,6 +81,14 @@ def test_log_writes_means(tmp_path):
     assert all(row["images_per_second"] > 0 for row in rows)
 
 
+def test_log_reports_the_lines_of_others(tmp_path):
+    reported = []
+    log = MetricsLog(tmp_path / "metrics.jsonl", report=reported.append)
+    log.on_start(trainer_at(0))
+    log.write(trainer_at(3), {"evaluation/score": 0.5})
+    assert reported == lines(tmp_path / "metrics.jsonl") == [{"step": 3, "images": 24, "evaluation/score": 0.5}]
+
+
 def test_log_does_not_keep_the_tensors_it_is_given(tmp_path):
     """A trainer may use a metric's memory again in the next step."""
     log = MetricsLog(tmp_path / "metrics.jsonl", every=2)

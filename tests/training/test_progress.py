@@ -47,6 +47,19 @@ def test_plain_lines_are_few(capsys, monkeypatch):
     assert 10 <= len(steps) <= 12
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_lines_of_evaluations_are_not_shown(capsys, monkeypatch, live):
+    """They have no speed; a tracker gets them."""
+    terminal = Terminal() if live else io.StringIO()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with make_progress(100, 20) as show:
+        show({"step": 25, "images": 800, "evaluation/score": 0.5})
+        show(ROW)
+    assert "score" not in terminal.getvalue()
+    assert "40 images/s" in terminal.getvalue()
+
+
 def test_a_length_that_is_not_known_yet(capsys):
     plans = iter([None, 60])
     with make_progress(lambda: next(plans)) as show:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import sys
 from types import SimpleNamespace
@@ -7,9 +8,11 @@ from types import SimpleNamespace
 import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
-from medgan.core.trainer import make_accelerator
+from medgan.core.trainer import Callback, make_accelerator
+from medgan.data import open_dataset
 from medgan.errors import ConfigError
-from medgan.training import check_tracker, tracking
+from medgan.models import ACGAN
+from medgan.training import HealthMonitor, KeepBest, MetricsLog, check_tracker, tracking
 
 CONFIG = {"arch": "acgan", "batch_size": 4, "lr_decay": 0.5, "splits": None, "spectral_norm": True}
 
@@ -73,6 +76,31 @@ def test_what_a_tracker_is_told(tmp_path, recorder):
         ("finish",),
     ]
     assert said == []
+
+
+def test_a_tracker_is_told_of_evaluations(tmp_path, recorder):
+    """What another callback writes into the log is for trackers, too; text is not."""
+    train, validation = open_dataset("phantom://chest?n=60&seed=3", size=32).split(0.4, seed=0)
+    gan = ACGAN(train.spec, preset="tiny")
+    health = HealthMonitor(tmp_path, react=False, say=lambda line: None)
+
+    class Words(Callback):
+        def on_step(self, trainer, metrics):
+            log.write(trainer, {"words": "three words here", "evaluation/other": 2})
+
+    with track(tmp_path, [], step=0) as send:
+        log = MetricsLog(tmp_path / "metrics.jsonl", every=2, report=send)
+        best = KeepBest(gan, train, validation=validation, folder=tmp_path, health=health, steps=2, every=2, log=log)
+        gan.fit(train, steps=2, device="cpu", callbacks=[log, Words(), best, health])
+    logged = [(step, values) for what, step, *rest in recorder.told if what == "log" for values in rest]
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [{"step": step, **values} for step, values in logged] == [
+        {name: value for name, value in row.items() if name != "words"} for row in rows
+    ]
+    assert {"words", "images", "step", "evaluation/other"} == set(rows[0])
+    (scores,) = [values for _, values in logged if "evaluation/score" in values]
+    assert {"images", "evaluation/coverage/PNEUMONIA", "evaluation/seconds"} <= set(scores)
+    assert any(name.startswith("health/") for name in scores)
 
 
 def test_a_tracker_ends_with_the_training(tmp_path, recorder):
