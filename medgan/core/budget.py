@@ -162,6 +162,28 @@ class Budget:
         """Whether enough of the time has been seen to make the plan final."""
         return self.spent >= _SHARE * self.seconds
 
+    def check_room(self, seconds: float, *, what: str, option: str) -> None:
+        """Raise if something that was asked for does not fit into what is left.
+
+        Args:
+            seconds: How long it takes.
+            what: What it is, such as ``evaluation``.
+            option: What asks for it, as one types it.
+
+        Raises:
+            ConfigError: If so; it names a budget that is long enough.
+        """
+        needed = self.spent + self.kept + seconds
+        if needed <= self.seconds:
+            return
+        raise ConfigError(
+            f"The budget of {format_duration(self.seconds)} is too short for one {what}, which {option} asks for: "
+            f"{self.spent:.1f} s are gone, {self.kept:.1f} s are kept for saving, and one {what} takes about "
+            # A quarter more, as the next try may be slower.
+            f"{seconds:.1f} s. Type --budget {format_duration(math.ceil(1.25 * needed))} or more, or leave "
+            f"{option.split()[0]} out."
+        )
+
     def too_short(self, step: int) -> ConfigError:
         """Return the error of a budget that is over before its training can be planned.
 

@@ -80,7 +80,8 @@ class KeepBest(Callback):
         evaluations: Their number since the start.
 
     Raises:
-        ConfigError: If `every` is below 1.
+        ConfigError: If `every` is below 1; in a training, if its budget is too short for one evaluation and `every`
+            asks for some.
     """
 
     def __init__(
@@ -160,9 +161,24 @@ class KeepBest(Callback):
         if known or self.steps is None:
             return
         if self.every is not None:
-            self._next = self._first(trainer.step - 1, self.steps)
+            if self._first_step == 0:
+                self._check_room(trainer)
+            self._next = self._first(trainer.step - 1, self.steps) if self._possible else None
         else:
             self._next = max(trainer.step, self._first(self._first_step, self.steps))
+
+    def _check_room(self, trainer: Trainer[Any]) -> None:
+        """Raise if a budget is too short for one of the evaluations that were asked for, as soon as that is known."""
+        try:
+            trainer.check_finite()
+        except TrainingDivergedError:
+            return
+        begun = time.perf_counter()
+        self._possible = self._prepare(trainer)
+        if self._scorer is not None and trainer.budget is not None:
+            seconds = self._expected_seconds(self._scorer)
+            trainer.budget.check_room(seconds, what="evaluation", option=f"--evaluate-every {self.every}")
+        self.seconds += time.perf_counter() - begun
 
     def _take_turn(self, trainer: Trainer[Any]) -> None:
         """Evaluate, if that is possible, and say when to do it next."""
@@ -285,14 +301,17 @@ class KeepBest(Callback):
             return False
         if self.every is not None:
             return True
-        prepared = time.perf_counter()
-        scorer.sample(self.gan, min(64, scorer.count))
-        now = time.perf_counter()
-        expected = (now - prepared) * max(1.0, scorer.count / 64)
-        if now - begun + 2 * expected > left:
+        expected = self._expected_seconds(scorer)
+        if time.perf_counter() - begun + 2 * expected > left:
             self.say(f"{short}: one evaluation takes {expected:.1f} s. --evaluate-every N evaluates all the same.")
             return False
         return True
+
+    def _expected_seconds(self, scorer: HeldOutScorer | TranslationScorer) -> float:
+        """Return how long an evaluation is going to take, by that of a few samples."""
+        begun = time.perf_counter()
+        scorer.sample(self.gan, min(64, scorer.count))
+        return (time.perf_counter() - begun) * max(1.0, scorer.count / 64)
 
     def _make_scorer(self, trainer: Trainer[Any]) -> HeldOutScorer | TranslationScorer:
         """Return what scores, with a classifier that is trained now unless the run has one, or none is needed."""

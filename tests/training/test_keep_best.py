@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from medgan.core import Batch, Budget
+from medgan.core.budget import parse_duration
 from medgan.core.trainer import Callback
 from medgan.data import ImageDataset, open_dataset
 from medgan.errors import ConfigError, TrainingDivergedError
@@ -277,6 +278,22 @@ def test_a_budget_and_evaluations_every_so_many_steps(parts, tmp_path, monkeypat
     assert all(step % 10 == 0 for step in done[:-1])
     done, best, _ = train_by_the_clock(parts, tmp_path, monkeypatch, every=1000, **options)
     assert done == [best.gan.trainer.step]
+
+
+def test_a_budget_too_short_for_an_evaluation_that_was_asked_for(parts, tmp_path, monkeypatch):
+    """It is known when the budget is planned; the budget that the message names is long enough."""
+    options = {"step_seconds": 1.0, "evaluation_seconds": 20.0, "every": 10}
+    with pytest.raises(ConfigError, match="budget of 40s is too short for one evaluation") as refused:
+        train_by_the_clock(parts, tmp_path, monkeypatch, budget=40.0, **options)
+    assert Clock.latest.now < 50
+    message = str(refused.value)
+    assert "--evaluate-every 10 asks for" in message
+    budget = parse_duration(message.partition("Type --budget ")[2].split()[0])
+    done, best, _ = train_by_the_clock(parts, tmp_path, monkeypatch, budget=budget, **options)
+    assert done[-1] == best.gan.trainer.step
+    done, _, said = train_by_the_clock(parts, tmp_path, monkeypatch, budget=40.0, **options | {"every": None})
+    assert done == []
+    assert any("too short to choose" in line for line in said)
 
 
 def test_neither_steps_nor_a_budget(parts, tmp_path):
