@@ -33,10 +33,11 @@ def archs(name: str | None) -> None:
 
     def describe(plugin: Plugin, architecture: type[GAN] | None) -> Sequence[str]:
         if architecture is None:
-            return "broken, see below", "", plugin.origin
-        return architecture.summary, ", ".join(architecture.presets), plugin.origin
+            return "broken, see below", "", "", plugin.origin
+        translates = "yes" if architecture.translates else ""
+        return architecture.summary, translates, ", ".join(architecture.presets), plugin.origin
 
-    print_plugins(("what it is", "presets", "from"), describe)
+    print_plugins(("what it is", "translates", "presets", "from"), describe)
 
 
 def print_plugins(columns: Sequence[str], describe: Callable[[Plugin, type[GAN] | None], Sequence[str]]) -> None:
@@ -72,8 +73,11 @@ def _show(name: str) -> None:
         console.print(f"Reference: {architecture.reference}")
     for line in _sides(architecture):
         console.print(line)
+    if architecture.translates:
+        console.print("Translates: it makes images from source images")
     needs = "needed" if architecture.needs_labels else "optional"
-    console.print(f"Labels: {', '.join(architecture.label_kinds)} ({needs})")
+    kinds = ", ".join(architecture.label_kinds)
+    console.print(f"Labels: {kinds} ({needs})" if kinds else "Labels: none")
     table = Table(box=None, pad_edge=False)
     table.add_column("option", no_wrap=True)
     for preset in architecture.presets:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medgan import registry
+from medgan import __version__, registry
 from medgan.cli.archs import print_plugins
+from medgan.core import API_VERSION
 from medgan.registry import Plugin
 
 if TYPE_CHECKING:
@@ -66,11 +67,16 @@ def list_() -> None:
 def check(name: str) -> None:
     """Check that the architecture NAME keeps the promises that the rest of medgan relies on.
 
-    Takes about half a minute. Exit code 1 if it breaks one.
+    Says first which distribution and version it is from. Takes about half a minute. Exit code 1 if it
+    breaks a promise.
     """
     from medgan.testing import checks, run_checks
 
     architecture = registry.get(name)
+    click.echo(
+        f"{name} from {registry.plugins()[name].origin}, for version {registry.api_version(architecture)} of medgan's "
+        f"interface; this is medgan {__version__}, with version {API_VERSION}"
+    )
     width = max(len(getattr(each, "__name__", "")) for each in checks())
     results = []
     for result in run_checks(architecture):

@@ -43,6 +43,7 @@ __all__ = ["GAN", "TrainingData"]
 # and some matrix products round a row by its place in memory; a seed has to give the same image always.
 _BLOCK = 16
 
+_SHORT_SIDE = 32  # of volumes that are suggested, in voxels; larger ones take hours
 _SEEDS = 2**32  # torch's generator on the CPU looks at no more than 32 bits of a seed
 
 # As `LabelSpec.encode` takes them, or class indices, or a tensor of labels; None for all classes in turn.
@@ -198,9 +199,7 @@ class GAN(ABC):
         Raises:
             ConfigError: If so; it says what would do.
         """
-        if len(data.size) not in cls.spatial_dims:
-            wanted = " or ".join(str(number) for number in cls.spatial_dims)
-            raise ConfigError(f"{cls.name} makes images of {wanted} dimensions, but the data's size is {data.size}.")
+        cls._check_dims(config, data.size)
         cls._check_size(config, data.size)
         make_augmentation(config)
         if data.channels == 1 and "saturation" in policy_names(config.augment):
@@ -216,20 +215,55 @@ class GAN(ABC):
             config._refuse("gradient_accumulation_steps", because=because)
         if cls.translates and not data.source_channels:
             raise ConfigError(
-                f"{cls.name} translates source images, but the data has none. Give pairs: folders source and target "
+                f"{cls._who()} translates source images, but the data has none. Give pairs: folders source and target "
                 "whose files have the same names, with --layout pairs, or a manifest with a column source_path. "
                 "phantom://chest-lowdose needs no data."
             )
         if data.source_channels and not cls.translates:
             raise ConfigError(
-                f"{cls.name} makes images from nothing, but the data has source images to translate from. Type --arch "
-                "pix2pix, which the package medgan-pix2pix brings; or give the images alone, as --data path/to/target."
+                f"{cls._who()} makes images from nothing, but the data has source images to translate from. Type "
+                "another --arch, one that translates (medgan archs says which do), or give the images alone, as --data "
+                "path/to/target."
             )
         if data.labels is None and cls.needs_labels:
-            raise ConfigError(f"{cls.name} needs labels, but the data has none. Sort the images into class folders.")
+            raise ConfigError(f"{cls._who()} needs labels, but the data has none. Sort the images into class folders.")
         if data.labels is not None and data.labels.kind not in cls.label_kinds:
             learns = f"learns {' or '.join(cls.label_kinds)} labels" if cls.label_kinds else "learns no labels"
-            raise ConfigError(f"{cls.name} {learns}, but the data's are {data.labels.kind}.")
+            way_out = "Type another --arch (medgan archs NAME says what labels it learns)"
+            if data.labels.kind == "multilabel" and "categorical" in cls.label_kinds:
+                way_out += f", or --labels {data.labels.names[0]!r}: a single finding is a class, yes or no"
+            elif data.labels.kind in ("categorical", "ordinal") and cls.label_kinds:
+                # What a manifest's classes are is for its owner to say.
+                way_out += "".join(
+                    f", or --label-kind {kind} for a manifest"
+                    for kind in ("categorical", "ordinal")
+                    if kind in cls.label_kinds
+                )
+            raise ConfigError(f"{cls._who()} {learns}, but the data's are {data.labels.kind}. {way_out}.")
+
+    @classmethod
+    def _who(cls) -> str:
+        """Return the architecture's name and where it is from, for messages."""
+        return f"{cls.name} (from {_distribution(cls.__module__.partition('.')[0])})"
+
+    @classmethod
+    def _check_dims(cls, config: GANConfig, size: tuple[int, ...]) -> None:
+        """Raise if images may not have so many dimensions."""
+        dims = len(size)
+        if dims in cls.spatial_dims:
+            return
+        wanted = " or ".join(plural(number) for number in cls.spatial_dims)
+        ways_out = ["another --arch (medgan archs NAME says what it makes)"]
+        if dims == 3 and 2 in cls.spatial_dims:
+            ways_out.insert(0, "--slices axial in place of --depth, which makes images of the volumes' slices")
+        sides = cls.get_sides(config, 3) if 3 in cls.spatial_dims else None
+        if dims == 2 and sides is not None:
+            depth, _, width = sides.nearest((_SHORT_SIDE,) * 3)
+            ways_out.insert(0, f"--depth {depth} --size {width}, where the data is volumes")
+        given = "×".join(map(str, size))
+        raise ConfigError(
+            f"{cls._who()} makes {wanted}, but the data's are {plural(dims)} of {given}. Type {', or '.join(ways_out)}."
+        )
 
     @classmethod
     def _check_size(cls, config: GANConfig, size: tuple[int, ...]) -> None:
@@ -238,7 +272,7 @@ class GAN(ABC):
         sides = cls.get_sides(config, dims)
         if sides is not None and sides.accept(size):
             return
-        who = f"{cls.name} (from {_distribution(cls.__module__.partition('.')[0])})"
+        who = cls._who()
         given = "×".join(map(str, size))
         presets = {name: cls.get_sides(preset, dims) for name, preset in cls.presets.items()}
         hints = [f"--preset {name}" for name, others in presets.items() if others is not None and others.accept(size)][

@@ -391,10 +391,11 @@ class Trainer(ABC, Generic[C]):
             finite = mean_of_processes(self.accelerator, finite.float()) == 1
         if not finite.all():
             names = [name for name, good in zip(metrics, finite.tolist(), strict=True) if not good]
+            limit = self.config.clip_norm
             raise TrainingDivergedError(
                 f"Training diverged at step {self.step:,}: {', '.join(names[:4])} became NaN or infinite. "
                 "What was saved before is untouched. Train anew with a lower --generator-lr and "
-                "--discriminator-lr, or with --clip-norm 10."
+                f"--discriminator-lr, or with --clip-norm {10 if limit is None else limit / 2:g}."
             )
 
     def state_dict(self) -> dict[str, Any]:

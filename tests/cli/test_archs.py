@@ -95,6 +95,23 @@ def test_archs(medgan):
     assert "medgan 0" in line
 
 
+def test_archs_say_which_translate(medgan):
+    class Translating(ACGAN):
+        name = "translating"
+        translates = True
+
+    registry.register(Translating)
+    try:
+        header, *rows = medgan.works("archs").stdout.splitlines()
+        column = header.index("translates")
+        marks = {row.split()[0]: row[column : column + 4].strip() for row in rows if row[:1].strip()}
+        assert (marks["translating"], marks["acgan"]) == ("yes", "")
+        assert "Translates: " in medgan.works("archs", "translating").stdout
+    finally:
+        registry.unregister("translating")
+    assert "Translates" not in medgan.works("archs", "acgan").stdout
+
+
 def test_archs_of_one(medgan):
     text = medgan.works("archs", "acgan").stdout
     assert "arXiv:1610.09585" in text

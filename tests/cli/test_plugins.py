@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 
 import pytest
 
+from medgan import __version__
+from medgan.errors import PluginError
+from medgan.registry import Plugin
+from medgan.runs import get_architecture
 from medgan.testing import checks, declaration, networks
 
 PLUGINS = '''
@@ -126,7 +131,9 @@ def test_list(medgan, monkeypatch):
 def test_check(medgan):
     result = medgan("plugins", "check", "acgan")
     assert result.exit_code == 0, result.output
-    *lines, last = result.stdout.splitlines()
+    first, *lines, last = result.stdout.splitlines()
+    origin = f"acgan from medgan {version('medgan')}, for version 1 of medgan's interface; "
+    assert first == f"{origin}this is medgan {__version__}, with version 1"
     assert [line.split()[3] for line in lines] == [check.__name__ for check in checks()]
     assert {line.split()[0] for line in lines} == {"passed"}
     assert last == f"acgan passes all {len(lines)} checks."
@@ -137,6 +144,7 @@ def test_check_of_one_that_fails(medgan):
     result = medgan("plugins", "check", "loud")
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
+    assert lines[0].startswith("loud from MEDGAN_PLUGINS, for version 1 of medgan's interface")
     assert [line.split()[3] for line in lines if line.startswith("FAILED")] == ["check_range"]
     assert [line.split()[3] for line in lines if line.startswith("passed")] == ["check_name", "check_option_names"]
     (reason,) = [line for line in lines if line.startswith("check_range: ")]
@@ -160,11 +168,20 @@ def test_check_of_what_cannot_be_used(medgan, name, parts):
         assert part in message
 
 
+@pytest.mark.usefixtures("three")
+def test_options_of_another_author_that_clash_with_those_of_a_run(monkeypatch):
+    declared = Plugin("clashing", "plugin_three:Clashing", "medgan-clash 1.0", "medgan-clash", "1.0")
+    monkeypatch.setattr("medgan.registry.plugins", lambda: {"clashing": declared})
+    with pytest.raises(PluginError, match=r"ClashingConfig; if it is not yours, type pip install -U medgan-clash\.$"):
+        get_architecture("clashing")
+
+
 @pytest.mark.usefixtures("three", "few")
 def test_options_that_clash_with_those_of_a_run(medgan, here):
     message = medgan.fails("fit", "--arch", "clashing", "--data", "phantom://chest?n=40", "--size", 32)
     for part in ("'clashing'", "plugin_three:Clashing", "`medgan fit`", "--steps", "Rename steps in ClashingConfig"):
         assert part in message
+    assert "pip install" not in message  # of no distribution
     assert list(here.iterdir()) == []
     result = medgan("plugins", "check", "clashing")
     assert result.exit_code == 1

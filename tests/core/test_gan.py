@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from medgan.core import GAN, Batch, DataSpec, GANConfig, Generator, LabelSpec
+from medgan.core import GAN, Batch, DataSpec, GANConfig, Generator, LabelSpec, Sides
 from medgan.errors import CheckpointError, ConfigError, DataError
 
 
@@ -51,14 +51,21 @@ def test_config_of_another_architecture_is_refused(data: DataSpec) -> None:
 
 
 def test_data_that_an_architecture_cannot_do_is_refused(plain: type[GAN], data: DataSpec) -> None:
-    with pytest.raises(ConfigError, match=r"images of 2 dimensions, but the data's size is \(8, 8, 8\)"):
+    message = r"^plain \(from \w+\) makes images, but the data's are volumes of 8×8×8. Type --slices axial in place"
+    with pytest.raises(ConfigError, match=message):
         plain(DataSpec(1, (8, 8, 8)))
-    flexible = type("Flexible", (plain,), {"spatial_dims": (1, 3)})
-    with pytest.raises(ConfigError, match="1 or 3 dimensions"):
+    flexible = type("Flexible", (plain,), {"spatial_dims": (1, 3), "sides": Sides.powers_of_two(64, 128)})
+    message = r"makes 1-D images or volumes, but the data's are images of 8×6. Type --depth 64 --size 64, where"
+    with pytest.raises(ConfigError, match=message):
         flexible(data)
     choosy = type("Choosy", (plain,), {"label_kinds": ("ordinal",), "needs_labels": True})
-    with pytest.raises(ConfigError, match="learns ordinal labels, but the data's are categorical"):
+    message = r"\) learns ordinal labels, but the data's are categorical. .* or --label-kind ordinal for a manifest"
+    with pytest.raises(ConfigError, match=message):
         choosy(data)
+    classes = type("Classes", (plain,), {"label_kinds": ("categorical",)})
+    message = "learns categorical labels, but the data's are multilabel. .* or --labels 'first finding': a single"
+    with pytest.raises(ConfigError, match=message):
+        classes(DataSpec(1, (8, 6), LabelSpec(("first finding", "second"), "multilabel")))
     with pytest.raises(ConfigError, match="needs labels, but the data has none"):
         choosy(DataSpec(1, (8, 6)))
 

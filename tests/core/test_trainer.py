@@ -503,6 +503,15 @@ def test_augmentation_distorts_real_and_fake(plain: type[GAN], data: DataSpec, s
     assert trainer.augment.calls == 4
 
 
+@pytest.mark.parametrize(("limit", "advised"), [(None, "10"), (2.0, "1"), (0.5, "0.25")])
+def test_a_training_that_diverges_is_told_to_clip_more(
+    plain: type[GAN], data: DataSpec, limit: float | None, advised: str
+) -> None:
+    trainer = plain(data, clip_norm=limit).make_trainer(device="cpu")
+    with pytest.raises(TrainingDivergedError, match=rf"with --clip-norm {advised}\.$"):
+        trainer.check_finite({"generator/hinge": torch.tensor(math.nan)})
+
+
 def test_norms_of_gradients_are_those_before_clipping(plain: type[GAN], data: DataSpec, stream: Stream) -> None:
     norms = {}
     for clip_norm in (None, 1e9, 1e-3):

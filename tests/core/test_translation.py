@@ -61,9 +61,10 @@ def test_sources_that_do_not_fit(plain_pairs: type[GAN], options: dict[str, Any]
 
 
 def test_data_that_does_not_fit(plain_pairs: type[GAN]) -> None:
-    with pytest.raises(ConfigError, match="translates source images, but the data has none"):
+    with pytest.raises(ConfigError, match=r"plain-pairs \(from \w+\) translates source images, but the data has none"):
         plain_pairs(DataSpec(1, (16, 16)))
-    with pytest.raises(ConfigError, match="acgan makes images from nothing, but the data has source images"):
+    message = r"acgan \(from medgan\) makes images from nothing, but .* --arch, one that translates \(medgan archs"
+    with pytest.raises(ConfigError, match=message):
         ACGAN(DataSpec(1, (32, 32), LABELS, source_channels=1))
     with pytest.raises(ConfigError, match="acgan makes images from nothing; it takes no sources"):
         ACGAN(DataSpec(1, (32, 32), LABELS)).sample(1, sources=torch.zeros(1, 1, 32, 32))
