@@ -33,11 +33,11 @@ def archs(name: str | None) -> None:
 
     def describe(plugin: Plugin, architecture: type[GAN] | None) -> Sequence[str]:
         if architecture is None:
-            return "broken, see below", "", "", plugin.origin
-        translates = "yes" if architecture.translates else ""
-        return architecture.summary, translates, ", ".join(architecture.presets), plugin.origin
+            return "broken, see below", "", plugin.origin
+        summary = architecture.summary + (" (translates)" if architecture.translates else "")
+        return summary, ", ".join(architecture.presets), plugin.origin
 
-    print_plugins(("what it is", "translates", "presets", "from"), describe)
+    print_plugins(("what it is", "presets", "from"), describe)
 
 
 def print_plugins(columns: Sequence[str], describe: Callable[[Plugin, type[GAN] | None], Sequence[str]]) -> None:

@@ -222,7 +222,7 @@ class GAN(ABC):
         if data.source_channels and not cls.translates:
             raise ConfigError(
                 f"{cls._who()} makes images from nothing, but the data has source images to translate from. Type "
-                "another --arch, one that translates (medgan archs says which do), or give the images alone, as --data "
+                "another --arch, one that translates (medgan archs marks them), or give the images alone, as --data "
                 "path/to/target."
             )
         if data.labels is None and cls.needs_labels:
