@@ -232,7 +232,9 @@ class GAN(ABC):
             way_out = "Type another --arch (medgan archs NAME says what labels it learns)"
             if data.labels.kind == "multilabel" and "categorical" in cls.label_kinds:
                 way_out += f", or --labels {data.labels.names[0]!r}: a single finding is a class, yes or no"
-            elif data.labels.kind in ("categorical", "ordinal") and cls.label_kinds:
+            elif not cls.label_kinds:
+                way_out = "Leave them out, as dataset.without_labels() does"
+            elif data.labels.kind in ("categorical", "ordinal"):
                 # What a manifest's classes are is for its owner to say.
                 way_out += "".join(
                     f", or --label-kind {kind} for a manifest"
