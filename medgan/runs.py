@@ -17,7 +17,8 @@ from medgan import registry
 from medgan.core.budget import Budget, format_duration, parse_duration
 from medgan.core.config import GANConfig, Idle, option
 from medgan.core.spec import DataSpec, LabelSpec
-from medgan.data.config import PHANTOM, DataConfig
+from medgan.data.config import DataConfig
+from medgan.data.defaults import choose_data, is_phantom
 from medgan.errors import CheckpointError, ConfigError, DataError, PluginError, nearest
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ _KIMG = 150.0
 LENGTHS = ("steps", "kimg", "budget")
 """The options of a run that say how long it is, one of which is given."""
 
-# What the phantom is trained with unless told otherwise: chests within three minutes on two cores.
-_PHANTOM_DEFAULTS = {"size": 32, "kimg": 40.0}
+# As long is a training with a phantom unless told otherwise: chests, or volumes, within some minutes on two cores.
+_PHANTOM_KIMG, _PHANTOM_VOLUMES_KIMG = 40.0, 4.0
 
 # Images that are compared with each other before a training; the time grows with the square of their number.
 _COMPARED = 20_000
@@ -103,7 +104,9 @@ class RunConfig(DataConfig):
     allow_patient_overlap: bool = option(False, "Accept images of one patient on both sides.")
     steps: int | None = option(None, "Generator steps in all.", ge=1)
     kimg: float | None = option(
-        None, "Length in thousand images instead of steps; 150 if neither is given, 40 for the phantom.", ge=0
+        None,
+        "Length in thousand images instead of steps; if neither is given 150, and 40 for phantoms, or 4 of volumes.",
+        ge=0,
     )
     budget: str | None = option(
         None, "Length as wall-clock time instead, all included: 45m, 90s, 2h or 1h30m; the steps are fitted into it."
@@ -198,7 +201,7 @@ def get_architecture(name: str) -> type[GAN]:
 
 
 def resolve(flags: Mapping[str, Any], file: Mapping[str, Any] | None = None) -> tuple[RunConfig, type[GAN], GANConfig]:
-    """Resolve options: defaults < preset < file < flags.
+    """Resolve options: defaults < preset < file < flags. Without data, the phantom that fits the architecture is taken.
 
     Args:
         flags: Options that were given by name, of the run and of the architecture.
@@ -216,10 +219,6 @@ def resolve(flags: Mapping[str, Any], file: Mapping[str, Any] | None = None) -> 
     # A length given as a flag replaces one from the file, in whichever unit.
     if any(unit in flags for unit in LENGTHS):
         given |= {unit: flags.get(unit) for unit in LENGTHS}
-    defaults = dict(_PHANTOM_DEFAULTS) if str(given.get("data", PHANTOM)).startswith("phantom:") else {"kimg": _KIMG}
-    if any(given.get(unit) is not None for unit in LENGTHS):
-        del defaults["kimg"]
-    given = {**defaults, **{name: value for name, value in given.items() if (name, value) != ("kimg", None)}}
     run_names = {item.name for item in RunConfig.options()}
     run = RunConfig.from_dict({name: value for name, value in given.items() if name in run_names})
     architecture = get_architecture(run.arch)
@@ -228,7 +227,12 @@ def resolve(flags: Mapping[str, Any], file: Mapping[str, Any] | None = None) -> 
     for name in rest:
         if name not in model_names:
             raise ConfigError(f"Option {name!r} is unknown to {run.arch}. {nearest(name, run_names | model_names)}")
-    return run, architecture, architecture.get_preset(run.preset).replace(**rest)
+    model = architecture.get_preset(run.preset).replace(**rest)
+    run = run.replace(**choose_data([(architecture, model)], given))
+    if all(getattr(run, unit) is None for unit in LENGTHS):
+        phantom = _PHANTOM_KIMG if run.depth is None else _PHANTOM_VOLUMES_KIMG
+        run = run.replace(kimg=phantom if is_phantom(run.data) else _KIMG)
+    return run, architecture, model
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -373,6 +377,7 @@ class Run:
             file = read_config(resume / "config.json")
             _check_transforms(resume, transforms)
         self.config, self.architecture, self.model_config = resolve(flags, file)
+        self._chosen = "data" not in {**(file or {}), **flags}  # whether the data was left to medgan
         if self.model_config.freeze_discriminator and self.config.init_from is None:
             raise ConfigError(
                 f"--freeze-discriminator {self.model_config.freeze_discriminator} would keep random weights. Add "
@@ -656,7 +661,9 @@ class Run:
             self.say(f"Model:  {folder / 'model'}")
             if best is not None and (kept := best.summary()) is not None:
                 self.say(f"Best:   {kept}")
-            form = " --format npz" if len(dataset.spec.size) == 3 else ""
+            form = ""
+            if len(dataset.spec.size) == 3:
+                form = f" --format {'nifti' if dataset.spec.channels == 1 else 'npz'}"
             what = "--source FOLDER" if gan.translates else "-n 64"
             self.say(f"More:   medgan sample --model {folder} {what} --out samples --grid{form}")
         return RunResult(folder, grid.latest or folder / "samples", folder / "model", gan)
@@ -893,8 +900,9 @@ class Run:
             f"{len(names):,} held out for {part}" for part, names in data.splits.parts.items() if part != "train"
         ]
         own = ", as the data itself says" if data.splits.by == "source" else ""
+        chosen = f" ({self.config.data}, as there is no --data)" if self._chosen else ""
         self.say(
-            f"Data: {dataset.name}, {len(dataset):,} images ({counts or 'no labels'}), "
+            f"Data: {dataset.name}{chosen}, {len(dataset):,} images ({counts or 'no labels'}), "
             f"{', '.join(held_out) or 'none held out'}{own}; {dataset.spec}"
         )
         if self._left_out is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from medgan.cli.options import given, make_options
+from medgan.data.defaults import choose_data
 from medgan.runs import LENGTHS, Run, RunConfig, find_run, get_architecture, read_config
 
 __all__ = ["fit"]
@@ -59,6 +60,9 @@ class _FitCommand(click.Command):
             first = _peek(read_config(resume / "config.json"), given(seen, list(peek.values())))
         architecture = get_architecture(first.arch)
         preset = architecture.get_preset(first.preset)
+        for option in run_options:
+            if option.name == "data":  # the help shows which phantom it is
+                option.default = choose_data([(architecture, preset)], {})["data"]
         self.params = [*run_options, *make_options(preset), *_CONTROL]
         self.epilog = f"Presets of {architecture.name}: {', '.join(architecture.presets)}."
         ctx.obj = (resume, file)
@@ -76,9 +80,9 @@ def _peek(file: Mapping[str, Any], flags: Mapping[str, Any]) -> RunConfig:
 def fit(context: click.Context, /, **_: Any) -> None:
     """Train a GAN, and write a run folder with samples, log, checkpoints and the model.
 
-    Without --data it trains on the embedded chest phantom, in a few minutes. The options below
-    are those of the run, then those of the architecture: `medgan fit --arch NAME --help` shows
-    another's.
+    Without --data it trains on an embedded phantom that the architecture can learn: of the chest,
+    in pictures, pairs or volumes. The options below are those of the run, then those of the
+    architecture: `medgan fit --arch NAME --help` shows another's.
     """
     from medgan.core.distribution import leave
     from medgan.training import TrainingStopped

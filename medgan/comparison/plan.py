@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,8 +14,9 @@ from medgan import registry
 from medgan.comparison.options import OF_ONE_TRAINING
 from medgan.core.config import GANConfig
 from medgan.core.saving import write_aside
+from medgan.data.defaults import choose_data
 from medgan.errors import CheckpointError, ConfigError, MedganError, UnknownArchitectureError, nearest
-from medgan.runs import OpenedData, Run, RunConfig
+from medgan.runs import OpenedData, Run, RunConfig, resolve
 
 __all__ = ["Contender", "as_seen", "check_contenders", "keep_plan", "make_contenders", "make_plan", "open_shared"]
 
@@ -77,6 +79,7 @@ def make_contenders(
             "one, such as --archs acgan:modern,acgan:original."
         )
     _check_options(options)
+    options = {**options, **_choose_shared(named, options)}
     contenders: list[Contender] = []
     problems: dict[str, str] = {}
     for arch, preset in named:
@@ -118,6 +121,17 @@ def _parse(text: str) -> tuple[str, str | None]:
     if not arch or (colon and not preset):
         raise ConfigError(f"{text.strip()!r} names no training. Type an architecture, or NAME:PRESET.")
     return arch, preset or None
+
+
+def _choose_shared(named: Sequence[tuple[str, str | None]], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data that all trainings share where none is given: a phantom, of a size that all of them make."""
+    models = []
+    for arch, preset in named:
+        # What is wrong with a training is said when it is made.
+        with contextlib.suppress(MedganError):
+            _, architecture, config = resolve({**options, "arch": arch, "preset": preset})
+            models.append((architecture, config))
+    return choose_data([model for model in models if not model[0].translates], options)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

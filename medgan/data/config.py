@@ -10,7 +10,7 @@ from medgan.core.config import Config, option
 __all__ = ["PHANTOM", "DataConfig"]
 
 PHANTOM = "phantom://chest"
-"""The embedded data set, used when none is named."""
+"""The embedded chest radiographs; see `medgan.data.defaults` for what is used when no data is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,9 @@ class DataConfig(Config):
     """Options of a data set; see `medgan.data.open_dataset`, which takes each of them by name."""
 
     data: str = option(
-        PHANTOM, "Images: a class folder, a manifest (.csv), a known data set's folder, an .npz, or phantom://chest."
+        PHANTOM,
+        "Images: a class folder, a manifest (.csv), a known data set's folder, an .npz, or phantom://chest, "
+        "phantom://chest-lowdose (with sources) or phantom://thorax (volumes).",
     )
     layout: Literal[
         "auto",
@@ -53,7 +55,12 @@ class DataConfig(Config):
         None, "What to make of missing labels; needed where there are any."
     )
     view: str | None = option(None, "Only images of this view, such as PA or frontal.")
-    size: int = option(64, "Height and width of the images, in pixels; 32 for the phantom.", ge=2, le=4096)
+    size: int = option(
+        64,
+        "Height and width of the images, in pixels; of phantoms the smallest from 32 that the architecture makes.",
+        ge=2,
+        le=4096,
+    )
     depth: int | None = option(
         None, "Slices of a volume: images are whole volumes, depth × size × size.", ge=2, le=4096
     )

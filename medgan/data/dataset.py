@@ -770,8 +770,8 @@ def open_dataset(
             of images without classes; a manifest, ``table.csv`` with the columns path, label and, if known, patient_id,
             split, view, age, sex and source_path; the folder of a known data set, with `layout`; a MedMNIST-style file,
             ``pneumoniamnist.npz``, or one of its other splits, ``pneumoniamnist.npz#val``; or the simulated
-            ``phantom://chest``, optionally ``phantom://chest?n=2000&seed=0``, or ``phantom://chest-lowdose``, which has
-            source images. Images are PNG, JPEG, TIFF, BMP or DICOM
+            ``phantom://chest``, optionally ``phantom://chest?n=2000&seed=0``, ``phantom://chest-lowdose``, which has
+            source images, or ``phantom://thorax``, which has volumes. Images are PNG, JPEG, TIFF, BMP or DICOM
             files; volumes NIfTI, MHA, NRRD, or DICOM series, one in a folder.
         layout: ``auto``, ``folder``, ``medmnist``, a name of `medgan.data.layouts.LAYOUTS`, or, for source images to
             translate from, one of `medgan.data.pairs.PAIR_LAYOUTS`.
@@ -1037,9 +1037,7 @@ def _find_source(
     if layout not in known:
         raise ConfigError(f"layout={layout!r} is unknown. {nearest(layout, known)}")
     if str(source).startswith("phantom:"):
-        if len(size) == 3:
-            raise ConfigError("The phantom has pictures, not volumes. Leave out --depth, or give other --data.")
-        images, sources = open_phantom(str(source), (size[0], size[1]), unpaired=layout == "unpaired")
+        images, sources = open_phantom(str(source), size, reading=reading, unpaired=layout == "unpaired")
         return Found(images, sources, paired=layout != "unpaired")
     root = Path(source).expanduser()
     if not str(source).strip():

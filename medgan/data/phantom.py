@@ -18,7 +18,7 @@ Coordinates: ``x`` from -1 (patient's right) to 1, ``y`` from -1 (top) to 1; one
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
@@ -28,44 +28,46 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from medgan.core.spec import LabelSpec
-from medgan.data.decoded import DecodedImage
+from medgan.data.decoded import DecodedImage, Reading
 from medgan.data.sources import Entry
-from medgan.errors import DataError, nearest
+from medgan.data.thorax import EXTENT_MM, VERSION, render_thorax
+from medgan.data.volumes import decode_volume
+from medgan.data.window import Window
+from medgan.errors import ConfigError, DataError, nearest
 
-__all__ = ["ChestPhantom", "open_phantom", "render_chest"]
+__all__ = ["ChestPhantom", "ThoraxPhantom", "open_phantom", "render_chest"]
 
 _VERSION = 1  # raise it whenever the same seed would give other images
 _CM = 11.0
 _WATER, _BONE = 0.20, 0.52  # attenuation per centimetre at about 60 keV effective, 1/cm
-_PHANTOMS = ("chest", "chest-lowdose")
 _LUNG = 0.28  # density of inflated lung, relative to water
+_THORAX_WINDOW = Window("fixed", centre=-200, width=1600)  # from air to bone: lungs, their fluid, and organs differ
+_COUNTS = {"chest": 1000, "chest-lowdose": 1000, "thorax": 300}  # images of each phantom, where not told otherwise
 
 _Map = NDArray[Any]  # float32, (size, size)
 
 
-@dataclass(frozen=True)
-class ChestPhantom:
-    """The source behind ``phantom://chest``.
+@dataclass(frozen=True, kw_only=True)
+class _Phantom:
+    """What the embedded sources share: patients of two classes.
 
     Attributes:
         count: Number of images.
         seed: Same seed, same patients.
-        size: Side of the simulated detector, in pixels.
     """
 
     count: int
     seed: int
-    size: int
-    name: str = "phantom-chest"
+    name: str
     licence: str | None = "Apache-2.0, procedural"
     citation: str | None = "medgan, whose formulas made them"
     labels: ClassVar[LabelSpec | None] = LabelSpec(("NORMAL", "PNEUMONIA"))
-    _dose: ClassVar[float] = 1.0
+    _address: ClassVar[str]
 
     @property
     def description(self) -> str:
         """The source in full."""
-        return f"phantom://chest?n={self.count}&seed={self.seed}"
+        return f"phantom://{self._address}?n={self.count}&seed={self.seed}"
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -89,25 +91,72 @@ class ChestPhantom:
             patient += 1
         return tuple(entries)
 
+    def _draw(self, position: int) -> tuple[list[int], int, bool]:
+        """Return the seed of an entry's patient, the number of its exposure, and whether there is a pneumonia."""
+        entry = self.entries[position]
+        patient, exposure = int(entry.patient_id.removeprefix("patient")), int(entry.file.rsplit("_", 1)[1])
+        return [self.seed, 1, patient], exposure, "PNEUMONIA/" in entry.file
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChestPhantom(_Phantom):
+    """The source behind ``phantom://chest``.
+
+    Attributes:
+        size: Side of the simulated detector, in pixels.
+    """
+
+    size: int
+    name: str = "phantom-chest"
+    _address: ClassVar[str] = "chest"
+    _dose: ClassVar[float] = 1.0
+
     def identity(self) -> Iterator[Any]:
         """Yield version, seed, count and size."""
         yield ["phantom", self.name, _VERSION, self.seed, self.count, self.size]
 
     def read(self, position: int) -> Sequence[DecodedImage]:
         """Simulate one exposure."""
-        entry = self.entries[position]
-        patient, exposure = entry.patient_id.removeprefix("patient"), entry.file.rsplit("_", 1)[1]
-        image = render_chest(
-            [self.seed, 1, int(patient)],
-            exposure=int(exposure),
-            pneumonia="PNEUMONIA/" in entry.file,
-            size=self.size,
-            dose=self._dose,
-        )
+        patient, exposure, pneumonia = self._draw(position)
+        image = render_chest(patient, exposure=exposure, pneumonia=pneumonia, size=self.size, dose=self._dose)
         return [DecodedImage(np.rint(image * 255).astype(np.uint8)[..., None], "simulated", 8)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class ThoraxPhantom(_Phantom):
+    """The source behind ``phantom://thorax``: volumes in Hounsfield units, or slices of them.
+
+    Attributes:
+        size: Depth, height and width of the simulated volumes, in voxels.
+        reading: How they become images: window, slices and spacing.
+    """
+
+    size: tuple[int, int, int]
+    reading: Reading = field(default_factory=Reading)
+    name: str = "phantom-thorax"
+    _address: ClassVar[str] = "thorax"
+
+    def identity(self) -> Iterator[Any]:
+        """Yield version, seed, count and size."""
+        yield ["phantom", self.name, VERSION, self.seed, self.count, list(self.size)]
+
+    def read(self, position: int) -> Sequence[DecodedImage]:
+        """Simulate one scan."""
+        patient, scan, pneumonia = self._draw(position)
+        values = render_thorax(patient, scan=scan, pneumonia=pneumonia, size=self.size)
+        depth, height, width = (extent / length for extent, length in zip(EXTENT_MM, self.size, strict=True))
+        return decode_volume(
+            values,
+            (depth, height, width),
+            self.reading,
+            mode="simulated",
+            bits=12,
+            known=(-1024, 3071),
+            window=_THORAX_WINDOW,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class _LowDoseTarget(ChestPhantom):
     """The images of ``phantom://chest-lowdose``: those of ``phantom://chest``, without their classes.
 
@@ -116,14 +165,11 @@ class _LowDoseTarget(ChestPhantom):
     """
 
     parity: int | None = None
+    name: str = "chest-lowdose"
     labels: ClassVar[LabelSpec | None] = None
+    _address: ClassVar[str] = "chest-lowdose"
     _side: ClassVar[str] = "target"
     _other: ClassVar[str] = "source"
-
-    @property
-    def description(self) -> str:
-        """The source in full."""
-        return f"phantom://chest-lowdose?n={self.count}&seed={self.seed}"
 
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
@@ -153,49 +199,68 @@ class _LowDoseSource(_LowDoseTarget):
 
 
 def open_phantom(
-    source: str, size: tuple[int, int], *, unpaired: bool = False
-) -> tuple[ChestPhantom, ChestPhantom | None]:
-    """Open ``phantom://chest`` or ``phantom://chest-lowdose``, optionally with ``?n=2000&seed=0``.
+    source: str, size: tuple[int, ...], *, reading: Reading | None = None, unpaired: bool = False
+) -> tuple[ChestPhantom | ThoraxPhantom, ChestPhantom | None]:
+    """Open ``phantom://chest``, ``phantom://chest-lowdose`` or ``phantom://thorax``, optionally with ``?n=500&seed=1``.
 
-    The latter has pairs: chests with 0.5 % of the photons, and the same ones with all of them.
+    The second has pairs: chests with 0.5 % of the photons, and the same ones with all of them. The third has volumes.
 
     Args:
         source: The address.
-        size: Height and width that images will be brought to; the detector is finer than that.
+        size: Height and width that images will be brought to, or depth, height and width; what is simulated is finer.
+        reading: How volumes become images; None for as they are.
         unpaired: Whether sources and images are to be of other patients.
 
     Returns:
         The images; and the source images, None where there are none.
 
     Raises:
+        ConfigError: If volumes are wanted of a phantom of pictures, or pictures of one of volumes.
         DataError: If there is no such phantom or an option is unknown or not a number in range.
     """
     address = urlsplit(source)
-    if address.netloc not in _PHANTOMS or address.path.strip("/"):
-        wanted = address.netloc + address.path
-        raise DataError(f"There is no phantom {wanted!r}. {nearest(wanted, _PHANTOMS)} Type phantom://chest.")
-    if unpaired and address.netloc != "chest-lowdose":
+    name = address.netloc
+    if name not in _COUNTS or address.path.strip("/"):
+        wanted = name + address.path
+        raise DataError(f"There is no phantom {wanted!r}. {nearest(wanted, _COUNTS)} Type phantom://chest.")
+    if unpaired and name != "chest-lowdose":
         raise DataError(f"{source} has no source images. Type phantom://chest-lowdose, or leave --layout out.")
-    options = {"n": 1000, "seed": 0}
+    options = {"n": _COUNTS[name], "seed": 0}
+    example = f"Type phantom://{name}?n=500&seed=1."
     for key, text in parse_qsl(address.query, keep_blank_values=True):
         if key not in options:
-            raise DataError(
-                f"{source}: unknown option {key!r}. {nearest(key, options)} Type phantom://chest?n=500&seed=1."
-            )
+            raise DataError(f"{source}: unknown option {key!r}. {nearest(key, options)} {example}")
         if not text.isdecimal():
-            raise DataError(f"{source}: {key} must be a whole number, got {text!r}. Type phantom://chest?n=500&seed=1.")
+            raise DataError(f"{source}: {key} must be a whole number, got {text!r}. {example}")
         options[key] = int(text)
     if options["n"] < 2:
-        raise DataError(f"{source}: n must be at least 2, one image a class. Type phantom://chest?n=500&seed=1.")
+        raise DataError(f"{source}: n must be at least 2, one image a class. {example}")
+    common: dict[str, Any] = {"count": options["n"], "seed": options["seed"]}
+    reading = reading or Reading()
+    if name == "thorax":
+        if len(size) == 2 and reading.slices is None:
+            raise ConfigError(
+                f"{source} has volumes, and {size[0]} × {size[1]} is the size of a picture. Add --depth {size[0]} for "
+                "volumes, or --slices axial:0.3-0.7 for slices of them; or type phantom://chest."
+            )
+        return ThoraxPhantom(**common, size=_thorax_size(size), reading=reading), None
+    if len(size) == 3:
+        raise ConfigError(f"{source} has pictures, not volumes. Leave out --depth, or type phantom://thorax.")
     longest = max(size)
     side = max(2 * longest, 96) if longest <= 128 else 3 * longest // 2
-    if address.netloc == "chest":
-        return ChestPhantom(options["n"], options["seed"], side), None
-    common: dict[str, Any] = {"count": options["n"], "seed": options["seed"], "size": side, "name": "chest-lowdose"}
+    if name == "chest":
+        return ChestPhantom(**common, size=side), None
     return (
-        _LowDoseTarget(**common, parity=1 if unpaired else None),
-        _LowDoseSource(**common, parity=0 if unpaired else None),
+        _LowDoseTarget(**common, size=side, parity=1 if unpaired else None),
+        _LowDoseSource(**common, size=side, parity=0 if unpaired else None),
     )
+
+
+def _thorax_size(size: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return a size to simulate volumes at: finer than small ones, as the time grows with the third power."""
+    wanted = size if len(size) == 3 else (max(size),) * 3
+    depth, height, width = (max(length, min(2 * length, 48)) for length in wanted)
+    return depth, height, width
 
 
 @dataclass(frozen=True)

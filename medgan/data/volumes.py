@@ -43,7 +43,16 @@ from medgan.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["VOLUME_SUFFIXES", "Slices", "data_files", "find_series", "is_volume", "parse_slices", "read_volume"]
+__all__ = [
+    "VOLUME_SUFFIXES",
+    "Slices",
+    "data_files",
+    "decode_volume",
+    "find_series",
+    "is_volume",
+    "parse_slices",
+    "read_volume",
+]
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
@@ -193,9 +202,48 @@ def read_volume(path: Path, reading: Reading) -> list[DecodedImage]:
             none, is constant or has slices that are all constant.
         ConfigError: If `reading.slices` is not usable.
     """
-    slices = None if reading.slices is None else parse_slices(reading.slices)
     volume = _load(path)
     values, spacing = _turn(volume)
+    return _decode(values, spacing, volume, reading)
+
+
+def decode_volume(
+    values: NDArray[np.float32],
+    spacing_mm: tuple[float, float, float],
+    reading: Reading,
+    *,
+    mode: str,
+    bits: int,
+    known: tuple[float, float],
+    window: Window,
+) -> list[DecodedImage]:
+    """Make images of a volume that is no file, as `read_volume` does of one that is.
+
+    Args:
+        values: Shape ``(depth, height, width)``, with the axes of this module, in the unit of the modality.
+        spacing_mm: Distances of the voxels along these axes, in mm.
+        reading: As for `read_volume`.
+        mode: Kind of origin; see `DecodedImage`.
+        bits: Bits that a value has.
+        known: The range that the values can have.
+        window: A fixed window, the volume's own, which ``auto`` takes.
+
+    Returns:
+        As `read_volume`.
+
+    Raises:
+        ReadError: As `read_volume`.
+        ConfigError: As `read_volume`.
+    """
+    own = (window.limits(values, None), str(window))
+    return _decode(values, spacing_mm, _Volume(values, np.eye(3), mode, bits, known, own), reading)
+
+
+def _decode(
+    values: NDArray[np.float32], spacing: tuple[float, ...], volume: _Volume, reading: Reading
+) -> list[DecodedImage]:
+    """Make images of values that are turned the right way."""
+    slices = None if reading.slices is None else parse_slices(reading.slices)
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ReadError("check", "NaN or infinite values", "mend the program that wrote the file, or delete it")

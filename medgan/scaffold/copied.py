@@ -13,6 +13,7 @@ from typing import Any
 
 from medgan.core.gan import GAN
 from medgan.core.trainer import AdversarialTrainer
+from medgan.data.defaults import choose_data
 from medgan.errors import ConfigError
 from medgan.testing.probe import main_spec
 
@@ -34,6 +35,9 @@ class CopiedRecipe:
         imports: Import statements, in their order, for the methods and the classes.
         names: What the import statements import.
         data: Facts of data that it can do, as Python source.
+        phantom: Address of the phantom that it is trained on where no data is named.
+        volumes: Whether that has volumes.
+        translates: Whether it translates.
     """
 
     name: str
@@ -46,6 +50,9 @@ class CopiedRecipe:
     imports: str
     names: frozenset[str]
     data: str
+    phantom: str
+    volumes: bool
+    translates: bool
 
 
 def copy_recipe(architecture: type[GAN]) -> CopiedRecipe:
@@ -67,6 +74,7 @@ def copy_recipe(architecture: type[GAN]) -> CopiedRecipe:
         ("dataclasses", "dataclass", "dataclass"),
         ("typing", "ClassVar", "ClassVar"),
     }
+    chosen = choose_data([(architecture, architecture.get_preset())], {})
     methods = []
     for hook in hooks:
         method = getattr(trainer, hook)
@@ -84,6 +92,9 @@ def copy_recipe(architecture: type[GAN]) -> CopiedRecipe:
         imports=_format(imports),
         names=frozenset(known for *_, known in imports),
         data=_spec_source(architecture),
+        phantom=chosen["data"],
+        volumes="depth" in chosen,
+        translates=architecture.translates,
     )
 
 
@@ -164,4 +175,6 @@ def _spec_source(architecture: type[GAN]) -> str:
     if data.labels is not None:
         names = ", ".join(f'"{name}"' for name in data.labels.names)
         labels = f'LabelSpec(({names}), "{data.labels.kind}")'
-    return f"DataSpec({data.channels}, {data.size}, {labels})"
+    sources = f", source_channels={data.source_channels}" if data.source_channels else ""
+    sources += "" if data.paired else ", paired=False"
+    return f"DataSpec({data.channels}, {data.size}, {labels}{sources})"

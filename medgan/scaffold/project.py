@@ -15,6 +15,7 @@ from typing import Any
 
 from medgan import core, registry
 from medgan.core.version import API_VERSION
+from medgan.data.config import PHANTOM
 from medgan.errors import ConfigError
 
 __all__ = ["write_plugin"]
@@ -86,6 +87,8 @@ def write_plugin(name: str, out: Path | None = None, *, copy_of: str | None = No
         "python": metadata("medgan")["Requires-Python"],
         "dependencies": [f"medgan>={'.'.join(metadata('medgan')['Version'].split('.')[:2])}", _torch()],
         "copied": None,
+        "phantom": PHANTOM,
+        "sampling": "-n 64",
     }
     files = _FILES
     if copy_of is not None:
@@ -93,6 +96,11 @@ def write_plugin(name: str, out: Path | None = None, *, copy_of: str | None = No
 
         files = _FILES_OF_COPY
         values["copied"] = copied = copy_recipe(registry.get(copy_of))
+        values["phantom"] = copied.phantom
+        if copied.translates:
+            values["sampling"] = f'--source "{copied.phantom}?n=8&seed=1"'
+        elif copied.volumes:
+            values["sampling"] = "-n 8 --format nifti"
         plugin = registry.plugins()[copy_of]
         if plugin.distribution not in ("", "medgan"):
             values["dependencies"] += [f"{plugin.distribution}>={plugin.version}"]

@@ -22,7 +22,7 @@ does not need pytest.
 
 from medgan.testing.declaration import RESERVED
 from medgan.testing.kit import Check, CheckResult, check_architecture, checks, parametrize_with_checks, run_checks
-from medgan.testing.probe import ComplianceError
+from medgan.testing.probe import ComplianceError, make_batch
 
 __all__ = [
     "RESERVED",
@@ -31,6 +31,7 @@ __all__ = [
     "ComplianceError",
     "check_architecture",
     "checks",
+    "make_batch",
     "parametrize_with_checks",
     "run_checks",
 ]
