@@ -111,27 +111,55 @@ def test_readme_has_the_parameter_counts(folder: Path, monkeypatch: pytest.Monke
             assert [count for count in counts if count not in row] == [], row
 
 
+# What a newcomer types, for each architecture in turn; in one process, as each start takes seconds.
+FIRST_STEPS = """
+import shlex
+from click.testing import CliRunner
+from medgan import registry
+from medgan.cli.main import main
+from medgan.data import phantom
+
+for name in phantom._COUNTS:
+    phantom._COUNTS[name] = 60  # images, which suffice for two steps
+
+def medgan(*arguments):
+    result = CliRunner().invoke(main, arguments, prog_name="medgan", catch_exceptions=False)
+    assert result.exit_code == 0, (arguments, result.output)
+    return result.stdout.splitlines()
+
+for name, plugin in registry.plugins().items():
+    architecture = plugin.load()
+    lines = medgan("fit", "--arch", name, "--preset", "tiny", "--steps", "2")
+    (hint,) = [line.removeprefix("More:   medgan ") for line in lines if line.startswith("More:")]
+    hint = hint.replace("-n 64", "-n 2").replace("FOLDER", "'phantom://chest-lowdose?n=2&seed=9'")
+    medgan(*shlex.split(hint.replace("--out samples", f"--out samples/{name}")))
+    print(architecture.name, *architecture.spatial_dims)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("hatchling") is None, reason="needs hatchling, which builds the plugins")
 @pytest.mark.skipif(not FOLDERS, reason="there are no plugins, as in the source distribution")
 def test_pip_installs_all(tmp_path: Path) -> None:
-    """Each becomes a wheel, and is found by its entry point, beside the others."""
+    """Each becomes a wheel and is found by its entry point, beside the others; trains without any data; and samples."""
+    place, work = tmp_path / "site", tmp_path / "work"
+    work.mkdir()
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "--target", tmp_path, *FOLDERS], check=True, timeout=300)
-    code = (
-        "from medgan import registry\nfor name, plugin in registry.plugins().items(): print(name, plugin.load().name)"
-    )
+    subprocess.run([*pip, "--target", place, *FOLDERS], check=True, timeout=300)
     found = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", FIRST_STEPS],
         capture_output=True,
         text=True,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+        timeout=600,
+        cwd=work,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])},
     )
     assert found.returncode == 0, found.stderr
-    listed = found.stdout.split("\n")
+    listed = [line.split() for line in found.stdout.splitlines()]
     for folder in FOLDERS:
         for name in entry_points(folder):
-            assert f"{name} {name}" in listed
-        installed = {str(path.relative_to(tmp_path)) for path in (tmp_path / module_of(folder)).rglob("*.*")}
+            (dims,) = [dims for listed_name, *dims in listed if listed_name == name]
+            suffix = "*.png" if "2" in dims else "*.nii.gz"
+            assert len(list((work / "samples" / name).rglob(suffix))) == 2
+        installed = {str(path.relative_to(place)) for path in (place / module_of(folder)).rglob("*.*")}
         assert f"{module_of(folder)}/py.typed" in installed

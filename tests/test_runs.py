@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from medgan import registry
 from medgan.core.trainer import Callback
 from medgan.errors import CheckpointError, ConfigError, DataError, UnknownArchitectureError
 from medgan.models import ACGAN
@@ -90,6 +91,19 @@ def test_the_phantom_has_defaults_of_its_own():
     for flags, expected in lengths.items():
         run, _, _ = resolve(dict(flags))
         assert (run.size, run.kimg, run.steps) == expected, flags
+
+
+def test_the_phantom_fits_the_architecture(plain_pairs):
+    registry.register(plain_pairs)
+    try:
+        run, _, _ = resolve({"arch": "plain-pairs"})
+    finally:
+        registry.unregister("plain-pairs")
+    assert (run.data, run.size, run.depth, run.kimg) == ("phantom://chest-lowdose", 32, None, 40.0)
+    run, _, _ = resolve({"depth": 16})
+    assert (run.data, run.size, run.depth, run.kimg) == ("phantom://thorax", 16, 16, 4.0)
+    again, _, _ = resolve({}, run.to_dict())  # as a run that is resumed has it
+    assert again == run
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".a", "-a", "a b", "a\n", "a\0"])

@@ -58,9 +58,7 @@ def choose_data(models: Sequence[tuple[type[GAN], GANConfig]], given: Mapping[st
     return {"data": data, "size": _choose_size(models, (given.get("size"), given.get("size")))[-1]}
 
 
-def _choose_size(
-    models: Sequence[tuple[type[GAN], GANConfig]], given: tuple[int | None, ...]
-) -> tuple[int, ...]:
+def _choose_size(models: Sequence[tuple[type[GAN], GANConfig]], given: tuple[int | None, ...]) -> tuple[int, ...]:
     """Return the smallest size that all architectures make; sides that are given stay as they are."""
     dims = len(given)
     sides = [

@@ -3,9 +3,9 @@ r"""A procedural computed tomography of the chest: an analytic thorax in Hounsfi
 The three-dimensional counterpart of `medgan.data.phantom`, for the same purposes: trying out, tests, teaching.
 
 1. *Anatomy.* A patient is a set of numbers, drawn once. The trunk and the rib cage are elliptic cylinders that close
-   towards the neck, heart and abdominal organs ellipsoids, airways and great vessels tubes; the ribs are tubes that wind
-   around the cage and lean forward and down, the lungs what the cage leaves above the diaphragm. Each voxel takes the
-   value of what it lies in, mixed with its neighbour's at a border, as the partial volume effect has it.
+   towards the neck, heart and abdominal organs ellipsoids, airways and great vessels tubes; the ribs are tubes that
+   wind around the cage and lean forward and down, the lungs what the cage leaves above the diaphragm. Each voxel takes
+   the value of what it lies in, mixed with its neighbour's at a border, as the partial volume effect has it.
 2. *Physics.* Values are Hounsfield units of the tissues. Lungs are denser where blood settles, behind, as the patient
    lies on the back; fluid in the stomach has a level. Noise has the variance of filtered back projection: a voxel
    gathers that of all rays through it, :math:`e^{p}` for a ray of attenuation :math:`p`, here of the two along the
@@ -434,7 +434,9 @@ def _paint_ribs(values: _Map, body: _Anatomy, grid: _Grid, shell: _Map) -> None:
     phase = ((z - body.apex - 6) / body.rib_spacing).astype(np.float32) - (drop / body.rib_spacing).astype(np.float32)
     number = np.rint(phase)
     height, thickness = 1.05 * body.rib_radius, body.rib_radius
-    level = np.sqrt(((phase - number) * np.float32(body.rib_spacing / height)) ** 2 + (shell / np.float32(thickness)) ** 2)
+    level = np.sqrt(
+        ((phase - number) * np.float32(body.rib_spacing / height)) ** 2 + (shell / np.float32(thickness)) ** 2
+    )
     share = grid.inside((level - 1) * np.float32(thickness))
     share *= (number >= 0) & (number < 12) & (np.abs(grid.x) > 14)
     where = np.nonzero(share)

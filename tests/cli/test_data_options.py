@@ -95,6 +95,7 @@ def test_volumes_and_their_slices(medgan, here: Path) -> None:
     ids = ("--patient-regex", r"sub-(\w+)")
     result = medgan.works(*common, *ids, "--size", 16, "--depth", 16, "--name", "whole")
     assert "6 images (A 3, B 3), 2 held out for validation; 1×16×16×16" in result.stdout
+    assert result.stdout.splitlines()[-1].endswith("-n 64 --out samples --grid --format nifti")
     result = medgan.works(*common, *ids, "--size", 32, "--slices", "axial:0.2-0.8", "--name", "slices")
     held_out = {name.split("#")[0] for name in parts(here / "runs" / "slices")["validation"]}
     assert len(held_out) == 2

@@ -5,10 +5,12 @@ import io
 import json
 import re
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
+from medgan.data import phantom
 from medgan.errors import ConfigError
 from medgan.models import ACGAN, ACGANConfig, load_model
 from medgan.runs import RunConfig
@@ -176,6 +178,24 @@ def test_it_ends_by_saying_where_everything_is(medgan, here):
         f"Model:  {folder}/model",
         f"More:   medgan sample --model {folder} -n 64 --out samples --grid",
     ]
+
+
+def test_without_data_it_says_what_it_takes(medgan, here, monkeypatch):
+    """Volumes, as a depth was given; and it ends with a command that works."""
+    monkeypatch.setitem(phantom._COUNTS, "thorax", 20)
+    small = ("--preset", "tiny", "--batch-size", 4, "--minibatch-std", 4, "--device", "cpu")
+    lines = medgan.works("fit", "--depth", 16, *small, "--steps", 1).stdout.splitlines()
+    folder = "runs/00000-acgan-phantom-thorax"
+    assert lines[0].startswith("Data: phantom-thorax (phantom://thorax, as there is no --data), ")
+    assert "; 1×16×16×16, " in lines[0]
+    assert lines[-1] == f"More:   medgan sample --model {folder} -n 64 --out samples --grid --format nifti"
+    medgan.works("sample", "--model", folder, "-n", 2, "--grid", "--format", "nifti")
+    volumes = list((here / "samples").rglob("*.nii.gz"))
+    assert len(volumes) == 2
+    assert nibabel.load(volumes[0]).header.get_zooms() == pytest.approx((22.5, 22.5, 18.75))
+    resumed = medgan.works("fit", "--resume", folder, "--steps", 2)
+    assert resumed.stdout.startswith("Data: phantom-thorax, ")
+    assert "phantom://thorax" in medgan.works("fit", "--arch", "acgan", "--help").stdout
 
 
 def test_progress_is_plain_lines_without_a_terminal(medgan, tmp_path):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from medgan import registry
 from medgan.core import GAN
+from medgan.data import phantom
 
 PAIRS = "phantom://chest-lowdose?n=30"
 
@@ -47,6 +48,14 @@ def test_run_folder(run):
     assert facts["data"]["source_channels"] == 1
     header = (run / "data" / "index.csv").read_text().splitlines()[0]
     assert "source_path" in header
+
+
+def test_without_data_there_are_pairs(medgan, tmp_path, monkeypatch):
+    monkeypatch.setitem(phantom._COUNTS, "chest-lowdose", 20)
+    options = ("--arch", "plain-pairs", "--device", "cpu", "--steps", 1, "--outdir", tmp_path)
+    text = medgan.works("fit", *options).stdout
+    assert text.startswith("Data: chest-lowdose (phantom://chest-lowdose, as there is no --data), ")
+    assert "[default: phantom://chest-lowdose]" in " ".join(medgan.works("fit", *options[:2], "--help").stdout.split())
 
 
 def test_resume_is_exact(medgan, run, tmp_path):

@@ -29,6 +29,18 @@ def test_presets_and_names(site: Path) -> None:
     assert found[1].folder == Path("out") / "acgan-tiny"
 
 
+def test_without_data_all_share_a_phantom(site: Path) -> None:
+    """A phantom, and a size of it, that each of them can learn."""
+
+    def shared(*archs: str, **options: Any) -> list[tuple[str, int | None, int]]:
+        runs = [each.run.config for each in contenders(*archs, **{"data": None, "size": None, **options})]
+        return [(run.data, run.depth, run.size) for run in runs]
+
+    assert shared("acgan", "plain") == [("phantom://chest", None, 32)] * 2
+    assert shared("acgan", "volumes") == [("phantom://thorax", 32, 32)] * 2
+    assert shared("acgan", "acgan:tiny", depth=16) == [("phantom://thorax", 16, 16)] * 2
+
+
 @pytest.mark.parametrize(
     ("archs", "options", "error", "message"),
     [

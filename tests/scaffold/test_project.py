@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from medgan import registry
-from medgan.core import API_VERSION
+from medgan.core import API_VERSION, DataSpec, LabelSpec
+from medgan.data.defaults import choose_data
 from medgan.errors import ConfigError, UnknownArchitectureError
 from medgan.models import ACGAN
 from medgan.scaffold import write_plugin
@@ -197,6 +199,65 @@ class Stepping(ACGAN):
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv(registry.VARIABLE, "stepping=plugin_stepping:Stepping,stepped=medgan_stepped:Stepped")
     assert registry.get("stepped").Trainer.__name__ == "SteppedTrainer"
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """All architectures, those of the plugins in the tree declared by the variable where they are not installed."""
+    declared = []
+    known = registry.names()
+    for project in sorted((ROOT / "plugins").glob("*/pyproject.toml")):
+        points = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["entry-points"][registry.GROUP]
+        declared += [f"{name}={value}" for name, value in points.items() if name not in known]
+        monkeypatch.syspath_prepend(project.parent)
+    monkeypatch.setenv(registry.VARIABLE, ",".join(declared))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    return registry.names()
+
+
+def test_copies_of_all_architectures(installed: list[str], tmp_path: Path) -> None:
+    for name in installed:
+        architecture = registry.get(name)
+        folder = write_plugin("mine", tmp_path / name, copy_of=name)
+        test = (folder / "tests" / "test_medgan_mine.py").read_text(encoding="utf-8")
+        (line,) = [line for line in test.splitlines() if line.startswith("DATA = ")]
+        data = eval(line.removeprefix("DATA = "), {"DataSpec": DataSpec, "LabelSpec": LabelSpec})
+        architecture.check(architecture.get_preset("tiny"), data)
+        readme = (folder / "README.md").read_text(encoding="utf-8")
+        assert choose_data([(architecture, architecture.get_preset())], {})["data"] in readme
+        assert ("--source" in readme) == architecture.translates
+        assert ("--format nifti" in readme) == (2 not in architecture.spatial_dims)
+    if find_spec("ruff") is not None:
+        done = run("-m", "ruff", "check", "--config", ROOT / "pyproject.toml", "--no-cache", tmp_path, folder=tmp_path)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", ["pix2pix", "cyclegan", "dcgan-3d", "ha-gan"])
+def test_a_copy_learns_what_the_original_does(
+    installed: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the test that comes with it: of what translates with sources, of what makes volumes with those."""
+    if name not in installed:
+        pytest.skip("there are no plugins, as in the source distribution")
+    folder = write_plugin(f"my-{name}", tmp_path / "plugin", copy_of=name)
+    monkeypatch.syspath_prepend(folder)
+    (path,) = (folder / "tests").glob("test_*.py")
+    tests = {key: test for key, test in runpy.run_path(str(path)).items() if key.startswith("test_it_learns")}
+    assert list(tests) == [f"test_it_learns_what_{name.replace('-', '_')}_does"]
+    for test in tests.values():
+        test()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pix2pix", "dcgan-3d"])
+def test_a_copy_passes_its_own_tests(installed: list[str], name: str, tmp_path: Path) -> None:
+    """All of them, the compliance kit included."""
+    if name not in installed:
+        pytest.skip("there are no plugins, as in the source distribution")
+    folder = write_plugin("mine", tmp_path / "plugin", copy_of=name)
+    done = run("-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", folder=folder)
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
 
 
 # --------------------------------------------------------------------------------------- mistakes
