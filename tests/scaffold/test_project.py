@@ -227,9 +227,9 @@ def test_copies_of_all_architectures(installed: list[str], tmp_path: Path) -> No
         assert choose_data([(architecture, architecture.get_preset())], {})["data"] in readme
         assert ("--source" in readme) == architecture.translates
         assert ("--format nifti" in readme) == (2 not in architecture.spatial_dims)
-    if find_spec("ruff") is not None:
-        done = run("-m", "ruff", "check", "--config", ROOT / "pyproject.toml", "--no-cache", tmp_path, folder=tmp_path)
-        assert done.returncode == 0, done.stdout
+        if find_spec("ruff") is not None:
+            done = run("-m", "ruff", "check", "--config", ROOT / "pyproject.toml", "--no-cache", ".", folder=folder)
+            assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("name", ["pix2pix", "cyclegan", "dcgan-3d", "ha-gan"])
