@@ -1,5 +1,6 @@
 """Sphinx configuration: `sphinx-build -n -W docs docs/_build` builds without a network."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -32,6 +33,13 @@ extensions = [
     "option_tables",
     "mathml",
 ]
+if os.environ.get("MEDGAN_DOCS_LINKS"):  # wants a network, and warns where there is none
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "torch": ("https://docs.pytorch.org/docs/stable", None),
+    }
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"medgan {release}"
@@ -75,8 +83,8 @@ sphinx_gallery_conf = {
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-# Annotations name things that live in other projects. Linking to those would need their inventories
-# from the network at build time, so they stay plain text. Names of medgan are never listed here.
+# Annotations name things that live in other projects. Linking to those needs their inventories from the network at
+# build time, so they stay plain text unless MEDGAN_DOCS_LINKS is set. Names of medgan are never listed here.
 nitpick_ignore_regex = [
     # By their full names,
     (

@@ -2,8 +2,8 @@
 ==============================================
 
 To try an idea about losses, write the losses: networks, data, training loop, averaging and the command line stay.
-This one keeps ACGAN's label head and replaces the adversarial part by that of a least-squares GAN (Mao et al., 2017,
-arXiv:1611.04076).
+This one keeps what ACGAN learns of the label, here by a head that names it (``head="ac"``), and replaces the
+adversarial part by that of a least-squares GAN (Mao et al., 2017, arXiv:1611.04076).
 
 ``medgan plugins new my-gan --from acgan`` begins a package in the same way.
 """
@@ -24,11 +24,16 @@ arguments = parser.parse_args()
 class LeastSquaresTrainer(ACGANTrainer):
     """ACGAN's training with other adversarial terms; those of the label are kept."""
 
+    @property
+    def realness_is_relative(self):
+        """Say that 0 means something: it lies between the targets, so the adaptive augmentation may go by the sign."""
+        return False
+
     def discriminator_loss(self, real, fake):
-        """Call real images 1 and generated ones 0."""
+        """Call real images 1 and generated ones -1."""
         terms = super().discriminator_loss(real, fake)
         on_real, on_fake = self.discriminator(*real).realness, self.discriminator(*fake).realness
-        return terms | {"adversarial": (losses.least_squares(on_real, 1) + losses.least_squares(on_fake, 0)) / 2}
+        return terms | {"adversarial": (losses.least_squares(on_real, 1) + losses.least_squares(on_fake, -1)) / 2}
 
     def generator_loss(self, real, fake):
         """Be called 1."""
@@ -69,7 +74,7 @@ figure, panels = make_figure()
 (panel,) = panels.flat
 for name in ("acgan", "lsq-acgan"):
     curve = Curve()
-    gan = registry.get(name)(dataset.spec).fit(dataset, steps=arguments.steps, callbacks=[curve])
+    gan = registry.get(name)(dataset.spec, head="ac").fit(dataset, steps=arguments.steps, callbacks=[curve])
     panel.plot(curve.steps, curve.values, marker="o", label=name)
     print(f"{name}: the discriminator is right in {curve.values[-1]:.0%} of the images at step {curve.steps[-1]}")
 panel.set(xlabel="step", ylabel="share that the discriminator tells", ylim=(0, 1.05))

@@ -1,13 +1,17 @@
-"""What the documentation says of commands and papers; what Sphinx finds is not repeated here."""
+"""What the documentation says of commands, papers and Python; what Sphinx finds is not repeated here."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
+from textwrap import dedent
 
 import click
 import pytest
@@ -39,6 +43,10 @@ BETWEEN = ("&&", "||", "|", ";", "&", "(", ")", ">", ">>", "2>")
 BEFORE = re.compile(r"[A-Za-z_]\w*=.*|time|nohup|srun|do|then|-m")  # of the command itself, or what starts it
 CONTROL = {"config", "resume", "transforms", "dry_run"}  # flags of `fit` that are no options of a run
 PLACEHOLDER = re.compile(r"[A-Z]+")  # such as RUN or N, for what readers have themselves
+BLOCK = re.compile(r"^ *(`{3,})[^`\n]*\n.*?^ *\1 *$", re.M | re.S)
+CODE = re.compile(r"(?<!`)(`+)(?!`)((?:(?!\n\s*\n).)+?)(?<!`)\1(?!`)", re.S)
+FLAG = re.compile(r"(?<!\S)--[a-z][\w-]*")
+FOREIGN = {"--logdir", "--master_addr", "--nnodes", "--node_rank", "--nproc_per_node"}  # of tensorboard and torchrun
 
 
 class Uncheckable(Exception):  # noqa: N818 - no error
@@ -70,6 +78,22 @@ def calls(line: str) -> Iterator[list[str]]:
         part = []
 
 
+def inline(text: str) -> Iterator[str]:
+    """Yield the code in the sentences and tables of a page, each on one line."""
+    for _, code in CODE.findall(BLOCK.sub("", text)):
+        yield " ".join(code.replace("\\|", "|").split())
+
+
+def parse_mention(arguments: list[str]) -> None:
+    """Parse a call that a sentence names: what it needs besides may be missing, and the value of its last flag."""
+    try:
+        parse([*arguments, "..."])
+    except click.BadOptionUsage as error:
+        if arguments[-1] != error.option_name:
+            raise
+        parse([*arguments[:-1], "..."])
+
+
 def parse(arguments: list[str]) -> None:
     """Let click parse a call, without doing what it says; raises if that does not work."""
     open_ended = [word for word in arguments if word in ("...", "…", "OPTIONS", "[OPTIONS]")]
@@ -80,11 +104,12 @@ def parse(arguments: list[str]) -> None:
         name, found, words = command.resolve_command(context, words)
         assert found is not None
         command, context = found, click.Context(found, info_name=name, parent=context)
+    asked = {"-h", "--help", "--version"}
+    if asked & set(words):
+        words = [word for word in words if word not in asked]
+        open_ended.append("--help")
     if not words and isinstance(command, click.Group):
         return
-    if {"-h", "--help"} & set(words):
-        words = [word for word in words if word not in ("-h", "--help")]
-        open_ended.append("--help")
     try:
         made = command.make_context(str(context.info_name), words, parent=context.parent)
         if command is fit_module.fit:
@@ -94,11 +119,51 @@ def parse(arguments: list[str]) -> None:
     except click.MissingParameter:
         if not open_ended:
             raise
-    except click.BadParameter as error:
-        value = re.search(r"'([^']*)' is not", error.message)
+    except (click.BadParameter, MedganError) as error:
+        value = re.search(r"'([^']*)' is not", str(getattr(error, "message", error)))
         if value and PLACEHOLDER.fullmatch(value[1]):
             raise Uncheckable(str(value[1])) from error
         raise
+
+
+def flags_of(command: click.Command) -> set[str]:
+    """Return the flags of a command, and of those in it; of `fit` those with all architectures."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        inner = (command.get_command(context, name) for name in command.list_commands(context))
+        return set().union(*(flags_of(item) for item in inner if item is not None)) | {"--help", "--version"}
+    found = set()
+    for name in registry.names() if command is fit_module.fit else ():
+        command.make_context("fit", ["--arch", name], resilient_parsing=True)  # looks for the options
+        found |= {flag for item in command.params for flag in (*item.opts, *item.secondary_opts)}
+    return found | {flag for item in command.params for flag in (*item.opts, *item.secondary_opts)}
+
+
+@cache
+def known_flags() -> set[str]:
+    """Return the flags of medgan, its benchmarks, and other programs; architectures have to be `installed`."""
+    program = (ROOT / "benchmarks" / "__main__.py").read_text(encoding="utf-8")
+    return flags_of(main) | set(re.findall(r'"(--[a-z-]+)"', program)) | FOREIGN
+
+
+@cache
+def flags_of_acgan() -> set[str]:
+    """Return the flags of `medgan fit --arch acgan`."""
+    fit_module.fit.make_context("fit", ["--arch", "acgan"], resilient_parsing=True)
+    return {flag for item in fit_module.fit.params for flag in (*item.opts, *item.secondary_opts)}
+
+
+def check_inline(code: str) -> None:
+    """Check what a sentence or a table says of flags and calls; raises if something of it cannot be."""
+    said = set(FLAG.findall(code))
+    if not said <= known_flags():
+        raise click.UsageError(f"{', '.join(sorted(said - known_flags()))} is no flag.")
+    if code.startswith("medgan "):
+        for call in calls(code):
+            parse_mention(call)
+    # Several options of a training are to fit each other. A preset fits the architecture that is spoken of.
+    elif code.startswith("--") and len(said) > 1 and said <= flags_of_acgan() - {"--preset"}:
+        parse_mention(["fit", *shlex.split(code)])
 
 
 @pytest.fixture
@@ -166,6 +231,49 @@ def test_broken_commands_are_found(line: str, installed: None) -> None:
         parse(call)
 
 
+def test_sentences_and_tables(installed: None) -> None:
+    """What is said of calls and flags outside of blocks: they exist, their values fit, and several fit each other."""
+    found: dict[str, list[str]] = {}
+    for page in PAGES:
+        for code in inline(page.read_text(encoding="utf-8")):
+            found.setdefault(code, []).append(str(page.relative_to(ROOT)))
+    broken = []
+    for code, pages in found.items():
+        try:
+            check_inline(code)
+        except Uncheckable:
+            pass  # whatever the placeholder stands for
+        except (click.ClickException, MedganError) as error:
+            told = error.format_message() if isinstance(error, click.ClickException) else error
+            broken.append(f"{', '.join(dict.fromkeys(pages))}: {code}\n    {told}")
+    assert not broken, "\n".join(broken)
+    assert sum(code.startswith(("medgan ", "--")) for code in found) > 200
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "medgan fit --no-such-option",
+        "medgan sample --format gif",
+        "medgan study analyse",
+        "--no-such-option 1",
+        "--label-weight 0.1 --label-ramp 20000",  # of a head, which the preset has not
+        "--gradient-penalty none --penalty-every 1",  # the preset's --penalty-one-in would act on nothing
+    ],
+)
+def test_broken_sentences_are_found(code: str, installed: None) -> None:
+    with pytest.raises((click.ClickException, MedganError)):
+        check_inline(code)
+
+
+def test_inline() -> None:
+    page = "`medgan\n  fit` and ``a `b` ``\n\n| `c\\|d` |\n\n```console\n$ `e`\n```\n"
+    assert list(inline(page)) == ["medgan fit", "a `b`", "c|d"]
+    parse_mention(["sample", "--quality"])  # the value and the model are missing
+    with pytest.raises(click.BadParameter):
+        parse_mention(["fit", "--steps", "--size", "64"])
+
+
 def test_calls() -> None:
     page = "```console\n$ A=1 medgan fit \\\n    --size $SIDE  # so\nmedgan said this\n```\n\n```text\nmedgan no\n```\n"
     assert [call for line in shell_lines(page) for call in calls(line)] == [["fit", "--size", "1"]]
@@ -213,3 +321,56 @@ def test_every_paper_is_in_the_bibliography() -> None:
 def test_papers() -> None:
     text = "(doi:10.1093/biomet/34.1-2.28), [here](https://doi.org/10.1016/0047-259X(82)90077-X). ArXiv:2101.04775"
     assert papers(text) == {"10.1093/biomet/34.1-2.28", "10.1016/0047-259x(82)90077-x", "2101.04775"}
+
+
+# ------------------------------------------------------------------------------------------ Python
+
+PYTHON = {"python", "{code-block} python"}
+
+
+def write_script(page: Path, folder: Path) -> Path | None:
+    """Write the Python blocks of a page as one script, as they are read one after the other; None if there are none."""
+    blocks = [block for block in FENCE.finditer(page.read_text(encoding="utf-8")) if block["info"].strip() in PYTHON]
+    if not blocks:
+        return None
+    script = folder / "-".join(page.relative_to(ROOT).with_suffix(".py").parts)
+    script.write_text("\n\n".join(dedent(block["text"]) for block in blocks), encoding="utf-8")
+    return script
+
+
+def find_undefined(folder: Path) -> str:
+    """Return what is wrong with the scripts in a folder: syntax, and names that nothing has defined before."""
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--no-cache",
+        "--quiet",
+        "--output-format",
+        "concise",
+    ]
+    process = subprocess.run(
+        [*command, "--select", "F821", "--target-version", "py311", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert process.returncode in (0, 1), process.stderr
+    return process.stdout
+
+
+def test_python_blocks(tmp_path: Path) -> None:
+    pytest.importorskip("ruff", reason="ruff, of the extra lint, looks for names that are not defined")
+    scripts = [script for page in PAGES if (script := write_script(page, tmp_path))]
+    assert len(scripts) > 10
+    assert find_undefined(tmp_path) == ""
+
+
+@pytest.mark.parametrize("text", ["print(samples)\n", "from pathlib import Path\nPath(\n"])
+def test_broken_python_is_found(text: str, tmp_path: Path) -> None:
+    pytest.importorskip("ruff", reason="ruff, of the extra lint, looks for names that are not defined")
+    (tmp_path / "page.py").write_text(text, encoding="utf-8")
+    assert "page.py:" in find_undefined(tmp_path)
