@@ -131,8 +131,8 @@ def flags_of(command: click.Command) -> set[str]:
     if isinstance(command, click.Group):
         context = click.Context(command)
         inner = (command.get_command(context, name) for name in command.list_commands(context))
-        return set().union(*(flags_of(item) for item in inner if item is not None)) | {"--help", "--version"}
-    found = set()
+        return {"--help", "--version"}.union(*(flags_of(item) for item in inner if item is not None))
+    found: set[str] = set()
     for name in registry.names() if command is fit_module.fit else ():
         command.make_context("fit", ["--arch", name], resilient_parsing=True)  # looks for the options
         found |= {flag for item in command.params for flag in (*item.opts, *item.secondary_opts)}
