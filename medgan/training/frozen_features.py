@@ -85,7 +85,7 @@ class ClassifierFeatures:
         """Freeze the classifier."""
         # In one layout, as a trained one and the same one that was read give other last digits in two.
         layout = torch.channels_last if len(classifier.size) == 2 else torch.channels_last_3d
-        self.classifier = classifier.to(device=device, memory_format=layout).requires_grad_(False).eval()
+        self.classifier = classifier.to(device).to(memory_format=layout).requires_grad_(False).eval()
         self.thresholds = thresholds
         self.name = classifier.name
         self.sha256 = module_sha256(classifier)
