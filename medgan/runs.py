@@ -817,6 +817,7 @@ class Run:
         """Raise if a health monitor has ended the run, unless it is to go on all the same."""
         from medgan.training.health import reason_of_end
 
+        assert self.folder is not None
         reason = reason_of_end(trainer.memory)
         if self.config.health == "react" and reason is not None:
             raise ConfigError(

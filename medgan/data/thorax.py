@@ -201,7 +201,7 @@ def render_thorax(
 
 def _mix(values: _Map, share: _Map, value: Any) -> None:
     """Put a tissue into voxels, in place, by its share of each."""
-    values += share * (np.float32(value) - values if np.isscalar(value) else value - values)
+    values += share * (np.asarray(value, dtype=np.float32) - values)
 
 
 def _rise(values: Any, width: float) -> Any:
