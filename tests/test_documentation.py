@@ -258,7 +258,7 @@ def test_sentences_and_tables(installed: None) -> None:
         "medgan study analyse",
         "--no-such-option 1",
         "--label-weight 0.1 --label-ramp 20000",  # of a head, which the preset has not
-        "--gradient-penalty none --penalty-every 1",  # the preset's --penalty-one-in would act on nothing
+        "--gradient-penalty none --penalty-one-in 4",  # of a penalty that is not there
     ],
 )
 def test_broken_sentences_are_found(code: str, installed: None) -> None:
