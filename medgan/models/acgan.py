@@ -659,7 +659,7 @@ class ACGAN(GAN):
     and is left out of the auxiliary head's loss.
 
     Presets: ``modern`` for small medical sets on small machines (residual networks, the label in the
-    realness by projection, relativistic loss with R1 and R2 on every fourth image as in R3GAN,
+    realness by projection, relativistic loss with R1 and R2 on one image in four as in R3GAN,
     arXiv:2501.05441, minibatch standard deviation class by class, adaptive augmentation without
     flips, averaged weights, learning rates that fall, classes drawn by the root of their size);
     ``original``, the networks, losses and optimizers of a student report on chest X-rays (5×5

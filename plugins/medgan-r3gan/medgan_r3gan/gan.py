@@ -153,7 +153,7 @@ class R3GANTrainer(AdversarialTrainer[R3GANConfig]):
 
 
 _PAPER = R3GANConfig(penalty_weight=0.2)
-# Plain convolutions and a penalty on every fourth image: what two CPU cores can do. The rest is scaled to a training of
+# Plain convolutions and a penalty on one image in four: what two CPU cores can do. The rest is scaled to a training of
 # some hundred thousand images, where the paper's are of ten millions and more.
 _SMALL = R3GANConfig(
     batch_size=16,
