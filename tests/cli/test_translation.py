@@ -111,7 +111,9 @@ def test_what_cannot_be(medgan, run, fitted, tmp_path):
     assert "acgan makes images from nothing" in medgan.fails("sample", "--model", fitted, "--source", PAIRS, *out)
     assert "leave out -n" in medgan.fails("sample", "--model", run, "--source", PAIRS, "-n", 3, *out)
     small = ("--size", "32", "--device", "cpu", "--steps", 1, "--outdir", tmp_path)
-    assert "acgan makes images from nothing" in medgan.fails("fit", "--data", PAIRS, "--batch-size", 8, *small)
+    assert "acgan (from medgan) makes images from nothing" in medgan.fails(
+        "fit", "--data", PAIRS, "--batch-size", 8, *small
+    )
     nothing = medgan.fails("fit", "--arch", "plain-pairs", "--data", "phantom://chest?n=20", *small)
     assert "--layout pairs" in nothing
     assert "phantom://chest-lowdose" in nothing

@@ -820,7 +820,8 @@ def test_losses_against_numpy(adversarial: str, label_on_fakes: bool, label_weig
 def test_optimizers_have_their_own_rates_and_decays(optimizer: str, kind: type[torch.optim.Optimizer]) -> None:
     rates = {"generator_lr": 1e-3, "discriminator_lr": 2e-3}
     decays = {"generator_weight_decay": 0.1, "discriminator_weight_decay": 0.2}
-    gan = ACGAN(DataSpec(1, (32, 32)), **SMALL, **rates, **decays, optimizer=optimizer, beta1=0.3, beta2=0.8)
+    betas = {"beta1": 0.3, "beta2": 0.8} if optimizer == "adam" else {}
+    gan = ACGAN(DataSpec(1, (32, 32)), **SMALL, **rates, **decays, **betas, optimizer=optimizer)
     trainer = gan.make_trainer(device="cpu")
     for network in ("generator", "discriminator"):
         wrapped: Any = trainer.optimizers[network]
