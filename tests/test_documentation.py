@@ -126,6 +126,11 @@ def parse(arguments: list[str]) -> None:
         raise
 
 
+def own_flags(command: click.Command) -> set[str]:
+    """Return the flags of a command as it stands; those of `fit` depend on what it was asked for last."""
+    return {flag for item in command.params for flag in (*item.opts, *item.secondary_opts)}
+
+
 def flags_of(command: click.Command) -> set[str]:
     """Return the flags of a command, and of those in it; of `fit` those with all architectures."""
     if isinstance(command, click.Group):
@@ -135,8 +140,8 @@ def flags_of(command: click.Command) -> set[str]:
     found: set[str] = set()
     for name in registry.names() if command is fit_module.fit else ():
         command.make_context("fit", ["--arch", name], resilient_parsing=True)  # looks for the options
-        found |= {flag for item in command.params for flag in (*item.opts, *item.secondary_opts)}
-    return found | {flag for item in command.params for flag in (*item.opts, *item.secondary_opts)}
+        found |= own_flags(command)
+    return found | own_flags(command)
 
 
 @cache
@@ -150,7 +155,7 @@ def known_flags() -> set[str]:
 def flags_of_acgan() -> set[str]:
     """Return the flags of `medgan fit --arch acgan`."""
     fit_module.fit.make_context("fit", ["--arch", "acgan"], resilient_parsing=True)
-    return {flag for item in fit_module.fit.params for flag in (*item.opts, *item.secondary_opts)}
+    return own_flags(fit_module.fit)
 
 
 def check_inline(code: str) -> None:

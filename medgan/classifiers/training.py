@@ -22,7 +22,7 @@ from medgan.core.spec import Batch, DataSpec
 from medgan.core.trainer import memory_format
 from medgan.errors import ConfigError, DataError, TrainingDivergedError
 
-__all__ = ["LabelledImages", "TrainingHistory", "predict", "shuffled_batches", "train_classifier"]
+__all__ = ["LabelledImages", "TrainingHistory", "place_classifier", "predict", "shuffled_batches", "train_classifier"]
 
 _EVALUATION_BATCH = 256
 
@@ -110,7 +110,7 @@ def train_classifier(
     recipe = recipe or classifier.recipe
     place = _find_device(device)
     truth = _validation_labels(classifier, validation)
-    _place(classifier, place)
+    place_classifier(classifier, place)
     optimizer, schedule = _make_optimizer(classifier, recipe, steps)
     randomness = _Randomness(seed, place)
     stream = iter(batches)
@@ -172,7 +172,7 @@ def predict(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}; 256 is usual.")
-    _place(classifier, _find_device(device))
+    place_classifier(classifier, _find_device(device))
     rows = [np.zeros((0, classifier.num_classes), dtype=np.float32)]
     with _evaluating(classifier):
         for _, batch in _batches_in_order(classifier, images, batch_size):
@@ -373,8 +373,13 @@ def _check_shape(classifier: Classifier, images: Tensor) -> None:
         )
 
 
-def _place(classifier: Classifier, device: torch.device) -> None:
-    """Move a classifier to a device, in the memory format that its convolutions prefer."""
+def place_classifier(classifier: Classifier, device: torch.device) -> None:
+    """Move a classifier to a device, in the memory format that its convolutions prefer; in another it rounds otherwise.
+
+    Args:
+        classifier: Moved in place.
+        device: Where to.
+    """
     # torch's overloads know no device together with a memory format.
     nn.Module.to(classifier, device=device, memory_format=_memory_format(classifier))  # type: ignore[call-overload]
 

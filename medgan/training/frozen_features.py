@@ -18,6 +18,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from medgan.classifiers import Classifier, make_classifier, train_classifier
+from medgan.classifiers.training import place_classifier
 from medgan.core.saving import write_aside
 from medgan.core.spec import DataSpec
 from medgan.errors import ConfigError
@@ -83,9 +84,9 @@ class ClassifierFeatures:
         self, classifier: Classifier, thresholds: NDArray[np.float64] | None, *, device: str | torch.device = "cpu"
     ) -> None:
         """Freeze the classifier."""
-        # In one layout, as a trained one and the same one that was read give other last digits in two.
-        layout = torch.channels_last if len(classifier.size) == 2 else torch.channels_last_3d
-        self.classifier = classifier.to(device).to(memory_format=layout).requires_grad_(False).eval()
+        # One that was trained here and the same one read from a file are to give the same last digits.
+        place_classifier(classifier, torch.device(device))
+        self.classifier = classifier.requires_grad_(False).eval()
         self.thresholds = thresholds
         self.name = classifier.name
         self.sha256 = module_sha256(classifier)
