@@ -46,6 +46,7 @@ def main() -> int:
     if arguments.data is not None and not arguments.data.is_dir():
         parser.error(f"--data {arguments.data}: there is no such folder")
     arguments.out.mkdir(parents=True, exist_ok=True)
+    failed = []
     if not arguments.page_only:
         try:
             keras = find_keras(arguments.keras_python, make=arguments.make_keras)
@@ -64,11 +65,13 @@ def main() -> int:
                     measure_all(name, settings, arguments.out)
                 except SideError as error:
                     print(f"{name}: {error}", file=sys.stderr)
-                    return 1
+                    failed.append(name)
     from benchmarks.page import write_page
 
     print(f"{write_page(arguments.out)}")
-    return 0
+    if failed:
+        print(f"Not measured: {', '.join(failed)}.", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def measure_all(name: str, settings: Settings, folder: Path) -> None:
@@ -104,8 +107,9 @@ def find_keras(python: Path | None, *, make: bool) -> Path | None:
             raise FileNotFoundError(f"--keras-python {python}: there is no such file")
         return python.absolute()
     own = _KERAS / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if make and not own.exists():
-        venv.create(_KERAS, with_pip=True)
+    # What an interrupted download left has a Python, and no Keras.
+    if make and not (own.exists() and subprocess.run([own, "-c", "import keras"], check=False).returncode == 0):
+        venv.create(_KERAS, with_pip=True, clear=True)
         subprocess.run([own, "-m", "pip", "install", "tensorflow-cpu"], check=True)
     return own if own.exists() else None
 

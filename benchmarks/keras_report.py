@@ -63,7 +63,7 @@ def make_steps(batch: int, steps: int, style: str, threads: int) -> Callable[[],
         batch: Real images a step, and as many fake ones.
         steps: Steps at a time.
         style: ``train_on_batch``, as most scripts train a GAN in Keras: two compiled models; or ``function``, the whole
-            step as one graph, as TensorFlow's own tutorials have it and as fast as it gets.
+            step as one graph, as TensorFlow's own tutorials have it.
         threads: Threads of TensorFlow.
 
     Returns:

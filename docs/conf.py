@@ -82,6 +82,7 @@ sphinx_gallery_conf = {
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
 
 # Annotations name things that live in other projects. Linking to those needs their inventories from the network at
 # build time, so they stay plain text unless MEDGAN_DOCS_LINKS is set. Names of medgan are never listed here.

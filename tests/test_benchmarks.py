@@ -206,3 +206,44 @@ def test_mistakes_are_told(arguments, message, tmp_path, capsys, monkeypatch):
         main()
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_measurement_that_fails_stops_no_other(tmp_path, capsys, monkeypatch):
+    from benchmarks import __main__ as command
+
+    done = []
+
+    def measure_all(name, settings, folder):
+        if name == "keras_step":
+            raise SideError("broken")
+        done.append(name)
+
+    monkeypatch.setattr(command, "measure_all", measure_all)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "keras_step", "startup", "--out", str(tmp_path)])
+    assert command.main() == 1
+    assert done == ["startup"]
+    assert "Not measured: keras_step." in capsys.readouterr().err
+
+
+def test_half_an_environment_for_keras_is_made_anew(tmp_path, monkeypatch):
+    from benchmarks import __main__ as command
+
+    own = tmp_path / "bin" / "python"
+    own.parent.mkdir()
+    own.write_text("#!/bin/sh\nexit 1\n")  # there is a Python, which has no Keras
+    own.chmod(0o755)
+    installed = []
+    monkeypatch.setattr(command, "_KERAS", tmp_path)
+    monkeypatch.setattr(command.venv, "create", lambda folder, **options: installed.append((folder, options["clear"])))
+    own_run = command.subprocess.run
+    monkeypatch.setattr(
+        command.subprocess,
+        "run",
+        lambda line, **options: own_run(line, **options) if "-c" in line else installed.append(line[-1]),
+    )
+    assert command.find_keras(None, make=True) == own
+    assert installed == [(tmp_path, True), "tensorflow-cpu"]
+    own.write_text("#!/bin/sh\nexit 0\n")
+    installed.clear()
+    assert command.find_keras(None, make=True) == own
+    assert installed == []

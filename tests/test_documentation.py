@@ -177,7 +177,10 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT / "examples")
     known = {"plain": "first_architecture:Plain"}
-    for project in (ROOT / "plugins").glob("*/pyproject.toml"):
+    projects = list((ROOT / "plugins").glob("*/pyproject.toml"))
+    if not projects:
+        pytest.skip("there are no plugins, as in the source distribution, and pages name them")
+    for project in projects:
         monkeypatch.syspath_prepend(project.parent)
         known |= tomllib.loads(project.read_text(encoding="utf-8"))["project"]["entry-points"]["medgan.architectures"]
     known = {name: value for name, value in known.items() if name not in registry.names()}

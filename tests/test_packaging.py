@@ -61,6 +61,16 @@ def test_what_must_be_quick_imports_nothing_heavy(arguments):
     assert imported(*arguments) & HEAVY == set()
 
 
+@pytest.mark.parametrize("command", ["archs", "plugins list"])
+def test_a_list_of_architectures_is_quick_the_second_time(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path))
+    arguments = "-m", "medgan", *command.split()
+    assert "torch" in imported(*arguments)
+    assert imported(*arguments) & HEAVY == set()
+    (tmp_path / "architectures.json").write_text("{}")
+    assert "torch" in imported(*arguments)
+
+
 def test_heavy_imports_would_be_seen():
     assert "torch" in imported("-c", "import medgan.core.networks")
 

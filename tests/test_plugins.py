@@ -68,6 +68,8 @@ def test_project(folder: Path) -> None:
     assert {line for line in project["dependencies"] if not line.startswith("medgan>=")} <= set(medgan["dependencies"])
     assert {value.partition(":")[0] for value in entry_points(folder).values()} == {module_of(folder)}
     assert (folder / module_of(folder) / "py.typed").is_file()
+    assert project["license-files"] == ["LICENSE"]
+    assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     assert (folder / "tests" / f"test_{module_of(folder)}.py").is_file()
 
 

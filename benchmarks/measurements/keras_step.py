@@ -3,7 +3,7 @@
 The networks (19,616,963 and 5,289,539 parameters), losses, optimizers, latents and labels are the same, at 64 × 64
 pixels in RGB; the images are noise, which takes as long as any. Keras trains once as scripts for GANs mostly do
 (`train_on_batch` of two compiled models, with all defaults of Keras) and once with the whole step in one graph
-(`tf.function`), which is as fast as TensorFlow gets. medgan trains as its user does, with `GAN.fit`.
+(`tf.function`). medgan trains as its user does, with `GAN.fit`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from medgan import registry
+from medgan.cli.summaries import Summary, summaries
 from medgan.errors import PluginError
 from medgan.registry import Plugin
 
@@ -31,34 +32,33 @@ def archs(name: str | None) -> None:
         _show(name)
         return
 
-    def describe(plugin: Plugin, architecture: type[GAN] | None) -> Sequence[str]:
-        if architecture is None:
+    def describe(plugin: Plugin, summary: Summary | None) -> Sequence[str]:
+        if summary is None:
             return "broken, see below", "", plugin.origin
-        summary = architecture.summary + (" (translates)" if architecture.translates else "")
-        return summary, ", ".join(architecture.presets), plugin.origin
+        return summary.summary + (" (translates)" if summary.translates else ""), summary.presets, plugin.origin
 
     print_plugins(("what it is", "presets", "from"), describe)
 
 
-def print_plugins(columns: Sequence[str], describe: Callable[[Plugin, type[GAN] | None], Sequence[str]]) -> None:
+def print_plugins(columns: Sequence[str], describe: Callable[[Plugin, Summary | None], Sequence[str]]) -> None:
     """Print a row for each architecture, its name first, then the errors of those that are broken.
 
     Args:
         columns: Headings, after that of the name.
-        describe: Returns the cells of an architecture; its class is None if it is broken.
+        describe: Returns the cells of an architecture; its summary is None if it is broken.
     """
     broken = []
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)
     for column in columns:
         table.add_column(column, overflow="fold")
-    for plugin in registry.plugins().values():
-        architecture = None
-        try:
-            architecture = plugin.load()
-        except PluginError as error:
-            broken.append(str(error))
-        table.add_row(plugin.name, *describe(plugin, architecture))
+    for plugin, found in summaries():
+        summary = None
+        if isinstance(found, PluginError):
+            broken.append(str(found))
+        else:
+            summary = found
+        table.add_row(plugin.name, *describe(plugin, summary))
     _print(table)
     for message in broken:
         click.echo(f"Broken: {message}")

@@ -6,17 +6,14 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from medgan import __version__, registry
 from medgan.cli.archs import print_plugins
+from medgan.cli.summaries import Summary
 from medgan.core import API_VERSION
 from medgan.registry import Plugin
-
-if TYPE_CHECKING:
-    from medgan.core.gan import GAN
 
 __all__ = ["plugins"]
 
@@ -54,8 +51,8 @@ def list_() -> None:
     One that cannot be used is listed with its error.
     """
 
-    def describe(plugin: Plugin, architecture: type[GAN] | None) -> Sequence[str]:
-        version = "broken, see below" if architecture is None else str(registry.api_version(architecture))
+    def describe(plugin: Plugin, summary: Summary | None) -> Sequence[str]:
+        version = "broken, see below" if summary is None else str(summary.api_version)
         origin = "entry point" if plugin.distribution else plugin.origin
         return plugin.distribution, plugin.version, version, origin, plugin.value
 

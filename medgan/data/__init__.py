@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medgan.data.cache import default_cache_dir
     from medgan.data.config import DataConfig
     from medgan.data.dataset import DataWarning, ImageDataset, open_configured, open_dataset
     from medgan.data.sampling import ClassSampling
     from medgan.data.splits import PATIENT_PRESETS
-    from medgan.data.store import Progress, default_cache_dir
+    from medgan.data.store import Progress
     from medgan.data.transforms import Fit, Resizer
 
 # Looked up on first use: the command line needs `DataConfig` long before it needs torch.
@@ -26,7 +27,7 @@ _HOMES = {
     "ImageDataset": "dataset",
     "Progress": "store",
     "Resizer": "transforms",
-    "default_cache_dir": "store",
+    "default_cache_dir": "cache",
     "open_configured": "dataset",
     "open_dataset": "dataset",
 }

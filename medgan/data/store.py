@@ -37,13 +37,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medgan.data.cache import default_cache_dir
 from medgan.data.decoded import FACTS, DecodedImage, ReadError, Reading, is_constant
 from medgan.data.pipelines import Contrast, Pipeline, make_pipeline
 from medgan.data.sources import Entry, Source
 from medgan.data.transforms import Fit
 from medgan.errors import DataError
 
-__all__ = ["STORE_VERSION", "Preprocessing", "Progress", "Store", "default_cache_dir", "open_store"]
+__all__ = ["STORE_VERSION", "Preprocessing", "Progress", "Store", "open_store"]
 
 STORE_VERSION = 2
 """Raise it whenever the same files would give other pixels or another layout."""
@@ -152,15 +153,6 @@ class _Refused(NamedTuple):
 
 
 _Result = list[_Done | _Refused]
-
-
-def default_cache_dir() -> Path:
-    """Return ``$MEDGAN_CACHE``, or medgan's folder in the user's cache directory."""
-    if chosen := os.environ.get("MEDGAN_CACHE"):
-        return Path(chosen).expanduser()
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "medgan" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medgan"
 
 
 def open_store(

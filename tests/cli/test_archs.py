@@ -144,6 +144,35 @@ def test_archs_lists_broken_plugins(medgan):
 
 
 @pytest.mark.usefixtures("plugin")
+def test_lists_are_kept_until_something_changes(medgan, monkeypatch, tmp_path):
+    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path / "cache"))
+    loads = []
+    load = registry.Plugin.load
+    monkeypatch.setattr(registry.Plugin, "load", lambda self: loads.append(self.name) or load(self))
+    first = medgan.works("archs").stdout
+    assert sorted(loads) == ["acgan", "broken", "exploding", "margin"]
+    loads.clear()
+    assert medgan.works("archs").stdout == first
+    assert loads == ["broken", "exploding"]
+
+    (tmp_path / "site" / "margingan.py").write_text(THIRD_PARTY.replace("with a margin", "with a wide margin"))
+    sys.modules.pop("margingan")
+    loads.clear()
+    assert "A GAN with a wide margin" in medgan.works("archs").stdout
+    assert "margin" in loads
+
+    (tmp_path / "cache" / "architectures.json").write_text("{")
+    assert "A GAN with a wide margin" in medgan.works("archs").stdout
+
+
+@pytest.mark.usefixtures("plugin")
+def test_lists_need_no_cache(medgan, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path / "file" / "cache"))
+    assert "A GAN with a margin" in medgan.works("archs").stdout
+
+
+@pytest.mark.usefixtures("plugin")
 def test_broken_plugin_stops_nothing_else(medgan, tmp_path):
     folder = medgan.fit(tmp_path / "run", "--arch", "acgan", "--steps", 1)
     medgan.works("sample", "--model", folder, "-n", 1, "--out", tmp_path / "out")

@@ -83,7 +83,7 @@ class WGANGPTrainer(AdversarialTrainer[WGANGPConfig]):
         return {"label": weight * losses.label_loss(logits, labels, self.data.labels.kind)}
 
 
-# For many steps in little time: small batches, one critic step in place of five, and two slopes of each eight penalised.
+# For many steps in little time: small batches, one critic step in place of five, a penalty on two images of each eight.
 _SMALL = WGANGPConfig(
     batch_size=8,
     generator_lr=5e-4,
@@ -120,8 +120,8 @@ class WGANGP(GAN):
     of the head.
 
     Presets: ``small`` for small medical sets on small machines (narrow networks, one critic step in place of five, a
-    penalty on one image of each four, group normalisation and averaged weights); ``paper``, the authors' networks for 64 pixels;
-    ``cifar``, those of 32; ``tiny`` for tests.
+    penalty on one image of each four, group normalisation and averaged weights); ``paper``, the authors' networks for
+    64 pixels; ``cifar``, those of 32; ``tiny`` for tests.
 
     Example:
         >>> from medgan.core import DataSpec, LabelSpec
