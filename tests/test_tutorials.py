@@ -74,3 +74,45 @@ def test_a_rare_class_and_a_classifier(run_script: Script, tmp_path: Path, capsy
     for line in scores:
         mean, low, high = map(float, re.findall(r"\d\.\d{3}", line))
         assert 0 <= low <= mean <= high <= 1
+
+
+@pytest.fixture(scope="module")
+def follow() -> dict[str, Any]:
+    """Return what docs/follow.py defines."""
+    return runpy.run_path(str(TUTORIALS.parent / "follow.py"))
+
+
+def test_commands_are_found_and_shortened(follow: dict[str, Any]) -> None:
+    page = "```console\n$ medgan fit --arch acgan \\\n    --budget 45m\nwhat it printed\n```\n"
+    page += "\n1. Then\n\n   ```console\n   $ ls\n   ```\n"
+    assert follow["commands_of"](page) == ["medgan fit --arch acgan --budget 45m", "ls"]
+    assert follow["shorten"]("medgan fit --arch acgan --budget 45m") == "medgan fit --arch acgan --kimg 0.1"
+    assert (
+        follow["shorten"]("medgan fit --arch acgan --name longer") == "medgan fit --arch acgan --name longer --kimg 0.1"
+    )
+    assert follow["shorten"]("medgan evaluate --steps 300") == "medgan evaluate --steps 4"
+
+
+def test_every_tutorial_is_followed(follow: dict[str, Any]) -> None:
+    for page in TUTORIALS.glob("*.md"):
+        commands = follow["commands_of"](page.read_text(encoding="utf-8"))
+        assert len([each for each in commands if follow["left_out"](each, chest_xray=False) is None]) >= 2, page
+        assert [each for each in commands if "medgan fit" in each], page
+
+
+@pytest.mark.slow
+def test_following_a_page(
+    follow: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands see this environment's packages, one after the other in one folder; those that fail are told."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        '```console\n$ python -c \'import medgan, sys; open("made", "w").write(sys.prefix)\'\n'
+        f"$ grep -v {sys.prefix} made && ls docs examples\n$ ls made | grep nothing\n$ pip install .\n```\n"
+    )
+    monkeypatch.setitem(follow["follow"].__globals__, "ROOT", tmp_path)
+    for folder in ("docs", "examples", "plugins"):
+        (tmp_path / folder).mkdir()
+    assert follow["follow"](page, full=True, chest_xray=None) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["ok", "ok", "failed", "left"]
