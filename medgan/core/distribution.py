@@ -15,9 +15,13 @@ from medgan.errors import ProcessLostError
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["broadcast_from_main", "gather", "leave", "main_first", "mean_of_processes", "together"]
+__all__ = ["PATIENCE_OF_STEPS", "broadcast_from_main", "gather", "leave", "main_first", "mean_of_processes", "together"]
 
 _PATIENCE = timedelta(days=7)  # for the first process, which may have a large data set to read
+
+PATIENCE_OF_STEPS = timedelta(hours=2)
+"""How long processes wait for each other in a training: the main one evaluates alone, and with large volumes that may
+take longer than the ten minutes that NCCL has by itself."""
 
 T = TypeVar("T")
 

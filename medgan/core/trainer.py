@@ -18,7 +18,7 @@ from medgan import losses
 from medgan.augment import AdaptiveAugment, DiffAugment
 from medgan.core.budget import Budget, format_duration
 from medgan.core.config import GANConfig
-from medgan.core.distribution import broadcast_from_main, gather, mean_of_processes, together
+from medgan.core.distribution import PATIENCE_OF_STEPS, broadcast_from_main, gather, mean_of_processes, together
 from medgan.core.networks import Discriminator, Generator, frozen
 from medgan.core.randomness import get_random_state, seeded, set_random_state
 from medgan.core.spec import Batch, DataSpec
@@ -271,6 +271,7 @@ class Trainer(ABC, Generic[C]):
             with watching(number):
                 callback.on_start(self)
         stream = iter(batches)
+        alone = self.accelerator.num_processes == 1
         self.ended = False
         while not self.ended and (final is None or self.step < final):
             batch = next(stream, None)
@@ -291,7 +292,7 @@ class Trainer(ABC, Generic[C]):
                 self.total_steps = final  # a checkpoint of the last step knows that it is the last
             try:
                 # Reading a value makes an accelerator wait, hence not at every step there.
-                if self.device.type == "cpu" or self.step % 16 == 0:
+                if self.may_wait() or self.step == final:
                     self.check_finite(metrics)
                 for number, callback in enumerate(callbacks):
                     with watching(number):
@@ -300,10 +301,19 @@ class Trainer(ABC, Generic[C]):
                 helped = [callback.on_diverged(self, error) for callback in callbacks]
                 if not any(helped):
                     raise
-            if budget is not None and self.total_steps is None:
+            # So does asking other processes.
+            if budget is not None and self.total_steps is None and (alone or self.may_wait()):
                 final = self._plan_by(budget)
         for callback in callbacks:
             callback.on_end(self)
+
+    def may_wait(self) -> bool:
+        """Return whether a value may be read, or another process asked, after the step that was done.
+
+        An accelerator works on while Python prepares the next steps, unless it is asked for something: there that is
+        every 16th step. The same in all processes.
+        """
+        return self.device.type == "cpu" or self.step % 16 == 0
 
     def update(self, network: str, terms: Mapping[str, Tensor]) -> Metrics:
         """Move one network down the gradient of the sum of some loss terms.
@@ -1107,6 +1117,7 @@ def make_accelerator(device: str = "auto", precision: str = "fp32") -> Accelerat
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
+    from accelerate.utils import InitProcessGroupKwargs
 
     present = {
         "auto": True,
@@ -1145,7 +1156,8 @@ def make_accelerator(device: str = "auto", precision: str = "fp32") -> Accelerat
             "there (and in accelerate's configuration), and give it to medgan, as --gradient-accumulation-steps 4."
         )
     with together() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else nullcontext():
-        accelerator = Accelerator(cpu=device == "cpu", mixed_precision=modes[precision])
+        patience = InitProcessGroupKwargs(timeout=PATIENCE_OF_STEPS)
+        accelerator = Accelerator(cpu=device == "cpu", mixed_precision=modes[precision], kwargs_handlers=[patience])
     kind = str(getattr(accelerator.distributed_type, "value", accelerator.distributed_type))
     if kind != "NO" and not kind.startswith("MULTI_"):
         raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -125,7 +126,7 @@ class MetricsLog(Callback):
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
+                stream.write(json.dumps({name: _jsonable(value) for name, value in row.items()}) + "\n")
         except OSError as error:
             raise CheckpointError(f"{self.path} could not be written ({error}).") from error
         if self.report is not None:
@@ -153,6 +154,11 @@ class MetricsLog(Callback):
         self._classes: Metrics = {}
         self._images = trainer.images_seen
         self._time = time.perf_counter()
+
+
+def _jsonable(value: Any) -> Any:
+    """Return a figure as JSON has it, which knows neither NaN nor infinity."""
+    return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 def drop_rows(path: Path, step: int) -> list[dict[str, Any]]:
@@ -345,9 +351,11 @@ class StopOnSignal(Callback):
                 signal.signal(number, handler)
 
     def on_step(self, trainer: Trainer[Any], metrics: Metrics) -> None:
-        """Raise `TrainingStopped` if a signal came, in all processes at the same step."""
+        """Raise `TrainingStopped` if a signal came; in several processes at the same step, see `Trainer.may_wait`."""
         asked = self.asked
         if trainer.accelerator.num_processes > 1:
+            if not trainer.may_wait():
+                return
             flag = torch.tensor([float(asked)], device=trainer.device)
             asked = bool(mean_of_processes(trainer.accelerator, flag).item())
         if asked:

@@ -45,6 +45,8 @@ _IMAGES_AT_A_TIME = 256
 _LEAST_STEPS, _MOST_STEPS = 30, 1_000
 _TRIED_STEPS = 4
 _WATCHED = 64  # images for the one loss that a training computes after its last step
+_NUMBERS = 2**24  # of a batch; what a classifier keeps of large volumes for its gradients would fill the device
+_LEAST_BATCH = 4
 
 
 class Described(NamedTuple):
@@ -193,10 +195,12 @@ def train_features(
 
     def train(steps: int) -> tuple[Classifier, list[float]]:
         classifier = _make_classifier(spec, num_classes=len(names), multilabel=multilabel, seed=seed)
+        fitting = max(_LEAST_BATCH, _NUMBERS // (spec.channels * math.prod(spec.size)))
+        batch_size = min(classifier.recipe.batch_size, fitting)
         times: list[float] = []
         train_classifier(
             classifier,
-            training.batches(classifier.recipe.batch_size, seed=seed, class_sampling=sampling),
+            training.batches(batch_size, seed=seed, class_sampling=sampling),
             steps=steps,
             validation=watched,
             evaluate_every=steps,

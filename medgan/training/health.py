@@ -2,7 +2,8 @@
 
 At each evaluation of `KeepBest`, on its samples and the held-out images of the same labels:
 
-- *collapse* of a class: S is the mean MS-SSIM of pairs of its samples, S' that of pairs of held-out images, and
+- *collapse* of a class: S is the mean MS-SSIM of pairs of its samples, averaged to at most 256 pixels a side (64 of a
+  volume), S' that of pairs of held-out images, and
   L = (S − S') / (1 − S') the share of the variety that is lost. Told from 0.15 on, acted on from 0.3 on, where S − S'
   is above two standard errors.
 - *setback*: the score of `HeldOutScores` is less than half of the best one so far of a healthy model, where that is at
@@ -59,7 +60,9 @@ References:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -98,11 +101,14 @@ _COPIES, _COPY_NEARNESS = 0.02, 0.6
 _OVERFIT = 0.5
 _SETBACK, _GOOD = 0.5, 0.3  # of the best score; scores below are those of a model that has not learnt much yet
 _PAIRS = 200  # of MS-SSIM, a class
+_FINE = {4: 256, 5: 64}  # pixels a side, at most, of images whose MS-SSIM is computed, by the number of axes of a batch
 _PIXELS = {4: 16, 5: 8}  # a side, of images that are compared by distance, by the number of axes of a batch
 _NEIGHBOURS = 10
 _SAME = 1e-4  # distance; that of an image to its exact copy is 0 but for rounding
 _MOST_TRAINING = 5_000
-_JUDGED = 128  # images of each kind that the discriminator is asked about
+_JUDGED = 128  # images of each kind that the discriminator is asked about,
+_JUDGED_NUMBERS = 2**27  # and numbers in them, as they are kept for the whole training
+_BLOCK = 2**24  # numbers of the images that are read at a time
 _MOST_REACTIONS, _APART = 3, 1_000  # reactions; images between two of them
 
 
@@ -280,6 +286,11 @@ class HealthMonitor(Callback):
         found += _overfitting(real, trainer, memory, figures)
         self._note(trainer, "evaluation", found)
         return {f"health/{name}": round(value, 6) for name, value in figures.items()}, may_be_kept
+
+    @property
+    def seconds(self) -> float:
+        """How long the costliest part of `examine` is going to take, after `prepare`; else 0."""
+        return 0.0 if self._real is None else self._real.seconds
 
     def note_best(self, trainer: Trainer[Any]) -> None:
         """Save the weights of the evaluation at hand, the best so far of a healthy model: they are those to go back to.
@@ -512,24 +523,25 @@ class _Real:
         twins: Number of held-out images that have an exact copy among them, which do not count there.
         nearness: First percentile of their nearness to training images.
         known: Number of held-out images that have an exact copy among those, which do not count there.
+        seconds: How long the comparison of pairs took, which an evaluation does again with its samples.
     """
 
     def __init__(
         self, held_out: ImageDataset, training: ImageDataset, classes: Mapping[str, NDArray[np.bool_]]
     ) -> None:
-        everything = np.arange(len(held_out))
-        images = held_out.images_at(everything)
+        parts = [(_shrink(images), _vectors(images)) for images in _read(held_out, np.arange(len(held_out)))]
+        images, vectors = torch.cat([part for part, _ in parts]), np.concatenate([part for _, part in parts])
         self.classes = dict(classes) or {"": np.ones(len(images), dtype=np.bool_)}
         self.scales = min(5, (min(images.shape[2:]) // 11).bit_length())  # 0: too small for MS-SSIM
         self.similarity: dict[str, tuple[float, float]] = {}
+        begun = time.perf_counter()
         for name, mask in self.classes.items() if self.scales else ():
             self.similarity[name] = _similarity(images[torch.from_numpy(mask)], self.scales)
-        vectors = _vectors(images)
+        self.seconds = time.perf_counter() - begun
         self.nearest, self.twins = _first_percentile(_to_nearest(vectors))
         rng = np.random.default_rng(43)
         rows = np.sort(rng.permutation(len(training))[:_MOST_TRAINING])
-        blocks = [rows[start : start + 256] for start in range(0, len(rows), 256)]
-        self.vectors = np.concatenate([_vectors(training.images_at(block)) for block in blocks])
+        self.vectors = np.concatenate([_vectors(images) for images in _read(training, rows)])
         self.nearness, self.known = _first_percentile(_nearness(vectors, self.vectors))
         # In a random order, as a discriminator may look at a whole batch.
         self.held_out = _some(held_out, rng.permutation(len(held_out)))
@@ -553,7 +565,31 @@ def _first_percentile(distances: NDArray[np.float64]) -> tuple[float, int]:
 
 def _some(dataset: ImageDataset, rows: NDArray[np.int64]) -> Batch:
     """Return the first images of an order, for the discriminator."""
-    return dataset.batch_at(rows[:_JUDGED])
+    return dataset.batch_at(rows[: max(2, min(_JUDGED, _JUDGED_NUMBERS // _numbers(dataset)))])
+
+
+def _numbers(dataset: ImageDataset) -> int:
+    """Return how many numbers an image has."""
+    return dataset.spec.channels * math.prod(dataset.spec.size)
+
+
+def _read(dataset: ImageDataset, rows: NDArray[np.int64]) -> Iterator[Tensor]:
+    """Read images, as many at a time as memory surely has room for."""
+    count = max(1, min(256, _BLOCK // _numbers(dataset)))
+    for start in range(0, len(rows), count):
+        yield dataset.images_at(rows[start : start + count])
+
+
+def _shrink(images: Tensor) -> Tensor:
+    """Average large images to a size whose MS-SSIM can be computed in a training."""
+    return images if max(images.shape[2:]) <= _FINE[images.ndim] else _average(images, _FINE[images.ndim])
+
+
+def _average(images: Tensor, longest: int) -> Tensor:
+    """Average pixels until no side is longer."""
+    pool: Any = F.adaptive_avg_pool2d if images.ndim == 4 else F.adaptive_avg_pool3d
+    averaged: Tensor = pool(images.float(), [min(longest, length) for length in images.shape[2:]])
+    return averaged
 
 
 def _setback(score: float, best: Mapping[str, Any] | None) -> list[Finding]:
@@ -573,7 +609,7 @@ def _collapse(
     """Compare the variety of each class with that of real images."""
     found = []
     for name, (similarity, error) in real.similarity.items():
-        of_class = samples[torch.from_numpy(real.classes[name])]
+        of_class = _shrink(samples[torch.from_numpy(real.classes[name])])
         of_samples, error_of_samples = _similarity(of_class, real.scales)
         lost = (of_samples - similarity) / max(1 - similarity, 1e-9)
         figures[f"lost_variety/{name}" if name else "lost_variety"] = lost
@@ -672,9 +708,7 @@ def _similarity(images: Tensor, scales: int) -> tuple[float, float]:
 
 def _vectors(images: Tensor) -> NDArray[np.float64]:
     """Return images as rows, averaged to a few pixels a side."""
-    pool: Any = F.adaptive_avg_pool2d if images.ndim == 4 else F.adaptive_avg_pool3d
-    small: Tensor = pool(images.float(), [min(_PIXELS[images.ndim], length) for length in images.shape[2:]])
-    return small.flatten(1).double().numpy()
+    return _average(images, _PIXELS[images.ndim]).flatten(1).double().numpy()
 
 
 def _distances(queries: NDArray[Any], references: NDArray[Any], k: int) -> NDArray[np.float64]:
@@ -697,11 +731,12 @@ def _nearness(vectors: NDArray[Any], training: NDArray[Any]) -> NDArray[np.float
 def _realness(
     trainer: Trainer[Any], training: Batch, held_out: Batch
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
-    """Ask the discriminator about training, held-out and new images; None if there is no whole batch of them."""
-    size = trainer.config.batch_size
-    count = min(len(held_out.images), len(training.images)) // size * size
-    if not count:
+    """Ask the discriminator about training, held-out and new images, in whole batches; None if there are none."""
+    available = min(len(held_out.images), len(training.images))
+    size = min(trainer.config.batch_size, available)
+    if not size:
         return None
+    count = available // size * size
     said: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
     # Spectral normalisation moves its vectors, and dropout draws, in training mode only.
     with evaluating(trainer.generator, trainer.discriminator), torch.inference_mode(), seeded(0, trainer.device):
@@ -710,7 +745,7 @@ def _realness(
             rows = slice(start, start + size)
             seen, unseen = (_rows(batch, rows, trainer.device) for batch in (training, held_out))
             _, *conditions = unseen
-            made = Batch(trainer.generator(latents[rows], *conditions), *conditions)
+            made = Batch(trainer.generator.generate(latents[rows], *conditions), *conditions)
             for part, batch in zip(said, (seen, unseen, made), strict=True):
                 part.append(trainer.discriminator(*batch).realness.float().cpu())
     first, second, third = (torch.cat(part).double().numpy() for part in said)

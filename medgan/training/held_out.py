@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +28,7 @@ __all__ = ["GroupScores", "HeldOutScorer", "HeldOutScores", "choose_held_out"]
 _NEIGHBOURS = 5  # the ball of a held-out image reaches to its fifth neighbour
 _LEAST = _NEIGHBOURS + 1  # images of a group that can be scored
 _MOST = 1_000  # images of all groups; more would cost time and change little
+_NUMBERS = 2**29  # of all images together: volumes have to fit into memory, the samples beside the real ones
 _MOST_FOR_BANDWIDTH = 500
 
 
@@ -111,8 +113,8 @@ class HeldOutScorer:
     """Scores generators against held-out images, always the same ones, with samples of always the same seeds.
 
     For each held-out image one is made with its label: of classes as many as there are held-out images, 1,000 in all at
-    most, evenly spread over the data set, and no class takes the place of another. Features are standardised by the
-    held-out images.
+    most (see `choose_held_out`), evenly spread over the data set, and no class takes the place of another. Features are
+    standardised by the held-out images.
 
     Args:
         validation: Images of patients that neither the generator nor the features were trained on.
@@ -211,15 +213,16 @@ def choose_held_out(validation: ImageDataset) -> NDArray[np.int64]:
         validation: The held-out images.
 
     Returns:
-        Positions, about 1,000 at most.
+        Positions, about 1,000 at most, and of large volumes about as many as have 2²⁹ numbers.
     """
-    labels = validation.labels
-    if len(validation) <= _MOST:
+    labels, spec = validation.labels, validation.spec
+    most = max(_LEAST, min(_MOST, _NUMBERS // (spec.channels * math.prod(spec.size))))
+    if len(validation) <= most:
         return np.arange(len(validation))
     if labels is None or labels.ndim != 1:
-        return np.linspace(0, len(validation) - 1, _MOST).astype(np.int64)
+        return np.linspace(0, len(validation) - 1, most).astype(np.int64)
     members = [np.flatnonzero(labels == value) for value in np.unique(labels)]
-    limit = max(_LEAST, _MOST // len(members))
+    limit = max(_LEAST, most // len(members))
     return np.concatenate(
         [rows[np.linspace(0, len(rows) - 1, min(len(rows), limit)).astype(np.int64)] for rows in members]
     )

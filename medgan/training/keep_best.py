@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from medgan.core.gan import GAN
 from medgan.core.saving import read_model
 from medgan.core.trainer import Callback, Metrics, Trainer
@@ -188,9 +190,18 @@ class KeepBest(Callback):
             return  # the losses of the next step are not finite either, in all processes: the trainer will say so
         self._next = None
         begun = time.perf_counter()
-        self._possible = self._prepare(trainer)
-        if self._possible:
-            self.evaluate(trainer)
+        try:
+            self._possible = self._prepare(trainer)
+            if self._possible:
+                self.evaluate(trainer)
+        except torch.cuda.OutOfMemoryError:
+            # It would come at each evaluation, and after each resume; the training itself has room.
+            self._possible = False
+            torch.cuda.empty_cache()
+            self.say(
+                f"There is no room in the memory of {trainer.device} to evaluate, beside the training: no model is "
+                "chosen from here on. A smaller --batch-size makes room, with --gradient-accumulation-steps to match."
+            )
         self.seconds += time.perf_counter() - begun
         if self._possible:
             self._next = self._following(trainer.step, self._left(trainer))
@@ -310,8 +321,12 @@ class KeepBest(Callback):
     def _expected_seconds(self, scorer: HeldOutScorer | TranslationScorer) -> float:
         """Return how long an evaluation is going to take, by that of a few samples."""
         begun = time.perf_counter()
-        scorer.sample(self.gan, min(64, scorer.count))
-        return (time.perf_counter() - begun) * max(1.0, scorer.count / 64)
+        count = min(64, scorer.count)
+        images = scorer.sample(self.gan, count)
+        if isinstance(scorer, HeldOutScorer):
+            scorer.features.describe(images)
+        seconds = (time.perf_counter() - begun) * scorer.count / count
+        return seconds + (0.0 if self.health is None else self.health.seconds)
 
     def _make_scorer(self, trainer: Trainer[Any]) -> HeldOutScorer | TranslationScorer:
         """Return what scores, with a classifier that is trained now unless the run has one, or none is needed."""

@@ -5,11 +5,13 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import accelerate
 import pytest
 import torch
 from torch import Tensor, nn
 
 from medgan.core import GAN, AdversarialTrainer, Batch, Callback, DataSpec, GANConfig, Trainer, make_accelerator
+from medgan.core.distribution import PATIENCE_OF_STEPS
 from medgan.core.saving import read_state, write_state
 from medgan.errors import CheckpointError, ConfigError, DataError, TrainingDivergedError
 
@@ -282,6 +284,36 @@ def test_nan_stops_the_training(gan: GAN, stream: Stream) -> None:
     message = r"diverged at step 2: discriminator/hinge.*--generator-lr.*--clip-norm"
     with pytest.raises(TrainingDivergedError, match=message):
         trainer.fit(batches, 2)
+
+
+def test_nan_in_the_last_step_is_found_on_accelerators(gan: GAN, stream: Stream) -> None:
+    """Where values are read at every 16th step only, the steps after the last of these are not forgotten."""
+    asked = []
+
+    class Doctor(Callback):
+        def on_diverged(self, trainer: Trainer[Any], error: TrainingDivergedError) -> bool:
+            asked.append(trainer.step)
+            return True
+
+    trainer = gan.make_trainer(device="cpu")
+    trainer.may_wait = lambda: False  # type: ignore[method-assign]
+    ill = Batch(torch.full((4, 1, 8, 6), math.nan), torch.zeros(4, dtype=torch.int64))
+    trainer.fit([next(stream()), next(stream()), ill], 3, [Doctor()])
+    assert asked == [3]
+
+
+def test_processes_wait_for_each_other_longer_than_for_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers: list[Any] = []
+    real = accelerate.Accelerator
+
+    def make(**options: Any) -> Any:
+        handlers.extend(options["kwargs_handlers"])
+        return real(**options)
+
+    monkeypatch.setattr(accelerate, "Accelerator", make)
+    make_accelerator("cpu")
+    assert [handler.timeout for handler in handlers] == [PATIENCE_OF_STEPS]
+    assert PATIENCE_OF_STEPS.total_seconds() >= 3600
 
 
 @pytest.mark.parametrize("network", ["generator", "discriminator", "averaged_generator"])

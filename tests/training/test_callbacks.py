@@ -123,6 +123,15 @@ def test_log_has_the_mean_over_all_processes(tmp_path, monkeypatch):
     assert (row["generator/loss"], row["generator/label/A"], row["generator/label/B"]) == (3.0, 5.0, 2.5)
 
 
+def test_log_of_what_is_not_finite_is_json(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl", every=1)
+    train(log, 0, [float("nan"), float("inf"), 1.0])
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert [row["generator/loss"] for row in lines(tmp_path / "metrics.jsonl")] == [None, None, 1.0]
+
+
 def test_log_of_another_process_is_not_written(tmp_path):
     log = MetricsLog(tmp_path / "metrics.jsonl", every=1)
     trainer = trainer_at(0)
@@ -284,6 +293,33 @@ def test_signal_ends_after_the_step(gan, number):
             gan.fit(Images(), steps=5, device="cpu", callbacks=[Interrupt(number, 2), stop])
     assert gan.trainer.step == 2
     assert signal.getsignal(number) == before
+
+
+def test_processes_on_accelerators_ask_each_other_now_and_then(gan, monkeypatch):
+    """Each time, all of them would wait for what the device still has to do."""
+    asked = []
+    monkeypatch.setattr(
+        "medgan.training.callbacks.mean_of_processes", lambda _, flag: asked.append(float(flag)) or flag
+    )
+    trainer = gan.make_trainer(device="cpu")
+    several = SimpleNamespace(
+        device=torch.device("cpu"), accelerator=SimpleNamespace(num_processes=2), may_wait=trainer.may_wait
+    )
+    stop = StopOnSignal()
+    for trainer.step in range(1, 33):
+        stop.on_step(several, {})
+    assert len(asked) == 32
+    asked.clear()
+    trainer.device = torch.device("cuda")
+    for trainer.step in range(1, 33):
+        stop.on_step(several, {})
+    assert len(asked) == 2
+    stop.asked = True
+    trainer.step = 33
+    stop.on_step(several, {})
+    trainer.step = 48
+    with pytest.raises(TrainingStopped):
+        stop.on_step(several, {})
 
 
 def test_second_signal_ends_at_once(gan):

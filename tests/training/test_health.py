@@ -15,6 +15,7 @@ from medgan.core.networks import DiscriminatorOutput
 from medgan.core.trainer import Callback
 from medgan.data import ImageDataset
 from medgan.errors import ConfigError, TrainingDivergedError
+from medgan.metrics.functional.diversity import pair_similarity
 from medgan.models import ACGAN, load_model
 from medgan.runs import Run
 from medgan.training import Checkpoint, GroupScores, HealthMonitor, HeldOutScorer, HeldOutScores, KeepBest
@@ -291,6 +292,38 @@ def test_a_discriminator_that_knows_its_images(health, trainer, said):
     training, held_out, generated = (part.mean() for part in _realness(trainer, real.training, real.held_out))
     assert figures["health/overfitting"] == pytest.approx((training - held_out) / (training - generated), abs=1e-6)
     assert len(real.training.images) == len(real.held_out.images) == 60
+
+
+@pytest.mark.parametrize("batch_size", [64, 256])
+def test_batches_larger_than_what_is_held_out_hide_no_overfitting(health, said, batch_size):
+    trainer = make_trainer(batch_size=batch_size)
+    known = TRAINING.images_at(range(160)).flatten(1)
+    trainer.discriminator = Known(lambda images: (torch.cdist(images.flatten(1), known).amin(1) < 1e-3) * 3.0)
+    for step in (20, 40):
+        look(health, trainer, step, pictures(60, step))
+    assert illnesses(health) == [(40, "overfitting", "discriminator")]
+
+
+def test_large_images_are_read_and_compared_in_parts(monkeypatch):
+    """Blocks change nothing; pairs are compared as averaged images; the discriminator is asked about fewer."""
+    whole = _Real(HELD_OUT, TRAINING, CLASSES)
+    monkeypatch.setattr("medgan.training.health._BLOCK", 7 * 32**2)
+    sizes = []
+    read = ImageDataset.images_at
+    monkeypatch.setattr(ImageDataset, "images_at", lambda self, rows: sizes.append(len(rows)) or read(self, rows))
+    parts = _Real(HELD_OUT, TRAINING, CLASSES)
+    assert max(sizes) == 7
+    assert np.array_equal(parts.vectors, whole.vectors)
+    assert (parts.similarity, parts.nearest, parts.nearness) == (whole.similarity, whole.nearest, whole.nearness)
+    assert (parts.scales, len(parts.held_out.images)) == (2, 60)
+
+    monkeypatch.setattr("medgan.training.health._FINE", {4: 16})
+    monkeypatch.setattr("medgan.training.health._JUDGED_NUMBERS", 20 * 32**2)
+    small = _Real(HELD_OUT, TRAINING, CLASSES)
+    assert (small.scales, len(small.held_out.images), len(small.training.images)) == (1, 20, 20)
+    averaged = torch.nn.functional.avg_pool2d(read(HELD_OUT, np.flatnonzero(CLASSES["A"])), 2)
+    expected = pair_similarity(averaged.numpy(), data_range=(-1, 1), pairs=200, scales=1)
+    assert small.similarity["A"][0] == pytest.approx(expected.mean)
 
 
 def test_advice_against_overfitting_goes_beyond_what_is_set():

@@ -12,6 +12,7 @@ from medgan.data import ImageDataset
 from medgan.errors import DataError
 from medgan.training import GroupScores, HeldOutScorer, HeldOutScores
 from medgan.training.frozen_features import Described
+from medgan.training.held_out import choose_held_out
 
 
 class Pixels:
@@ -143,3 +144,17 @@ def test_a_small_class_is_left_out(images):
     assert set(scores.classes) == {"A"}
     with pytest.raises(DataError, match="at least 6"):
         HeldOutScorer(validation.subset(range(5)), Pixels())
+
+
+def test_no_more_than_memory_has_room_for(images, monkeypatch):
+    """Images of 4 numbers each: 160 numbers in all."""
+    validation = dataset(images, np.arange(40) % 2, names=["A", "B"])
+    assert list(choose_held_out(validation)) == list(range(40))
+    monkeypatch.setattr("medgan.training.held_out._NUMBERS", 64)
+    rows = choose_held_out(validation)
+    assert np.bincount(validation.labels[rows]).tolist() == [8, 8]
+    scorer = HeldOutScorer(validation, Pixels())
+    assert scorer.count == len(scorer.held_out) == 16
+    monkeypatch.setattr("medgan.training.held_out._NUMBERS", 4)  # never fewer than can be scored
+    assert np.bincount(validation.labels[choose_held_out(validation)]).tolist() == [6, 6]
+    assert len(choose_held_out(dataset(images, None))) == 6

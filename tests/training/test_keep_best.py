@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -431,3 +432,49 @@ def test_random_features(size):
 def test_images_too_small_for_any_features():
     with pytest.raises(ConfigError, match="at least 16 pixels"):
         RandomFeatures(arrays((8, 8)).spec)
+
+
+def test_no_room_to_evaluate_ends_no_training(parts, tmp_path, monkeypatch):
+    tried = []
+
+    def score(self, gan):
+        tried.append(gan)
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(HeldOutScorer, "score", score)
+    said = []
+    gan, best, callbacks = make(parts, tmp_path, said=said)
+    gan.fit(parts[0], steps=6, device="cpu", callbacks=callbacks)
+    assert gan.trainer.step == 6
+    assert len(tried) == 1
+    assert best.record is None
+    assert "no room in the memory of cpu to evaluate" in said[-1]
+    assert "--batch-size" in said[-1]
+
+
+def test_batches_of_a_classifier_shrink_with_the_size_of_images(parts, monkeypatch):
+    taken = []
+    batches = ImageDataset.batches
+
+    def watch(self, batch_size, **options):
+        taken.append(batch_size)
+        return batches(self, batch_size, **options)
+
+    monkeypatch.setattr(ImageDataset, "batches", watch)
+    train_features(parts[0], steps=1)
+    monkeypatch.setattr("medgan.training.frozen_features._NUMBERS", 10 * 32**2)
+    train_features(parts[0], steps=1)
+    monkeypatch.setattr("medgan.training.frozen_features._NUMBERS", 1)
+    train_features(parts[0], steps=1)
+    assert taken == [64, 10, 4]
+
+
+def test_the_time_of_an_evaluation_holds_that_of_its_parts(parts, tmp_path):
+    """Sampling, features, and the comparison of pairs by the health monitor."""
+    gan, best, _ = make(parts, tmp_path)
+    trainer = gan.make_trainer(device="cpu")
+    best.on_start(trainer)
+    scorer = best._make_scorer(trainer)
+    alone = best._expected_seconds(scorer)
+    best.health = SimpleNamespace(seconds=100.0)
+    assert 100 < best._expected_seconds(scorer) < 100 + 10 * alone + 10
