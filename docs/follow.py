@@ -133,7 +133,8 @@ def follow(page: Path, *, full: bool, chest_xray: Path | None) -> int:
             print(f"  {outcome:6} {time.monotonic() - start:5.0f} s  {command}", flush=True)
             if done.returncode:
                 failed += 1
-                print("\n".join(f"      {line}" for line in done.stdout.splitlines()[-30:]), flush=True)
+                for line in done.stdout.splitlines()[-30:]:
+                    print(f"      {line}", flush=True)
     return failed
 
 

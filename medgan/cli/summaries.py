@@ -85,8 +85,8 @@ def _state(plugins: dict[str, Plugin]) -> str:
     changes its files.
     """
     parts = [sys.version, __version__, *(repr(plugin) for plugin in plugins.values())]
-    for entry in sys.path:
-        folder = Path(entry or ".")
+    for entry in sys.path[1:]:  # the first is where the command lies, or the current folder: whatever it was called by
+        folder = Path(entry)
         parts.append(f"{folder} {folder.stat().st_mtime_ns if folder.is_dir() else ''}")
     packages = {plugin.value.partition(":")[0].partition(".")[0] for plugin in plugins.values()}
     for package in sorted({"medgan", *packages}):
