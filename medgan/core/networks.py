@@ -163,7 +163,8 @@ class Discriminator(nn.Module, ABC):
 
         Args:
             images: Shape ``(N, channels, *size)``, in [-1, 1].
-            labels: Labels as in `medgan.core.Batch`, or None. The realness may depend on them, an
+            labels: Labels as in `medgan.core.Batch`, or None: for data without labels, and also where images of data
+                with labels are judged without them, for their features. The realness may depend on them, an
                 auxiliary head must not: they would tell it what it has to say.
 
         Returns:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["LabelEmbedding", "fill_unknown", "label_vectors"]
+__all__ = ["LabelEmbedding", "fill_unknown", "label_planes", "label_vectors"]
 
 
 def fill_unknown(labels: Tensor, kind: Literal["multilabel", "continuous"]) -> Tensor:
@@ -39,6 +39,32 @@ def label_vectors(
     if kind == "categorical" or kind == "ordinal":
         return labels.float() if labels.is_floating_point() else F.one_hot(labels, num_labels).float()
     return fill_unknown(labels.float(), kind)
+
+
+def label_planes(
+    labels: Tensor | None,
+    num_labels: int,
+    kind: Literal["categorical", "ordinal", "multilabel", "continuous"],
+    *,
+    like: Tensor,
+) -> Tensor:
+    """Return labels as channels that are the same everywhere, to be put beside those of images.
+
+    Args:
+        labels: As in `label_vectors`; None for images that are to be looked at without their labels: of no class, all
+            findings and quantities not known.
+        num_labels: Number K of classes, findings or quantities.
+        kind: What the labels are, as in `medgan.core.LabelSpec`.
+        like: The images, shape ``(N, channels, *size)``.
+
+    Returns:
+        Shape ``(N, K, *size)``, of the type and on the device of the images.
+    """
+    if labels is None:
+        vectors = like.new_full((like.shape[0], num_labels), 0.5 if kind == "multilabel" else 0.0)
+    else:
+        vectors = label_vectors(labels, num_labels, kind).to(like)
+    return vectors[:, :, *[None] * (like.ndim - 2)].expand(-1, -1, *like.shape[2:])
 
 
 class LabelEmbedding(nn.Embedding):

@@ -44,6 +44,7 @@ def checks() -> Iterator[Check]:
     yield networks.check_mixed_classes
     yield networks.check_sources_matter
     yield networks.check_discriminator_output
+    yield networks.check_judges_without_labels
     yield networks.check_label_leak
     yield networks.check_seed
     yield networks.check_global_randomness

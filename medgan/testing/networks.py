@@ -15,6 +15,7 @@ from torch import Tensor
 from medgan.core.gan import GAN
 from medgan.core.networks import DiscriminatorOutput, Generator
 from medgan.core.randomness import seeded
+from medgan.core.spec import DataSpec
 from medgan.testing.probe import (
     begin,
     conditions,
@@ -33,6 +34,7 @@ __all__ = [
     "check_copies",
     "check_discriminator_output",
     "check_global_randomness",
+    "check_judges_without_labels",
     "check_label_leak",
     "check_labels_matter",
     "check_latents",
@@ -180,15 +182,24 @@ def check_discriminator_output(architecture: type[GAN]) -> None:
             batch = make_batch(data, n)
             with torch.inference_mode():
                 output = discriminator(*batch)
-            where = f"For {data} and n = {n} the discriminator gives"
-            require(isinstance(output, DiscriminatorOutput), f"{where} {type(output)}", "a DiscriminatorOutput")
-            _require_shape(f"{where} realness", output.realness, (n,))
-            if output.label_logits is not None:
-                require(data.labels is not None, f"{where} label logits", "None: there are no labels")
-                _require_shape(f"{where} label_logits", output.label_logits, (n, data.num_labels))
-            if output.features is not None:
-                require(output.features.ndim == 2, f"{where} features {tuple(output.features.shape)}", f"({n}, F)")
-                _require_shape(f"{where} features", output.features, (n, output.features.shape[1]))
+            _require_output(f"For {data} and n = {n} the discriminator gives", output, data, n)
+
+
+def check_judges_without_labels(architecture: type[GAN]) -> None:
+    """A discriminator of data with labels takes images without them too, as `medgan features` gives them."""
+    for data in specs(architecture):
+        if data.labels is None:
+            continue
+        gan = make(architecture, data)
+        discriminator = gan.make_discriminator(gan.config, data).eval()
+        images, _, *sources = make_batch(data, 3)
+        try:
+            with torch.inference_mode():
+                output = discriminator(images, None, *sources)
+        except Exception as error:
+            message = f"For {data} without its labels the discriminator fails with {type(error).__name__}: {error}"
+            require(False, message, "what labels do to be left out, or unknown ones in their place")
+        _require_output(f"For {data} without its labels the discriminator gives", output, data, 3)
 
 
 def check_label_leak(architecture: type[GAN]) -> None:
@@ -303,6 +314,18 @@ def _images(gan: GAN, latents: Tensor, *given: Tensor | None) -> Tensor:
     with torch.inference_mode(), seeded(0):
         images: Tensor = perturbed(gan.generator)(latents, *given)
     return images
+
+
+def _require_output(where: str, output: DiscriminatorOutput, data: DataSpec, n: int) -> None:
+    """Raise unless a discriminator's output is of n images of such data."""
+    require(isinstance(output, DiscriminatorOutput), f"{where} {type(output)}", "a DiscriminatorOutput")
+    _require_shape(f"{where} realness", output.realness, (n,))
+    if output.label_logits is not None:
+        require(data.labels is not None, f"{where} label logits", "None: there are no labels")
+        _require_shape(f"{where} label_logits", output.label_logits, (n, data.num_labels))
+    if output.features is not None:
+        require(output.features.ndim == 2, f"{where} features {tuple(output.features.shape)}", f"({n}, F)")
+        _require_shape(f"{where} features", output.features, (n, output.features.shape[1]))
 
 
 def _require_shape(where: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from medgan.nn import LabelEmbedding, label_vectors
+from medgan.nn import LabelEmbedding, label_planes, label_vectors
 
 
 @pytest.mark.parametrize("kind", ["categorical", "ordinal"])
@@ -26,6 +26,20 @@ def test_weights_of_classes_are_vectors_already() -> None:
     weights = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
     for kind in ("categorical", "ordinal"):
         assert torch.equal(label_vectors(weights, 2, kind), weights)
+
+
+@pytest.mark.parametrize("size", [(5,), (4, 3), (2, 3, 4)], ids=str)
+def test_planes_are_vectors_at_each_pixel(size: tuple[int, ...]) -> None:
+    images = torch.zeros(2, 1, *size, dtype=torch.float64)
+    planes = label_planes(torch.tensor([1, 0]), 3, "categorical", like=images)
+    assert (planes.shape, planes.dtype) == ((2, 3, *size), torch.float64)
+    assert planes.flatten(2).unique(dim=2).tolist() == [[[0], [1], [0]], [[1], [0], [0]]]
+
+
+@pytest.mark.parametrize(("kind", "neutral"), [("categorical", 0.0), ("multilabel", 0.5), ("continuous", 0.0)])
+def test_planes_of_images_without_their_labels_are_neutral(kind, neutral):
+    planes = label_planes(None, 2, kind, like=torch.ones(3, 1, 4, 4))
+    assert torch.equal(planes, torch.full((3, 2, 4, 4), neutral))
 
 
 def test_embedding_takes_classes_and_their_weights() -> None:

@@ -680,6 +680,27 @@ def features_that_are_maps(*_: object) -> type[GAN]:
     return with_discriminator(forward)
 
 
+def judging(known: Callable[[SmallDiscriminator, Tensor, Tensor | None], Tensor]) -> type[GAN]:
+    """Small, whose discriminator knows of labels what a function returns."""
+
+    def forward(self: SmallDiscriminator, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        features = F.leaky_relu(self.hidden(images.flatten(1)), 0.2)
+        judged = torch.cat([features, known(self, features, labels)], dim=1)
+        return DiscriminatorOutput(self.realness(judged).squeeze(1), None, features)
+
+    return with_discriminator(forward)
+
+
+@caught_by("check_judges_without_labels", "without its labels the discriminator fails with RuntimeError")
+def judge_that_leaves_out_what_its_layers_expect(*_: object) -> type[GAN]:
+    return judging(lambda self, on, labels: on[:, :0] if labels is None else encode(labels, self.data, len(on)))
+
+
+@caught_by("check_judges_without_labels", "without its labels the discriminator gives realness that is not finite")
+def judge_that_compares_with_no_label(*_: object) -> type[GAN]:
+    return judging(lambda self, on, labels: encode(labels, self.data, len(on)) / (labels is not None))
+
+
 @caught_by("check_label_leak", "auxiliary head")
 def label_head_that_sees_the_labels(*_: object) -> type[GAN]:
     def forward(self: SmallDiscriminator, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
-from medgan.nn import channels_at, halvings, initialise_normal, label_vectors
+from medgan.nn import channels_at, halvings, initialise_normal, label_planes, label_vectors
 
 __all__ = ["DCGANDiscriminator", "DCGANGenerator"]
 
@@ -90,9 +90,9 @@ class DCGANDiscriminator(Discriminator):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         """Judge images; the labels are appended to their channels, one constant plane each."""
-        if self.labels is not None and labels is not None:
-            planes = label_vectors(labels, len(self.labels), self.labels.kind)[:, :, None, None]
-            images = torch.cat([images, planes.expand(-1, -1, *images.shape[2:])], dim=1)
+        if self.labels is not None:
+            planes = label_planes(labels, len(self.labels), self.labels.kind, like=images)
+            images = torch.cat([images, planes], dim=1)
         features = self.blocks(images).flatten(1)
         return DiscriminatorOutput(self.realness(features).squeeze(1), None, features)
 

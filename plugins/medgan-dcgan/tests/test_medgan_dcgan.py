@@ -114,6 +114,16 @@ def test_unknown_labels_count_as_neutral():
     assert torch.equal(unknown, half)
 
 
+@pytest.mark.parametrize("kind", ["categorical", "multilabel"])
+def test_images_without_their_labels_are_of_no_class_and_of_unknown_findings(kind):
+    data = DataSpec(1, (32, 32), LabelSpec(("effusion", "mass"), kind))
+    discriminator = DCGANDiscriminator(data, 4).eval()
+    images = torch.rand(3, 1, 32, 32)
+    planes = torch.full((3, 2, 32, 32), 0.5 if kind == "multilabel" else 0.0)
+    expected = discriminator.blocks(torch.cat([images, planes], dim=1)).flatten(1)
+    assert torch.equal(discriminator(images).features, expected)
+
+
 def test_names():
     assert DCGAN.Config is DCGANConfig
     assert set(DCGAN.presets) == {"tiny", "small", "paper"}

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput
-from medgan.nn import label_vectors
+from medgan.nn import label_planes
 
-__all__ = ["PatchDiscriminator", "PatchNetwork", "initialise", "label_planes"]
+__all__ = ["PatchDiscriminator", "PatchNetwork", "initialise"]
 
 
 class PatchNetwork(nn.Module):
@@ -68,7 +68,7 @@ class PatchDiscriminator(Discriminator):
     def __init__(self, data: DataSpec, width: int, layers: int) -> None:
         """Create the layers."""
         super().__init__()
-        self.data = data
+        self.labels = data.labels
         self.network = PatchNetwork(data.source_channels + data.channels + data.num_labels, width, layers)
 
     def forward(
@@ -76,26 +76,15 @@ class PatchDiscriminator(Discriminator):
     ) -> DiscriminatorOutput:
         """Judge images as translations of their sources."""
         assert sources is not None
-        patches = self.network(torch.cat([sources, images, *label_planes(labels, self.data, images)], dim=1))
+        judged = [sources, images]
+        if self.labels is not None:
+            judged.append(label_planes(labels, len(self.labels), self.labels.kind, like=images))
+        patches = self.network(torch.cat(judged, dim=1))
         return DiscriminatorOutput(patches.mean(dim=1), None, patches)
 
     def stages(self) -> list[nn.Module]:
         """Return the blocks, one a layer; the last convolution comes after them."""
         return list(self.network.blocks)
-
-
-def label_planes(labels: Tensor | None, data: DataSpec, images: Tensor) -> list[Tensor]:
-    """Return labels as channels that are the same everywhere; none where there are no labels.
-
-    Args:
-        labels: As in `medgan.core.Batch`.
-        data: Facts of the data.
-        images: Gives the size, the device and the type.
-    """
-    if data.labels is None or labels is None:
-        return []
-    vectors = label_vectors(labels, len(data.labels), data.labels.kind).to(images)
-    return [vectors[:, :, None, None].expand(-1, -1, *images.shape[2:])]
 
 
 def initialise(module: nn.Module) -> None:

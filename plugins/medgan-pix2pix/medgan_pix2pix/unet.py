@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgan.core import DataSpec, Translator
-from medgan_pix2pix.patches import initialise, label_planes
+from medgan.nn import label_planes
+from medgan_pix2pix.patches import initialise
 
 __all__ = ["UNet", "depth_of"]
 
@@ -48,7 +49,7 @@ class UNet(Translator):
             for level in noisy
         }
         super().__init__(sum(math.prod(shape) for shape in shapes.values()))
-        self.data = data
+        self.labels = data.labels
         self.dropout = dropout
         self.shapes = shapes
         inside = [data.source_channels + data.num_labels, *widths[:-1]]
@@ -83,7 +84,10 @@ class UNet(Translator):
     def forward(self, latents: Tensor, labels: Tensor | None = None, sources: Tensor | None = None) -> Tensor:
         """Translate sources; the labels come in as planes beside them."""
         assert sources is not None
-        hidden = torch.cat([sources, *label_planes(labels, self.data, sources)], dim=1)
+        hidden = sources
+        if self.labels is not None:
+            planes = label_planes(labels, len(self.labels), self.labels.kind, like=sources)
+            hidden = torch.cat([sources, planes], dim=1)
         skips: list[Tensor] = []
         for layer in self.down:
             hidden = layer(F.leaky_relu(hidden, 0.2) if skips else hidden)
