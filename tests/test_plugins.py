@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from medgan import registry
 from medgan.core import GAN, DataSpec, LabelSpec
+from medgan.testing.probe import refusal
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
@@ -91,6 +93,14 @@ def test_architecture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert architecture.default_preset == "small"
         assert architecture.reference
         assert set(import_module(module_of(folder)).__all__) >= {architecture.__name__, architecture.Config.__name__}
+
+
+def test_what_presets_say_beside_a_penalty_gives_way(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for architecture in load(folder, monkeypatch):
+        for name in architecture.presets:
+            error = refusal(partial(architecture.get_preset(name).replace, gradient_penalty="none"))
+            # An architecture may need a penalty.
+            assert error is None or "on nothing" not in str(error)
 
 
 def test_readme_has_the_parameter_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -259,7 +259,7 @@ def check_mixed_precision(architecture: type[GAN]) -> None:
 def check_mixed_penalties(architecture: type[GAN]) -> None:
     """Gradient penalties, which differentiate twice and in float32, work in a bfloat16 training, or are refused."""
     for penalty in ("r1", "wgan-gp"):
-        options = {**_UNSTABILISED, "gradient_penalty": penalty}
+        options = {**_UNSTABILISED, **_penalty(penalty)}
         if make_if_possible(architecture, **options) is not None:
             # The second penalty is that of networks which have passed a step in bfloat16.
             _check_mixed(make(architecture, **options), 2, f" and gradient_penalty {penalty}")
@@ -454,14 +454,14 @@ def _check_save_load(gan: GAN) -> None:
 
 def check_stabilisers_act(architecture: type[GAN]) -> None:
     """Gradient penalties, LeCam and the adaptive augmentation act, or are refused with a ConfigError at once."""
-    penalties: tuple[dict[str, Any], ...] = ({}, {"gradient_penalty": "r1r2"}, {"gradient_penalty": "wgan-gp"})
+    penalties: tuple[dict[str, Any], ...] = ({}, _penalty("r1r2"), _penalty("wgan-gp"))
     # Some losses cannot do without a penalty: what else acts is seen beside the first one that is taken.
     found = ({**_UNSTABILISED, **penalty} for penalty in penalties)
     base, plain = next(((base, gan) for base in found if (gan := make_if_possible(architecture, **base))), (None, None))
     if base is None or plain is None:
         return
     before = copy_state(_weights(train(plain, 1), "discriminator"))
-    for options in ({"gradient_penalty": "r1"}, {"gradient_penalty": "wgan-gp"}, {"lecam_weight": 10.0}, _ADAPTIVE):
+    for options in (_penalty("r1"), _penalty("wgan-gp"), {"lecam_weight": 10.0}, _ADAPTIVE):
         if options.items() <= base.items():
             continue
         gan = make_if_possible(architecture, **{**base, **options})
@@ -634,16 +634,8 @@ def check_resume(architecture: type[GAN]) -> None:
         _check_resume(architecture, {}, data)
 
 
-_UNSTABILISED: dict[str, Any] = {
-    "gradient_penalty": "none",
-    "penalty_weight": None,
-    "penalty_every": 1,
-    "penalty_one_in": 1,
-    "lecam_weight": 0.0,
-    "ada_target": None,
-    "ada_kimg": 100.0,
-    "ada_limit": 0.8,
-}
+# No more than that: what acts beside a stabiliser alone, such as a penalty's weight, would be refused if it were given.
+_UNSTABILISED: dict[str, Any] = {"gradient_penalty": "none", "lecam_weight": 0.0, "ada_target": None}
 _ADAPTIVE: dict[str, Any] = {
     "augment": "brightness",
     "augment_probability": 0.4,
@@ -659,6 +651,11 @@ _STABILISERS: tuple[dict[str, Any], ...] = (
     {"lr_decay": 0.7},
     {"discriminator_steps": 2},
 )
+
+
+def _penalty(kind: str) -> dict[str, Any]:
+    """Return the options of a gradient penalty on all images, at each step."""
+    return {"gradient_penalty": kind, "penalty_weight": None, "penalty_every": 1, "penalty_one_in": 1}
 
 
 def _through_a_file(trainer: Trainer[Any]) -> dict[str, Any]:

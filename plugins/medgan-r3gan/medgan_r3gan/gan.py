@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ from medgan.core import (
     Generator,
     Sides,
 )
-from medgan.core.config import ClassSampling, GradientPenalty, option
+from medgan.core.config import ClassSampling, GradientPenalty, Idle, option
 from medgan.errors import ConfigError
 from medgan_r3gan.networks import R3GANDiscriminator, R3GANGenerator, Shape
 
@@ -78,12 +79,14 @@ class R3GANConfig(GANConfig):
         16, "Channels in a group of a block's 3×3 convolution; 0 for a plain one, which CPUs are faster at.", ge=0
     )
 
-    def __post_init__(self) -> None:
-        """Check what concerns two options."""
-        super().__post_init__()
+    def idle(self) -> Iterator[Idle]:
+        """Yield what acts on nothing; see `Config.idle`."""
+        yield from super().idle()
         if self.gradient_penalty == "none":
-            because = "there is no gradient penalty. Add --gradient-penalty r1r2, for example."
-            self._refuse("burn_in_penalty", because=because)
+            yield Idle(("burn_in_penalty",), "there is no gradient penalty. Add --gradient-penalty r1r2, for example.")
+        if self.burn_in_kimg == 0:
+            because = "there is no burn-in. Type --burn-in-kimg 40, for example."
+            yield Idle(("burn_in_lr", "burn_in_beta2", "burn_in_penalty"), because)
 
     @property
     def shape(self) -> Shape:

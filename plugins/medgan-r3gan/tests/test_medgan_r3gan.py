@@ -225,6 +225,15 @@ def test_everything_follows_the_burn_in() -> None:
         torch.testing.assert_close(weight.double(), average[name], rtol=1e-4, atol=1e-6)
 
 
+def test_what_presets_say_gives_way_where_there_is_no_penalty_or_burn_in() -> None:
+    plain = R3GANConfig()
+    for preset in ("small", "tiny"):
+        config = R3GAN.get_preset(preset).replace(gradient_penalty="none")
+        assert (config.burn_in_penalty, config.penalty_weight, config.burn_in_lr) == (plain.burn_in_penalty, None, 2.0)
+        config = R3GAN.get_preset(preset).replace(burn_in_kimg=0)
+        assert (config.burn_in_lr, config.burn_in_penalty) == (plain.burn_in_lr, plain.burn_in_penalty)
+
+
 def test_without_a_burn_in_the_ends_hold_at_once() -> None:
     trainer = begun(burn_in_kimg=0, generator_lr=1e-3, augment_probability=0.4)
     trainer.fit(stream(trainer.data), 1)
@@ -254,8 +263,6 @@ def test_an_adaptive_augmentation_keeps_its_chance() -> None:
 
 # --------------------------------------------------------------------------------------------- refusals
 
-PLAIN: dict[str, Any] = {"penalty_weight": None, "penalty_one_in": 1, "burn_in_penalty": 2.0}
-
 
 @pytest.mark.parametrize(
     ("data", "options", "hint"),
@@ -263,7 +270,8 @@ PLAIN: dict[str, Any] = {"penalty_weight": None, "penalty_one_in": 1, "burn_in_p
         (DataSpec(1, (48, 48)), {}, "Try --size 32"),
         (DataSpec(1, (64, 32)), {}, "square"),
         (DataSpec(1, (64, 64)), {"group_size": 5}, "--group-size 0"),
-        (DataSpec(1, (64, 64)), {"gradient_penalty": "none", **PLAIN}, "--gradient-penalty r1r2"),
+        (DataSpec(1, (64, 64)), {"gradient_penalty": "none", "burn_in_penalty": 2.0}, "--gradient-penalty r1r2"),
+        (DataSpec(1, (64, 64)), {"burn_in_kimg": 0, "burn_in_lr": 3.0}, "there is no burn-in. Type --burn-in-kimg 40"),
     ],
 )
 def test_what_cannot_be_is_refused(data: DataSpec, options: dict[str, Any], hint: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medgan import losses
 from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, Metrics, Sides
-from medgan.core.config import GradientPenalty, option
+from medgan.core.config import GradientPenalty, Idle, option
 from medgan.core.distribution import mean_of_processes
 from medgan.errors import ConfigError
 from medgan_stylegan2.networks import StyleDiscriminator, StyleGenerator
@@ -67,14 +67,17 @@ class StyleGAN2Config(GANConfig):
     def __post_init__(self) -> None:
         """Check what concerns two options."""
         super().__post_init__()
-        if self.path_length_weight == 0:
-            because = "there is no path-length penalty. Add --path-length-weight 2."
-            self._refuse("path_length_every", because=because)
         if self.minibatch_std > self.batch_size:
             raise ConfigError(
                 f"A batch of {self.batch_size} is smaller than the group of {self.minibatch_std} images whose spread "
                 f"the discriminator sees. Type --minibatch-std {self.batch_size}, or a larger --batch-size."
             )
+
+    def idle(self) -> Iterator[Idle]:
+        """Yield what acts on nothing; see `Config.idle`."""
+        yield from super().idle()
+        if self.path_length_weight == 0:
+            yield Idle(("path_length_every",), "there is no path-length penalty. Add --path-length-weight 2.")
 
 
 def path_lengths(images: Tensor, styles: Tensor, directions: Tensor, *, layers: int) -> Tensor:

@@ -485,7 +485,8 @@ def test_other_sizes_are_refused(size: tuple[int, int]) -> None:
 
 
 def test_penalty_can_be_left_out() -> None:
-    trainer, rows = train(1, path_length_weight=0.0, path_length_every=4)
+    trainer, rows = train(1, path_length_weight=0.0)
+    assert trainer.config.path_length_every == StyleGAN2Config().path_length_every
     assert not any("path_length" in name for name in rows[0])
     assert trainer.path_length.count == 0
 
