@@ -15,7 +15,16 @@ from medgan.errors import ProcessLostError
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["PATIENCE_OF_STEPS", "broadcast_from_main", "gather", "leave", "main_first", "mean_of_processes", "together"]
+__all__ = [
+    "PATIENCE_OF_STEPS",
+    "broadcast_from_main",
+    "gather",
+    "gather_rows",
+    "leave",
+    "main_first",
+    "mean_of_processes",
+    "together",
+]
 
 _PATIENCE = timedelta(days=7)  # for the first process, which may have a large data set to read
 
@@ -98,6 +107,23 @@ def gather(accelerator: Accelerator, value: T) -> list[T]:
     with together():
         values: list[T] = gather_object([value])
     return values
+
+
+def gather_rows(accelerator: Accelerator, rows: Tensor) -> Tensor:
+    """Return the rows that all processes have, in their order; every one has to call this.
+
+    Args:
+        accelerator: The processes.
+        rows: Of the same shape in each; gradients do not pass.
+
+    Raises:
+        ProcessLostError: If another process has ended.
+    """
+    if accelerator.num_processes == 1:
+        return rows
+    with together():
+        everywhere: Tensor = accelerator.gather(rows)
+    return everywhere
 
 
 @contextmanager

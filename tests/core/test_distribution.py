@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from medgan.core import Batch, DataSpec, LabelSpec
-from medgan.core.distribution import broadcast_from_main, gather, main_first, mean_of_processes, together
+from medgan.core.distribution import broadcast_from_main, gather, gather_rows, main_first, mean_of_processes, together
 from medgan.core.trainer import Callback, Metrics, Trainer, make_accelerator
 from medgan.data import open_dataset
 from medgan.errors import ConfigError, DataError, ProcessLostError
@@ -92,6 +92,7 @@ from pathlib import Path
 import torch
 
 torch.set_num_threads(1)
+from medgan.core.distribution import gather_rows
 from medgan.core.saving import write_state
 from medgan.core.trainer import Callback
 from medgan.data import open_dataset
@@ -105,7 +106,7 @@ trainer = gan.make_trainer(device="cpu")
 accelerator = trainer.accelerator
 rank = accelerator.process_index
 assert accelerator.num_processes == 2, accelerator.num_processes
-result = {}
+result = {"rows_of_all": gather_rows(accelerator, torch.tensor([[1.0, rank], [2.0, rank]]))}
 
 # One update whose gradient is known, and of some weights is there in one process alone, or in none.
 optimizer = torch.optim.SGD(trainer.generator.parameters(), 1.0)
@@ -179,6 +180,8 @@ def test_two_processes(run_processes: Callable[..., list[str]], tmp_path: Path) 
         torch.testing.assert_close(one, torch.full_like(one, 0.5))
         assert not none.any()
         assert rank["without"]
+
+        assert rank["rows_of_all"].tolist() == [[1, 0], [2, 0], [1, 1], [2, 1]]
 
     # Equal weights, averages and optimizers, although process 1 began with others.
     assert ranks[0]["whole"]["images_seen"] == 4 * 2 * 3 * 2
@@ -325,6 +328,7 @@ def test_a_process_by_itself_tells_nobody() -> None:
     value = torch.tensor([1.0, 2.0])
     assert mean_of_processes(accelerator, value) is value
     assert gather(accelerator, "mine") == ["mine"]
+    assert gather_rows(accelerator, value) is value
     broadcast_from_main(accelerator, [value])
     with main_first(accelerator):
         value += 1

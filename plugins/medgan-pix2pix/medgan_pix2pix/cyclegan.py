@@ -23,6 +23,7 @@ from medgan.core import (
     Translator,
     option,
 )
+from medgan.core.distribution import gather_rows
 from medgan.core.networks import frozen
 from medgan.errors import ConfigError
 from medgan_pix2pix.patches import PatchNetwork, initialise
@@ -215,9 +216,8 @@ class CycleGANTrainer(Trainer[CycleGANConfig]):
     """Both generators, then both discriminators, with least squares (LSGAN).
 
     Attributes:
-        images_pool: Earlier translations of sources.
-        sources_pool: Earlier translations of images. With several processes each has pools of its own, and a checkpoint
-            keeps those of the main one.
+        images_pool: Earlier translations of sources, made in whichever process.
+        sources_pool: Earlier translations of images, likewise.
     """
 
     generator: CycleGenerator
@@ -245,8 +245,8 @@ class CycleGANTrainer(Trainer[CycleGANConfig]):
             made_images, made_sources = self.generator.there(sources), self.generator.back(images)
             terms = self.generator_terms(images, sources, made_images, made_sources)
         metrics = self.update("generator", terms)
-        shown_images = self.images_pool.exchange(made_images.detach(), self._numbers(len(images)))
-        shown_sources = self.sources_pool.exchange(made_sources.detach(), self._numbers(len(images)))
+        shown_images = self.exchange(self.images_pool, made_images.detach())
+        shown_sources = self.exchange(self.sources_pool, made_sources.detach())
         with self.accelerator.autocast():
             terms = self.discriminator_terms(images, sources, shown_images, shown_sources)
         return metrics | self.update("discriminator", terms)
@@ -294,9 +294,21 @@ class CycleGANTrainer(Trainer[CycleGANConfig]):
             )
         }
 
-    def _numbers(self, n: int) -> Tensor:
-        """Return two random numbers for each image of a step."""
-        return self.draw(n, lambda count, rng: torch.rand(count, 2, generator=rng, device=rng.device))
+    def exchange(self, pool: Pool, made: Tensor) -> Tensor:
+        """Return what the discriminator is shown of new translations; see `Pool.exchange`.
+
+        The pool takes those of all processes, in each of them. So it is the same everywhere, as a checkpoint needs, and
+        what is shown does not depend on how the images are divided.
+
+        Args:
+            pool: Earlier translations.
+            made: New ones of this process, shape ``(N, C, height, width)``, without a gradient.
+        """
+        n = len(made)
+        numbers = self.draw(n, lambda count, rng: torch.rand(count, 2, generator=rng, device=rng.device))
+        shown = pool.exchange(gather_rows(self.accelerator, made), gather_rows(self.accelerator, numbers))
+        first = n * self.accelerator.process_index
+        return shown[first : first + n]
 
     def stateful_modules(self) -> tuple[str, ...]:
         """Return the attributes whose state is part of the training's."""

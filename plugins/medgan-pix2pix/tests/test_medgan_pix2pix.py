@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from medgan.core import Batch, Callback, DataSpec, LabelSpec
 from medgan.errors import ConfigError
 from medgan.testing import parametrize_with_checks
-from medgan_pix2pix import CycleGAN, Pix2Pix
+from medgan_pix2pix import CycleGAN, Pix2Pix, cyclegan
 from medgan_pix2pix.cyclegan import Pool
 from medgan_pix2pix.patches import PatchNetwork
 
@@ -269,6 +270,37 @@ def test_pool_survives_a_resume_and_rates_fall():
     other.load_state_dict(trainer.state_dict())
     assert torch.equal(other.images_pool.images, trainer.images_pool.images)
     assert torch.equal(other.sources_pool.images, trainer.sources_pool.images)
+
+
+def test_pools_take_the_translations_of_all_processes(monkeypatch):
+    """Two processes are shown what one with a batch twice as large is, each its half, and keep the same pool."""
+    made = torch.rand(8, 4, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    numbers = []  # of each step, from the process that is alone
+
+    def show(processes, rank):
+        trainer = CycleGAN(PAIRS, preset="tiny").make_trainer(device="cpu")
+        trainer.accelerator = SimpleNamespace(num_processes=processes, process_index=rank)
+        own = slice(rank * 4 // processes, (rank + 1) * 4 // processes)
+        shown = torch.empty_like(made[:, own])
+
+        def gather_rows(accelerator, rows):
+            assert accelerator is trainer.accelerator
+            if processes == 1 and rows.ndim == 2:
+                numbers.append(rows)
+            everywhere = made[step] if rows.ndim == 4 else numbers[step]
+            assert torch.equal(rows, everywhere[own])
+            return everywhere
+
+        monkeypatch.setattr(cyclegan, "gather_rows", gather_rows)
+        for step, translations in enumerate(made):
+            shown[step] = trainer.exchange(trainer.images_pool, translations[own])
+        return shown, trainer.images_pool.images
+
+    whole, first, second = show(1, 0), show(2, 0), show(2, 1)
+    assert torch.equal(torch.cat([first[0], second[0]], dim=1), whole[0])
+    assert torch.equal(first[1], whole[1])
+    assert torch.equal(second[1], whole[1])
+    assert not torch.equal(whole[0], made)
 
 
 def test_reverse_is_the_way_back():
