@@ -46,7 +46,7 @@ PLACEHOLDER = re.compile(r"[A-Z]+")  # such as RUN or N, for what readers have t
 BLOCK = re.compile(r"^ *(`{3,})[^`\n]*\n.*?^ *\1 *$", re.M | re.S)
 CODE = re.compile(r"(?<!`)(`+)(?!`)((?:(?!\n\s*\n).)+?)(?<!`)\1(?!`)", re.S)
 FLAG = re.compile(r"(?<!\S)--[a-z][\w-]*")
-FOREIGN = {"--logdir", "--master_addr", "--nnodes", "--node_rank", "--nproc_per_node"}  # of tensorboard and torchrun
+FOREIGN = {"--logdir", "--master_addr", "--nnodes", "--no-deps", "--node_rank", "--nproc_per_node"}  # of other commands
 
 
 class Uncheckable(Exception):  # noqa: N818 - no error
