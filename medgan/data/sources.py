@@ -107,9 +107,13 @@ class FolderSource:
         return str(self.root)
 
     def identity(self) -> Iterator[Any]:
-        """Yield the root, and path, size and times of every file."""
+        """Yield the root, path, size and times of every file, and what is known of one that its path does not say."""
         yield ["folder", str(self.root)]
         for entry in self.entries:
+            folder, slash, _ = entry.file.partition("/")
+            said = [entry.label, dict(entry.facts), None if entry.refused is None else entry.refused.error]
+            if said != [folder if slash else "", {}, None]:
+                yield said
             yield from file_identity(self.root / entry.file, entry.file)
 
     def read(self, position: int) -> Sequence[DecodedImage]:

@@ -7,9 +7,10 @@ A store is a folder ``<cache>/datasets/<key>/`` of plain files, none of them a p
     quarantine.csv  one row a refused file or image
     store.json      shape, checksum, fingerprint
 
-The key hashes the path, size and times of every file with all that shapes pixels, so a changed file or another size
-opens another store. A store grows aside, in constant memory, and is renamed into place, whole. A build that was
-interrupted goes on where its last mark was; of two processes that want the same store one builds and the other waits.
+The key hashes the path, size and times of every file, what its source says of it, and all that shapes pixels, so a
+changed file, another label or another size opens another store. A store grows aside, in constant memory, and is renamed
+into place, whole. A build that was interrupted goes on where its last mark was; of two processes that want the same
+store one builds and the other waits.
 """
 
 from __future__ import annotations

@@ -161,6 +161,48 @@ def test_what_does_not_pair_is_said(draw: Draw) -> None:
         open_dataset(root, size=16, layout="pairs", crop_border=True, max_bad=1)
 
 
+def test_a_source_that_is_added_later_is_found(draw: Draw, tmp_path: Path) -> None:
+    root = draw(source={"1.png": 1}, target={"1.png": 1, "2.png": 2})
+    options = {"size": 16, "layout": "pairs", "max_bad": None, "cache_dir": tmp_path / "cache"}
+    assert len(open_dataset(root, **options)) == 1
+    draw(source={"2.png": 2})
+    dataset = open_dataset(root, **options)
+    assert len(dataset) == 2
+    assert dataset.quarantine.empty
+
+
+@pytest.mark.parametrize("classes", ["", "HEALTHY/"])
+def test_one_folder_may_be_opened_in_several_ways(draw: Draw, tmp_path: Path, classes: str) -> None:
+    """The files are the same; what is said of them is not."""
+    files = {f"{classes}{number}.png": number for number in range(4)}
+    root = draw(source=files, target={**files, f"{classes}alone.png": 9})
+    opened = {
+        layout: open_dataset(root, size=16, layout=layout, max_bad=1, cache_dir=tmp_path / "cache")
+        for layout in ("unpaired", "pairs", "folder")
+    }
+    assert {layout: len(dataset) for layout, dataset in opened.items()} == {"unpaired": 5, "pairs": 4, "folder": 9}
+    assert are_negatives(opened["pairs"])
+    assert opened["pairs"].class_counts() == ({"HEALTHY": 4} if classes else {})
+    assert opened["unpaired"].class_counts() == {}
+    assert opened["folder"].class_counts() == {"source": 4, "target": 5}
+    again = open_dataset(root, size=16, layout="unpaired", cache_dir=tmp_path / "cache")
+    assert again.fingerprint == opened["unpaired"].fingerprint
+
+
+@pytest.mark.parametrize("first", ["unpaired", "folder"])
+def test_classes_of_a_folder_without_classes(draw: Draw, tmp_path: Path, first: str) -> None:
+    """Images whose only folder is that of their class, and the same ones without it."""
+    root = draw(source={"1.png": 1, "2.png": 2}, target={"1.png": 1, "2.png": 2})
+    options = {"size": 16, "cache_dir": tmp_path / "cache"}
+
+    def open_once(layout: str) -> ImageDataset:
+        return open_dataset(root, layout=layout, labels=["target"] if layout == "folder" else None, **options)
+
+    opened = {layout: open_once(layout) for layout in (first, "unpaired", "folder")}
+    assert opened["folder"].class_counts() == {"target": 2}
+    assert set(opened["unpaired"].index["label"]) == {""}
+
+
 def test_other_proportions_are_refused(tmp_path: Path, picture: Callable[..., np.ndarray]) -> None:
     for folder, widths in (("source", (24, 24)), ("target", (48, 30))):
         (tmp_path / folder).mkdir()

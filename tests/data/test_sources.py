@@ -134,6 +134,19 @@ def test_a_changed_slice_is_another_source(tmp_path: Path) -> None:
     assert before != list(list_folder(tmp_path.resolve(), "name", Reading(volumes=True)).identity())
 
 
+def test_a_plain_folder_is_known_by_its_files_alone(make_folder) -> None:
+    """Its paths say all there is, so that nothing else makes another store of it."""
+    root = make_folder(A=2, B=1)
+    assert [value[0] for value in list_folder(root.resolve(), "name", Reading()).identity()] == [
+        "folder",
+        "A/patient0_0.png",
+        "A/patient0_1.png",
+        "B/patient1_0.png",
+    ]
+    flat = list(list_folder((root / "A").resolve(), "name", Reading()).identity())
+    assert [value[0] for value in flat] == ["folder", "patient0_0.png", "patient0_1.png"]
+
+
 def test_some_of_the_classes(make_folder) -> None:
     found = list_folder(make_folder(A=2, B=3, C=1).resolve(), "name", Reading())
     some = found.with_labels(["C", "A"])
