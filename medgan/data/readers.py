@@ -40,7 +40,7 @@ _WHITE_IS_ZERO = 0
 
 
 def looks_like_image(path: Path) -> bool:
-    """Tell from the first bytes whether a file without extension is one of the formats that medgan reads.
+    """Tell from the first bytes whether a file, whatever it is called, is of one of the formats that medgan reads.
 
     Args:
         path: An existing file.

@@ -7,6 +7,7 @@ A source knows nothing of sizes, caches or batches. `list_folder` makes the one 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,9 @@ from medgan.errors import DataError, nearest
 __all__ = ["Entry", "FolderSource", "Source", "file_identity", "list_folder", "open_file"]
 
 _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
-_IGNORED_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir"})
+_IGNORED_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "dicomdir"})
+_NO_SUFFIX = re.compile(r"(\.\d+)?")  # a number is the last of a UID, by which DICOM files are often called
+_LISTED = 10  # kinds of files that are no images, in a message
 
 
 @dataclass(frozen=True)
@@ -154,9 +157,10 @@ def list_folder(root: Path, name: str, reading: Reading) -> FolderSource:
     """List the images of a folder, without opening them.
 
     Every folder right under `root` is a class, unless all images lie directly in `root`: then they have no labels.
-    Hidden files and folders are skipped, files with other extensions are counted in ``ignored``. Links that leave
-    `root`, and links to folders, are refused: such an entry ends in the quarantine. Where volumes or their slices are
-    wanted, the DICOM files of a folder are one entry, the folder: a series.
+    Hidden files and folders are skipped, files with other extensions are counted in ``ignored``; those without one, or
+    with a number for one, are looked into. Links that leave `root`, and links to folders, are refused: such an entry
+    ends in the quarantine. Where volumes or their slices are wanted, the DICOM files of a folder are one entry, the
+    folder: a series.
 
     Args:
         root: The folder.
@@ -213,7 +217,7 @@ def open_file(path: Path, name: str, reading: Reading) -> FolderSource:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Entries of a folder in order, less the hidden ones and what operating systems leave behind."""
+    """Entries of a folder in order, less the hidden ones and what operating systems and DICOM media add."""
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - names that are not UTF-8 survive as well
     except OSError as error:
@@ -228,13 +232,14 @@ def _list(folder: Path, root: Path, ignored: dict[str, int], reading: Reading, *
     for path in _visible(folder):
         file = path.relative_to(root).as_posix()
         suffix = path.suffix.lower()
+        unnamed = _NO_SUFFIX.fullmatch(suffix) is not None
         if path.is_dir():
             if deep and path.is_symlink():
                 entries.append(Entry(file, refused=_refused_folder(path, root)))
             elif deep:
                 entries += _list(path, root, ignored, reading, deep=True)
-        elif suffix in IMAGE_SUFFIXES or is_volume(path) or (not suffix and looks_like_image(path)):
-            if (reading.volumes or reading.slices) and (suffix in DICOM_SUFFIXES or not suffix):
+        elif suffix in IMAGE_SUFFIXES or is_volume(path) or (unnamed and looks_like_image(path)):
+            if (reading.volumes or reading.slices) and (suffix in DICOM_SUFFIXES or unnamed):
                 slices.append(path)
             else:
                 entries.append(Entry(file, refused=_refused_link(path, root) if path.is_symlink() else None))
@@ -269,7 +274,8 @@ def _refused_folder(path: Path, root: Path) -> ReadError:
 
 def _nothing_found(root: Path, ignored: dict[str, int]) -> str:
     """Message for a folder without images."""
-    others = ", ".join(f"{count} x {suffix or 'no extension'}" for suffix, count in sorted(ignored.items()))
+    kinds = [f"{count} x {suffix or 'no extension'}" for suffix, count in sorted(ignored.items())]
+    others = ", ".join(kinds[:_LISTED]) + (f" and {len(kinds) - _LISTED} more kinds" if len(kinds) > _LISTED else "")
     return (
         f"No images found in the dataset. Given: {root} (other files: {others or 'none'}). Expected PNG, JPEG, TIFF, "
         "BMP, DICOM, NIfTI, MHA or NRRD files in one folder a class, such as DATA/NORMAL/1.png and "

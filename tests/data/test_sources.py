@@ -66,6 +66,19 @@ def test_files_without_extension_are_recognised_by_content(make_folder) -> None:
     assert _files(root) == ["A/IM000001"]
 
 
+def test_dicom_files_called_by_their_uids_are_recognised_by_content(tmp_path: Path) -> None:
+    folder = tmp_path / "A"
+    folder.mkdir()
+    for name in ("1.2.840.113619.2.55.3", "CT.1.2.840.113619.2.55.41"):
+        (folder / name).write_bytes(bytes(128) + b"DICM")
+    (folder / "notes.2").write_text("x")
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")  # the index of a medium
+    assert _files(tmp_path) == ["A/1.2.840.113619.2.55.3", "A/CT.1.2.840.113619.2.55.41"]
+    assert list_folder(tmp_path.resolve(), "name", Reading()).ignored == {".2": 1}
+    series = list_folder(tmp_path.resolve(), "name", Reading(slices="axial"))
+    assert [(entry.file, entry.label) for entry in series.entries] == [("A", "A")]
+
+
 def test_links(make_folder, tmp_path: Path) -> None:
     root = make_folder(A=2, B=1)
     outside = tmp_path / "outside"
@@ -95,6 +108,10 @@ def test_no_images_at_all(tmp_path: Path) -> None:
     assert "DATA/NORMAL/1.png" in message
     (tmp_path / "scan.doc").write_text("x")
     with pytest.raises(DataError, match=r"No images found in the dataset\..*1 x \.doc.*DICOM"):
+        list_folder(tmp_path.resolve(), "name", Reading())
+    for number in range(10, 30):
+        (tmp_path / f"run.{number}").touch()
+    with pytest.raises(DataError, match=r"1 x \.10, .* 1 x \.19 and 11 more kinds\)"):
         list_folder(tmp_path.resolve(), "name", Reading())
 
 
