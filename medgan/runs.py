@@ -729,7 +729,9 @@ class Run:
                 "has a training of its own. Leave it out."
             )
         spec, size = trainer.data, trainer.data.size
-        kind = spec.labels.kind if spec.labels is not None else "categorical"
+        kind = None if spec.labels is None else spec.labels.kind
+        if kind == "ordinal":
+            kind = "categorical"  # classes are told by their names, whatever their order
         shape: dict[str, Any] = {"size": size[-1], "channels": str(spec.channels), "label_kind": kind}
         if len(size) == 3:
             shape["depth"] = size[0]

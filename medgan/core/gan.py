@@ -235,9 +235,9 @@ class GAN(ABC):
             elif not cls.label_kinds:
                 way_out = "Leave them out, as dataset.without_labels() does"
             elif data.labels.kind in ("categorical", "ordinal"):
-                # What a manifest's classes are is for its owner to say.
+                # Whether classes have an order is for their owner to say.
                 way_out += "".join(
-                    f", or --label-kind {kind} for a manifest"
+                    f", or --label-kind {kind} for a manifest or class folders"
                     for kind in ("categorical", "ordinal")
                     if kind in cls.label_kinds
                 )

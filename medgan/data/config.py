@@ -46,7 +46,7 @@ class DataConfig(Config):
         None, "Labels to keep, joined by commas. A single finding of several becomes a yes-or-no class."
     )
     label_kind: Literal["categorical", "multilabel", "ordinal", "continuous"] | None = option(
-        None, "What a manifest's labels are, where the table does not show it."
+        None, "What the labels are, where the data does not show it; classes of folders may be ordinal."
     )
     uncertain: Literal["drop", "negative", "positive", "mask"] | None = option(
         None, "What to make of uncertain labels (-1); needed where there are any."

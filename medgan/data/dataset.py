@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from medgan.core.spec import Batch, DataSpec, LabelKind, LabelSpec
 from medgan.data.config import DataConfig
 from medgan.data.decoded import Reading
-from medgan.data.npz import open_npz
+from medgan.data.labels import sort_classes
+from medgan.data.npz import NpzSource, open_npz
 from medgan.data.pairs import PAIR_LAYOUTS, Found, are_pairs, find_translation, with_named_sources
 from medgan.data.phantom import open_phantom
 from medgan.data.pipelines import PIPELINES, Contrast, load_transforms
 from medgan.data.sampling import ClassSampling, Sampler
-from medgan.data.sources import Source, list_folder, open_file
+from medgan.data.sources import FolderSource, Source, list_folder, open_file
 from medgan.data.splits import SplitBy, Splits, find_patients, make_folds, make_splits
 from medgan.data.store import Preprocessing, Progress, Store, open_store
 from medgan.data.transforms import Fit
@@ -775,12 +776,14 @@ def open_dataset(
             files; volumes NIfTI, MHA, NRRD, or DICOM series, one in a folder.
         layout: ``auto``, ``folder``, ``medmnist``, a name of `medgan.data.layouts.LAYOUTS`, or, for source images to
             translate from, one of `medgan.data.pairs.PAIR_LAYOUTS`.
-        labels: Labels to keep; None for all. A single finding of a multi-label set gives two classes, without and with.
-        label_kind: What the labels of a manifest are, where the table does not show it.
+        labels: Labels to keep, in this order; None for all. A single finding of a multi-label set gives two classes,
+            without and with.
+        label_kind: What the labels are, where the source does not show it: of a manifest any kind; classes of folders
+            and ``.npz`` files may be ordinal, in the order of `labels`, else of their numbers.
         uncertain: What to make of uncertain labels: ``drop`` the image, take them as ``negative`` or ``positive``, or
             ``mask`` them (NaN: not learnt). Needed where there are any.
         missing: What to make of missing labels: ``drop``, ``negative`` or ``mask``. Needed where there are any.
-        view: Only images of this view, such as ``PA``.
+        view: Only images of this view, such as ``PA``, where a table says it.
         size: Height and width in pixels; one number for square images. Three numbers (depth, height, width) for
             volumes.
         slices: Slices of volumes to take as images: ``axial``, ``coronal`` or ``sagittal``, with the share of the
@@ -1036,14 +1039,18 @@ def _find_source(
     known = ["auto", "folder", "medmnist", *LAYOUTS, *PAIR_LAYOUTS]
     if layout not in known:
         raise ConfigError(f"layout={layout!r} is unknown. {nearest(layout, known)}")
+    other_kind = None if label_kind == "categorical" else label_kind
     if str(source).startswith("phantom:"):
+        _refuse("A phantom is taken as it is", labels=labels, label_kind=other_kind, view=view)
         images, sources = open_phantom(str(source), size, reading=reading, unpaired=layout == "unpaired")
         return Found(images, sources, paired=layout != "unpaired")
     root = Path(source).expanduser()
     if not str(source).strip():
         raise DataError("The name of the data is empty. Give a folder of images, such as path/to/chest_xray/train.")
     if layout == "medmnist" or (".npz" in root.name and not root.is_dir()):
-        return Found(open_npz(str(root), volumes=reading.volumes))
+        _refuse("An .npz file does not say the view of its images, as a table does", view=view)
+        arrays = open_npz(str(root), volumes=reading.volumes)
+        return Found(_of_kind(arrays if labels is None else arrays.with_labels(labels), label_kind))
     if not root.exists():
         raise DataError(
             f"There is no {root} (looked in {Path.cwd()}). Give a folder of images, such as path/to/chest_xray/train, "
@@ -1064,17 +1071,35 @@ def _find_source(
             reading=reading,
         )
         return with_named_sources(table)
-    if view is not None:
-        raise ConfigError("Class folders do not say the view. Leave out --view, or give a table with a view column.")
+    _refuse("Folders do not say the view of their images, as a table with a column view does", view=view)
     name = _folder_name(root.resolve())
     if layout in PAIR_LAYOUTS or (layout == "auto" and are_pairs(root, reading)):
-        if labels is not None:
-            raise ConfigError("Pairs take their classes from folders as they are. Leave out --labels.")
+        _refuse("Pairs take their classes from folders as they are", labels=labels, label_kind=other_kind)
         return find_translation(root.resolve(), name, "pairs" if layout == "auto" else layout, reading)
-    if not root.is_dir():
-        return Found(open_file(root.resolve(), name, reading))
-    folder = list_folder(root.resolve(), name, reading)
-    return Found(folder if labels is None else folder.with_labels(labels))
+    folder = (list_folder if root.is_dir() else open_file)(root.resolve(), name, reading)
+    if labels is not None:
+        return Found(_of_kind(folder.with_labels(labels), label_kind))
+    if label_kind == "ordinal" and folder.labels is not None:
+        folder = folder.with_labels(sort_classes(folder.labels.names, f"The folders of {root}", ordinal=True))
+    return Found(_of_kind(folder, label_kind))
+
+
+def _refuse(why: str, **options: object) -> None:
+    """Refuse options that a source cannot heed; those that are None were not given."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if given:
+        raise ConfigError(f"{why}. Leave {' and '.join(given)} out.")
+
+
+def _of_kind(images: FolderSource | NpzSource, kind: LabelKind | None) -> FolderSource | NpzSource:
+    """Return images whose labels are of a kind; classes may have an order or none."""
+    found = images.labels
+    if kind is None or kind == ("categorical" if found is None else found.kind):
+        return images
+    if found is None or {kind, found.kind} != {"categorical", "ordinal"}:
+        has = "has no labels" if found is None else f"has {found.kind} labels"
+        raise ConfigError(f"--label-kind {kind} does not fit {images.description}, which {has}. Leave it out.")
+    return replace(images, labels=replace(found, kind=kind))
 
 
 def _folder_name(root: Path) -> str:

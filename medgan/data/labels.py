@@ -8,7 +8,8 @@ follows, so nothing here decides it: without a policy, data that needs one is re
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,7 +18,17 @@ from numpy.typing import NDArray
 
 from medgan.errors import ConfigError, DataError, nearest
 
-__all__ = ["LabelForm", "Missing", "Uncertain", "majority", "parse_findings", "parse_numbers", "settle", "spread"]
+__all__ = [
+    "LabelForm",
+    "Missing",
+    "Uncertain",
+    "majority",
+    "parse_findings",
+    "parse_numbers",
+    "settle",
+    "sort_classes",
+    "spread",
+]
 
 Uncertain = Literal["drop", "negative", "positive", "mask"]
 """Policy for uncertain findings, to leave the image out, take them as absent or as present, or not to learn them."""
@@ -164,6 +175,27 @@ def _listed(texts: pd.Series[str]) -> str:
     distinct = list(pd.unique(texts))
     more = f" and {len(distinct) - _SHOWN} more" if len(distinct) > _SHOWN else ""
     return ", ".join(map(repr, distinct[:_SHOWN])) + more
+
+
+def sort_classes(names: Collection[str], where: str, *, ordinal: bool) -> list[str]:
+    """Sort the names of classes, numbers by their values.
+
+    Args:
+        names: The names, each once.
+        where: What has them, for messages.
+        ordinal: Whether their order means something.
+
+    Raises:
+        DataError: If it does, and they are words.
+    """
+    if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", name) for name in names):
+        return sorted(names, key=lambda name: (float(name), name))
+    if ordinal:
+        raise DataError(
+            f"{where}: words, whose order is unknown: {', '.join(sorted(names)[:_SHOWN])}. Type them from low to high, "
+            "such as --labels mild,moderate,severe."
+        )
+    return sorted(names)
 
 
 def spread(lists: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], NDArray[np.float64]]:

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from medgan.core.spec import LabelKind
 from medgan.data.decoded import ReadError
-from medgan.data.labels import parse_findings, parse_numbers, spread
+from medgan.data.labels import parse_findings, parse_numbers, sort_classes, spread
 from medgan.errors import ConfigError, DataError, nearest
 
 __all__ = ["MANIFEST_COLUMNS", "Rows", "check_files", "check_names", "read_manifest", "read_table"]
@@ -306,13 +306,7 @@ def _read_label_column(
     if kind == "multilabel":
         lists = {text: [name.strip() for name in text.split("|") if name.strip()] for text in ("", *distinct)}
         return kind, *spread([lists[text] for text in texts])
-    numeric = all(re.fullmatch(r"[+-]?\d+(\.\d+)?", text) for text in distinct)
-    if kind == "ordinal" and not numeric and labels is None:
-        raise DataError(
-            f"{where} has words, whose order is unknown: {', '.join(sorted(distinct)[:5])}. Type them from low to "
-            "high, such as --labels mild,moderate,severe."
-        )
-    names = sorted(distinct, key=lambda text: (float(text), text)) if numeric else sorted(distinct)
+    names = sort_classes(distinct, where, ordinal=kind == "ordinal" and labels is None)
     number = {"": np.nan, **{name: float(position) for position, name in enumerate(names)}}
     return kind, tuple(names), texts.map(number).to_numpy(dtype=np.float64)[:, None]
 

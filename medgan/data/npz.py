@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from medgan.core.spec import LabelSpec
 from medgan.data.decoded import DecodedImage, ReadError, is_constant, without_equal_channels
+from medgan.data.manifest import check_names
 from medgan.data.sources import Entry
 from medgan.errors import DataError, nearest
 
@@ -113,12 +114,35 @@ class NpzSource:
 
     def read(self, position: int) -> Sequence[DecodedImage]:
         """Return one image of the array."""
-        pixels = self._images[position]
+        row = int(self.entries[position].file.rpartition("/")[2])  # entries may be some of the images
+        pixels = self._images[row]
         pixels = pixels[..., None] if pixels.ndim == 2 or _holds_volumes(self._images) else pixels
         if is_constant(pixels):
             error = f"constant image: every pixel is {', '.join(map(str, pixels.reshape(-1, pixels.shape[-1])[0]))}"
             raise ReadError("check", error, "an image without content teaches nothing")
         return [DecodedImage(without_equal_channels(pixels), "array", pixels.dtype.itemsize * 8)]
+
+    def with_labels(self, names: Sequence[str]) -> NpzSource:
+        """Return the source with some of its classes or findings, in the given order; one finding gives two classes.
+
+        Raises:
+            DataError: If there is no such label.
+        """
+        if self.labels is None:
+            raise DataError(f"{self.path} has no labels: there is no array {self.split}_labels. Leave --labels out.")
+        check_names(names, self.labels.names, f"label of {self.path}")
+        if self.labels.kind != "multilabel":
+            entries = tuple(entry for entry in self.entries if entry.label in names)
+            return replace(self, labels=replace(self.labels, names=tuple(names)), entries=entries)
+        columns = [self.labels.names.index(name) for name in names]
+        if len(columns) > 1:
+            entries = tuple(
+                replace(entry, values=tuple(entry.values[column] for column in columns)) for entry in self.entries
+            )
+            return replace(self, labels=LabelSpec(tuple(names), "multilabel"), entries=entries)
+        words = (f"no {names[0]}", names[0])
+        entries = tuple(replace(entry, label=words[int(entry.values[columns[0]])], values=()) for entry in self.entries)
+        return replace(self, labels=LabelSpec(words), entries=entries)
 
 
 def open_npz(source: str, *, volumes: bool = False) -> NpzSource:

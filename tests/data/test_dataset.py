@@ -187,6 +187,46 @@ def test_options_out_of_range(make_folder, options: dict) -> None:
         open_dataset(make_folder(), **options)
 
 
+@pytest.mark.parametrize(
+    ("source", "option", "value"),
+    [
+        ("phantom://chest?n=4", "labels", ["NORMAL"]),
+        ("phantom://chest?n=4", "label_kind", "ordinal"),
+        ("phantom://chest?n=4", "view", "PA"),
+        ("x.npz", "view", "PA"),
+        ("x.npz", "label_kind", "continuous"),
+        ("scans", "view", "PA"),
+        ("scans", "label_kind", "multilabel"),
+        ("scans/A", "label_kind", "ordinal"),
+        ("pairs", "labels", ["A"]),
+        ("pairs", "label_kind", "ordinal"),
+    ],
+)
+def test_options_that_a_source_cannot_heed(
+    make_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, option: str, value: object
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_folder(A=2, B=2)
+    make_folder("pairs/source", A=2)
+    make_folder("pairs/target", A=2)
+    np.savez("x.npz", train_images=np.zeros((2, 8, 8), np.uint8), train_labels=np.zeros((2, 1), np.uint8))
+    with pytest.raises(ConfigError, match=f"--{option.replace('_', '-')} "):
+        open_dataset(source, size=16, **{option: value})
+
+
+def test_classes_of_folders_may_have_an_order(make_folder, tmp_path: Path) -> None:
+    grades = make_folder("grades", **{"10": 2, "2": 2, "0": 2})
+    options = {"size": 16, "label_kind": "ordinal", "cache_dir": tmp_path / "cache"}
+    dataset = open_dataset(grades, **options)
+    assert dataset.spec.labels == LabelSpec(("0", "2", "10"), "ordinal")
+    assert [dataset.spec.labels.names[label] for label in dataset.labels] == list(dataset.index["label"])
+    words = make_folder("words", mild=2, severe=2)
+    with pytest.raises(DataError, match=r"order is unknown: mild, severe\. Type them from low to high"):
+        open_dataset(words, **options)
+    ordered = open_dataset(words, labels=["severe", "mild"], **options)
+    assert ordered.spec.labels == LabelSpec(("severe", "mild"), "ordinal")
+
+
 def test_a_patient_regex_that_misses(make_folder, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no patient in 15 of 15 files.*Known: kermany"):
         open_dataset(make_folder(), size=16, patient_regex="kermany", cache_dir=tmp_path / "cache")

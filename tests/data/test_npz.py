@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medgan.core import LabelSpec
 from medgan.data import open_dataset
 from medgan.errors import DataError
 
@@ -74,6 +75,31 @@ def test_several_findings_an_image(tmp_path: Path) -> None:
         assert dataset.class_counts()["hernia"] == labels[:, 13].sum()
     with pytest.raises(DataError, match="class_sampling"):
         dataset.batches(4, class_sampling="uniform")
+
+
+def test_some_of_the_labels(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 2, (12, 14))
+    path = _write(tmp_path / "chestmnist.npz", labels=labels)
+    two = open_dataset(path, size=28, labels=["hernia", "mass"], cache_dir=tmp_path)
+    assert two.spec.labels == LabelSpec(("hernia", "mass"), "multilabel")
+    np.testing.assert_array_equal(two.labels, labels[:, [13, 4]])
+    one = open_dataset(path, size=28, labels=["pneumonia"], cache_dir=tmp_path)
+    assert one.spec.labels == LabelSpec(("no pneumonia", "pneumonia"))
+    np.testing.assert_array_equal(one.labels, labels[:, 6])
+    with pytest.raises(DataError, match=r"no label of .*chestmnist.npz called 'pneumona'. Did you mean 'pneumonia'"):
+        open_dataset(path, size=28, labels=["pneumona"], cache_dir=tmp_path)
+
+
+def test_some_of_the_classes(tmp_path: Path) -> None:
+    path = _write(tmp_path / "mine.npz", labels=(np.arange(12) % 3)[:, None])
+    whole = open_dataset(path, size=28, cache_dir=tmp_path)
+    some = open_dataset(path, size=28, labels=["class 2", "class 0"], cache_dir=tmp_path)
+    assert some.class_counts() == {"class 2": 4, "class 0": 4}
+    rows = [row for row in range(12) if row % 3 != 1]
+    assert some.index["file"].tolist() == [f"train/{row:06d}" for row in rows]
+    assert some.images_at(range(8)).equal(whole.images_at(rows))
+    graded = open_dataset(path, size=28, label_kind="ordinal", cache_dir=tmp_path)
+    assert graded.spec.labels == LabelSpec(("class 0", "class 1", "class 2"), "ordinal")
 
 
 def test_a_bad_image_is_quarantined_with_its_label(tmp_path: Path) -> None:
