@@ -29,6 +29,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -178,7 +179,7 @@ def open_store(
         The store; it may hold no image at all, if all were refused.
 
     Raises:
-        DataError: If the cache folder cannot be written.
+        DataError: If the cache folder cannot be written, or a process that decodes dies.
     """
     from filelock import FileLock
 
@@ -197,12 +198,20 @@ def open_store(
             aside = folder / f".{key}"
             _build(source, preprocessing, aside, workers=workers, progress=progress)
             _move_into_place(aside, folder / key)
+    except OSError as error:
+        raise _not_written(folder, error) from error
+    try:
         return _load(folder / key)
-    except _DAMAGED as error:
-        raise DataError(
-            f"The store in {folder} could not be written ({error}). Free some space, or set MEDGAN_CACHE to another "
-            "folder: export MEDGAN_CACHE=/path/with/space"
-        ) from error
+    except _DAMAGED as error:  # a disk that does not keep what it is given
+        raise _not_written(folder, error) from error
+
+
+def _not_written(folder: Path, error: Exception) -> DataError:
+    """Say that a store could not be written."""
+    return DataError(
+        f"The store in {folder} could not be written ({error}). Free some space, or set MEDGAN_CACHE to another "
+        "folder: export MEDGAN_CACHE=/path/with/space"
+    )
 
 
 def _key(source: Source, preprocessing: Preprocessing) -> str:
@@ -512,14 +521,24 @@ def _results(source: Source, preprocessing: Preprocessing, start: int, workers: 
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (source, preprocessing)) as executor:
         # A few chunks ahead only: results that wait to be written take memory.
-        waiting: deque[Future[list[_Result]]] = deque()
+        waiting: deque[tuple[range, Future[list[_Result]]]] = deque()
+        done = start
         try:
             while True:
                 while len(waiting) < 4 * workers and (chunk := next(chunks, None)) is not None:
-                    waiting.append(executor.submit(_process_in_worker, chunk))
+                    waiting.append((chunk, executor.submit(_process_in_worker, chunk)))
                 if not waiting:
                     return
-                yield from waiting.popleft().result()
+                chunk, future = waiting.popleft()
+                yield from future.result()
+                done = chunk.stop
+        except BrokenProcessPool as error:
+            first, last = (source.entries[place].file for place in (done, min(total, done + 4 * workers * _CHUNK) - 1))
+            advice = "Type --workers 1, so that only one reads" if workers > 1 else "Free some memory"
+            raise DataError(
+                f"A process that read images has died, perhaps for want of memory, among {first} ... {last} of "
+                f"{source.description}. {advice}, or leave out the file that ends it; what has been read is kept."
+            ) from error
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 from PIL import Image
 
 from medgan.data import default_cache_dir, open_dataset
-from medgan.data.store import _HEADER_BYTES, _write_header
+from medgan.data.decoded import DecodedImage, ReadError, Reading
+from medgan.data.sources import FolderSource, list_folder
+from medgan.data.store import _HEADER_BYTES, Preprocessing, _Refused, _write_header, open_store
 from medgan.data.transforms import Resizer
 from medgan.errors import DataError
 
@@ -259,6 +263,68 @@ def test_worker_processes_give_the_same(make_folder, tmp_path: Path) -> None:
     assert together.fingerprint == alone.fingerprint
     assert together.quarantine.equals(alone.quarantine)
     assert calls == list(range(1, 72))
+
+
+class _Dying:
+    """Takes the place of the processes that read: the second of their tasks never ends, and all later ones with it."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.futures: list[Future[list]] = []
+
+    def __enter__(self) -> _Dying:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, function: object, positions: range) -> Future[list]:
+        future: Future[list] = Future()
+        if self.futures:
+            future.set_exception(BrokenProcessPool("terminated abruptly"))
+        else:
+            refused = ReadError("open", "empty", "delete it")
+            future.set_result([[_Refused("", refused)] for _ in positions])
+        self.futures.append(future)
+        return future
+
+    def shutdown(self, **_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("workers", "advice"), [(2, "Type --workers 1"), (1, "Free some memory")])
+def test_processes_that_die(make_folder, cache: Path, monkeypatch, workers: int, advice: str) -> None:
+    monkeypatch.setattr("medgan.data.store._CHUNK", 4)
+    monkeypatch.setattr("medgan.data.store.ProcessPoolExecutor", _Dying)
+    root = make_folder(A=9)
+    message = rf"has died.* among A/patient2_4.png \.\.\. A/patient4_8.png of .*scans. {advice}.*what has been read is"
+    with pytest.raises(DataError, match=message):
+        open_dataset(root, size=16, cache_dir=cache, workers=workers)
+    calls: list[int] = []
+    monkeypatch.undo()
+    open_dataset(root, size=16, max_bad=1, cache_dir=cache, progress=lambda done, total: calls.append(done))
+    assert calls == [5, 6, 7, 8, 9]
+
+
+@pytest.mark.slow
+def test_a_process_that_really_dies(make_folder, cache: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deadly.py").write_text("import os\n\n\ndef end(image):\n    os._exit(9)\n")
+    with pytest.raises(DataError, match="has died"):
+        open_dataset(make_folder(), size=16, transforms="deadly:end", cache_dir=cache, workers=1)
+
+
+class _Failing(FolderSource):
+    """A folder that has an error of its own, as a program may."""
+
+    def read(self, position: int) -> Sequence[DecodedImage]:
+        raise ValueError("an error of reading")
+
+
+def test_an_error_of_reading_is_not_one_of_writing(make_folder, cache: Path) -> None:
+    found = list_folder(make_folder(A=4).resolve(), "name", Reading())
+    source = _Failing(found.root, found.name, found.labels, found.entries)
+    with pytest.raises(ValueError, match=r"^an error of reading$"):
+        open_store(source, Preprocessing((16, 16)), cache_dir=cache)
 
 
 def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_folder) -> None:
