@@ -68,7 +68,9 @@ class DataConfig(Config):
     spacing: str | None = option(None, "Resample volumes to this spacing in mm: one number, or depth,height,width.")
     frame: int | None = option(None, "Only this frame of files with several, from 1.", ge=1)
     window: str | None = option(
-        None, "Black and white of the images: auto, none, percentile or CENTER,WIDTH.  [default: the pipeline's]"
+        None,
+        "Black and white of DICOM files and volumes: auto, none, percentile or CENTER,WIDTH; pictures have none.  "
+        "[default: the pipeline's]",
     )
     pipeline: Literal["auto", "xray", "ct", "mri", "rgb", "raw"] = option(
         "auto", "Named preprocessing; auto shows images as their files say."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
@@ -791,8 +792,9 @@ def open_dataset(
         spacing: Resample volumes to this spacing in mm, along all axes or along depth, height and width, such as 1.5,
             ``(3, 1, 1)`` or ``"3,1,1"``.
         frame: The only frame wanted of files with several, from 1.
-        window: Which stored values become black and white: ``auto`` (the file's own window), ``none`` (the range of its
-            type), ``percentile``, or centre and width such as ``"40,400"``; None for the pipeline's.
+        window: Which stored values of DICOM files and volumes become black and white: ``auto`` (the file's own window),
+            ``none`` (the range of its type), ``percentile``, or centre and width such as ``"40,400"``; None for the
+            pipeline's. Pictures and ``.npz`` files have none (`DataWarning`); for them there is `contrast`.
         pipeline: Named preprocessing, see `medgan.data.pipelines.PIPELINES`.
         channels: 1, 3, or ``auto``: 1 if all images are grey in content, whatever their files say, else 3.
         fit: How images of other proportions fit: ``stretch``, ``pad`` or ``crop``.
@@ -851,6 +853,10 @@ def open_dataset(
         parse_slices(slices)
         if reading.volumes:
             raise ConfigError("Slices and volumes were both asked for. Leave out one of --slices and --depth.")
+    elif spacing is not None and not reading.volumes:
+        raise ConfigError(
+            "The spacing is that of volumes. Type --depth 64 or --slices axial, too, or leave --spacing out."
+        )
     preprocessing = Preprocessing(
         size=lengths,
         channels=channels,
@@ -886,6 +892,9 @@ def open_dataset(
         for source in (found.images, found.sources)
         if source is not None
     ]
+    if len(stores[0].images) and "window" not in stores[0].index:
+        origin = f"--pipeline {pipeline}" if window is None else "--window"
+        _warn_of_window(found.images, reading.window, contrast, origin)
     dataset = _of_store(found.images, stores[0], preprocessing, patient_regex, licence=licence, citation=citation)
     if found.sources is not None:
         others = _of_store(found.sources, stores[1], preprocessing, patient_regex, licence=licence, citation=citation)
@@ -897,6 +906,18 @@ def open_dataset(
         table = stores[0].folder / "quarantine.csv" if found.sources is None else None
         dataset.check_usable(max_bad, table=table)
     return dataset
+
+
+def _warn_of_window(source: Source, window: Window, contrast: Contrast, origin: str) -> None:
+    """Warn of a window of images that have none; `origin` is the option that asks for it."""
+    if window.kind == "fixed" or (window.kind == "percentile" and contrast != "percentile"):
+        warnings.warn(
+            f"{origin} asks for the window {window}, but windows are for grey DICOM files and volumes, and "
+            f"{source.description} has none: the black and white of its images are those of their type. To stretch "
+            "each image by itself, type --contrast percentile.",
+            DataWarning,
+            stacklevel=3,
+        )
 
 
 def _of_store(

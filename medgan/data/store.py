@@ -594,7 +594,8 @@ def _shape(found: DecodedImage, preprocessing: Preprocessing, pipeline: Pipeline
             raise ReadError("check", "constant image after resizing", "delete the file, or choose a larger size")
         if int(pixels.max()) - int(pixels.min()) < np.iinfo(dtype).max // 255:
             error = "nearly constant image: all its values lie within 1/255 of the range that they could have"
-            raise ReadError("check", error, "type --window percentile or --contrast percentile, or delete the file")
+            window = "--window percentile or " if "window" in found.facts else ""  # pictures have none
+            raise ReadError("check", error, f"type {window}--contrast percentile, or delete the file")
     except ReadError as error:
         return _Refused(found.part, error)
     return _Done(pixels, found.part, found.size, found.mode, found.bits, {**found.facts, **facts})

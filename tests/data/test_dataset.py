@@ -177,7 +177,14 @@ def test_a_single_file(tmp_path: Path, picture) -> None:
     "options",
     [
         *({"size": 0}, {"size": "64"}, {"size": 32.5}, {"size": (8, 8, 8, 8)}, {"channels": 2}, {"fit": "aspect"}),
-        *({"max_bad": 2}, {"workers": -1}, {"pipeline": "pet"}, {"contrast": "more"}, {"slices": "oblique"}),
+        *(
+            {"max_bad": 2},
+            {"workers": -1},
+            {"pipeline": "pet"},
+            {"contrast": "more"},
+            {"slices": "oblique"},
+            {"spacing": 1},
+        ),
         *({"window": "40"}, {"spacing": 0}, {"spacing": (1, 2)}, {"layout": "chest"}, {"view": "PA"}),
         {"transforms": "nowhere:nothing"},
     ],
@@ -225,6 +232,23 @@ def test_classes_of_folders_may_have_an_order(make_folder, tmp_path: Path) -> No
         open_dataset(words, **options)
     ordered = open_dataset(words, labels=["severe", "mild"], **options)
     assert ordered.spec.labels == LabelSpec(("severe", "mild"), "ordinal")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": "40,400"}, "^--window asks for the window 40,400, "),
+        ({"pipeline": "mri"}, "^--pipeline mri asks for the window percentile, .*type --contrast percentile"),
+        ({"pipeline": "ct", "contrast": "percentile"}, "^--pipeline ct asks for the window 0,2000, "),
+    ],
+)
+def test_a_window_of_pictures_is_warned_of(make_folder, tmp_path: Path, options: dict, message: str) -> None:
+    root = make_folder()
+    with pytest.warns(DataWarning, match=message):
+        dataset = open_dataset(root, size=16, cache_dir=tmp_path / "cache", **options)
+    assert len(dataset) == 15
+    for fine in ({"window": "auto"}, {"pipeline": "mri", "contrast": "percentile"}, {"window": "none"}):
+        open_dataset(root, size=16, cache_dir=tmp_path / "cache", **fine)  # a warning would be an error
 
 
 def test_a_patient_regex_that_misses(make_folder, tmp_path: Path) -> None:

@@ -379,5 +379,6 @@ def test_deep_images_that_would_be_black_are_refused(tmp_path: Path, cache: Path
     dataset = open_dataset(root.parent, size=16, max_bad=None, cache_dir=cache)
     assert dataset.index["file"].tolist() == ["A/1.png", "A/2.png"]
     assert dataset.quarantine["error"].str.startswith("nearly constant image").tolist() == [True]
+    assert dataset.quarantine["hint"].tolist() == ["type --contrast percentile, or delete the file"]  # no window
     stretched = open_dataset(root.parent, size=16, contrast="percentile", cache_dir=cache)
     assert len(stretched) == 3
