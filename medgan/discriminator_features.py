@@ -54,11 +54,19 @@ class DiscriminatorFeatures:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row an image: image, patient, part, label (or ``label:NAME`` for each), feature_000, ..."""
-        columns: dict[str, object] = {"image": self.names, "patient": self.patients, "part": self.parts}
+
+        def text(values: NDArray[Any]) -> pd.Series[Any]:
+            return pd.Series(values, dtype=object)  # the type str of pandas takes no names that are not UTF-8
+
+        columns: dict[str, object] = {
+            "image": text(self.names),
+            "patient": text(self.patients),
+            "part": text(self.parts),
+        }
         if self.labels is not None and self.label_spec is not None:
             names = self.label_spec.names
             if self.labels.ndim == 1:
-                columns["label"] = np.array(names)[self.labels.astype(np.int64)]
+                columns["label"] = text(np.array(names)[self.labels.astype(np.int64)])
             else:
                 columns |= {f"label:{name}": self.labels[:, number] for number, name in enumerate(names)}
         digits = len(str(self.values.shape[1] - 1))
@@ -69,7 +77,8 @@ class DiscriminatorFeatures:
         """Write the table; the suffix says how.
 
         ``.npz``: arrays ``features``, ``images``, ``patients``, ``parts`` and, with labels, ``labels`` and
-        ``label_names``, without pickled objects. ``.csv`` and ``.parquet``: the table of `to_frame`.
+        ``label_names``, without pickled objects. ``.csv`` and ``.parquet``: the table of `to_frame`. File names that
+        are not UTF-8 stay as they are; only in Parquet, which holds no such text, they are escaped.
 
         Args:
             out: File to create.
@@ -92,9 +101,17 @@ class DiscriminatorFeatures:
                 with temporary.open("wb") as stream:
                     np.savez(stream, allow_pickle=False, **arrays)
             elif form == ".csv":
-                self.to_frame().to_csv(temporary, index=False)
+                self.to_frame().to_csv(temporary, index=False, errors="surrogateescape")
             else:
-                self.to_frame().to_parquet(temporary, index=False)
+                frame = self.to_frame()
+                for name in [name for name, column in frame.items() if column.dtype == object]:
+                    frame[name] = frame[name].map(_escape)
+                frame.to_parquet(temporary, index=False)
+
+
+def _escape(text: str) -> str:
+    """Return a text as UTF-8 can hold it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def check_output(out: Path) -> str:

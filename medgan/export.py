@@ -226,7 +226,8 @@ def _write_pictures(
     note.add_text("Comment", _comment(gan))
     suffix = _SUFFIXES[form]
     spacing = gan.provenance.get("spacing_mm") or (1.0, 1.0, 1.0)
-    with (folder / _TABLE).open("w", newline="", encoding="utf-8") as stream:
+    # File names that are not UTF-8 are written as they are.
+    with (folder / _TABLE).open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         table = csv.writer(stream)
         table.writerow(["path", *_label_columns(gan.data), "seed", *([] if sources is None else ["source"])])
         position = 0

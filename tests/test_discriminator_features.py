@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from medgan.core import GAN, DataSpec, Discriminator, DiscriminatorOutput
+from medgan.core import GAN, DataSpec, Discriminator, DiscriminatorOutput, LabelSpec
 from medgan.data import ImageDataset, open_dataset
-from medgan.discriminator_features import check_output, extract_discriminator_features
+from medgan.discriminator_features import DiscriminatorFeatures, check_output, extract_discriminator_features
 from medgan.errors import ConfigError, DataError
 from medgan.models import ACGAN
 
@@ -98,6 +99,26 @@ def test_files_hold_the_same(dataset: ImageDataset, tmp_path: Path, suffix: str)
         assert frame["image"].tolist() == dataset.index["file"].tolist()
     with pytest.raises(ConfigError, match="exists already"):
         found.write(path)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".csv", ".parquet"])
+def test_names_that_are_not_utf8_are_kept(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    names, nobody = np.array([os.fsdecode(b"Gr\xf6\xdfe.png"), "größer.png"]), np.array(["", ""])
+    values = np.zeros((2, 3), np.float32)
+    found = DiscriminatorFeatures(values, names, nobody, np.array([1, 0]), LabelSpec(("ill", names[0])), nobody)
+    path = tmp_path / f"features{suffix}"
+    found.write(path)
+    if suffix == ".npz":
+        with np.load(path) as file:
+            assert file["images"].tolist() == names.tolist()
+    elif suffix == ".csv":
+        rows = path.read_bytes().splitlines()
+        assert rows[1].startswith(b"Gr\xf6\xdfe.png,,,Gr\xf6\xdfe.png,0")
+        assert rows[2].decode().startswith("größer.png,,,ill,0")
+    else:
+        assert pd.read_parquet(path)["image"].tolist() == ["Gr\\xf6\\xdfe.png", "größer.png"]
 
 
 def test_findings_and_images_without_labels(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,19 +70,22 @@ def test_resume_is_exact(medgan, run, tmp_path):
 
 def test_folder_is_translated_file_by_file(medgan, run, tmp_path):
     rng = np.random.default_rng(0)
-    for name in ("ward/scan.v2.png", "scan.bmp", "scan.png"):
+    odd = os.fsdecode(b"z\xf6.png")  # as an old share may have it
+    for name in ("ward/scan.v2.png", "scan.bmp", "scan.png", odd):
         path = tmp_path / "in" / "all" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (40, 40), dtype=np.uint8)).save(path)
     out = tmp_path / "out"
     medgan.works("sample", "--model", run, "--source", tmp_path / "in", "--out", out, "--seed", 7, "--grid")
-    rows = list(csv.DictReader((out / "samples.csv").read_text().splitlines()))
+    table = (out / "samples.csv").read_text(errors="surrogateescape")
+    rows = list(csv.DictReader(table.splitlines()))
     assert {row["source"]: row["path"] for row in rows} == {
         "all/scan.bmp": "all/scan.png",
         "all/scan.png": "all/scan-2.png",
         "all/ward/scan.v2.png": "all/ward/scan.v2.png",
+        f"all/{odd}": "all/z_.png",
     }
-    assert [row["seed"] for row in rows] == ["7", "8", "9"]
+    assert [row["seed"] for row in rows] == ["7", "8", "9", "10"]
     assert {size_of(out / row["path"]) for row in rows} == {(32, 32)}
     assert size_of(tmp_path / "out-grid.png")[0] > 3 * 96
     medgan.works("sample", "--model", run, "--source", tmp_path / "in", "--out", tmp_path / "again", "--seed", 7)
