@@ -70,10 +70,10 @@ def write_samples(
         truncation: As in `GAN.sample`.
         form: ``png``, ``dicom`` or, of volumes, ``nifti``, with ``samples.csv`` beside the class folders, a manifest
             with the columns path, label (or, of findings and quantities, ``label:NAME`` for each) and seed; or ``npz``,
-            ``samples.npz`` with ``train_images``, ``train_labels``, ``label_names``, ``seeds`` and ``comment``, and of
-            translations ``sources``. DICOM
-            files are Secondary Capture images; see `medgan.data.dicom_writer`. NIfTI files have the spacing of the
-            training data where that is known, else 1 mm; see `medgan.data.nifti_writer`.
+            ``samples.npz`` with ``train_images``, ``train_labels``, ``label_names``, ``label_kind``, ``seeds`` and
+            ``comment``, and of translations ``sources``. DICOM files are Secondary Capture images; see
+            `medgan.data.dicom_writer`. NIfTI files have the spacing of the training data where that is known, else
+            1 mm; see `medgan.data.nifti_writer`.
         bits: Bits per sample, 8 or 16; 16 for DICOM only. From -1 to 1 the images fill 0 to 255 or 0 to 65535. More
             bits keep finer steps of the model; they hold no detail that its training images had not.
         grid: Also write an overview of the first 64 images to ``<out>-grid.png``, beside the folder
@@ -316,8 +316,11 @@ def _write_npz(
             arrays["sources"] = np.asarray([source for _, source in sources], dtype=np.str_)
         if labels and data.labels is not None:
             stacked = np.concatenate(labels)
+            if data.labels.kind == "multilabel" and np.isin(stacked, (0, 1)).all():
+                stacked = stacked.astype(np.uint8)  # as MedMNIST's files have findings
             arrays["train_labels"] = stacked[:, None] if stacked.ndim == 1 else stacked
             arrays["label_names"] = np.asarray(data.labels.names)
+            arrays["label_kind"] = np.asarray(data.labels.kind)
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, array, allow_pickle=False)

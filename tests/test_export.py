@@ -79,17 +79,24 @@ def test_unlabelled(tmp_path):
         assert sorted(arrays.files) == ["comment", "seeds", "train_images"]
 
 
-@pytest.mark.parametrize("form", ["png", "dicom"])
-@pytest.mark.parametrize("kind", ["categorical", "ordinal", "multilabel", "continuous"])
-def test_table_is_a_manifest_that_holds_the_labels(tmp_path, form, kind):
+LABELS = {
+    "categorical": ["Edema, mild", "Effusion", 'a "mass"'],
+    "ordinal": ["2", "severity=1", "3"],
+    "multilabel": ["Effusion=1", {"Effusion": 1, 'a "mass"': 1}, {"Edema, mild": float("nan")}],
+    "continuous": [{"Effusion": 64, "Edema, mild": -0.125, 'a "mass"': 1 / 3}, "Effusion=1e-7", "Effusion"],
+}
+
+
+def make_of(kind):
     names = ("1", "2", "3") if kind == "ordinal" else ("Effusion", "Edema, mild", 'a "mass"')
-    gan = ACGAN(DataSpec(1, (32, 32), LabelSpec(names, kind)), preset="tiny")
-    labels = {
-        "categorical": ["Edema, mild", "Effusion", 'a "mass"'],
-        "ordinal": ["2", "severity=1", "3"],
-        "multilabel": ["Effusion=1", {"Effusion": 1, 'a "mass"': 1}, {"Edema, mild": float("nan")}],
-        "continuous": [{"Effusion": 64, "Edema, mild": -0.125, 'a "mass"': 1 / 3}, "Effusion=1e-7", "Effusion"],
-    }[kind]
+    return ACGAN(DataSpec(1, (32, 32), LabelSpec(names, kind)), preset="tiny")
+
+
+@pytest.mark.parametrize("form", ["png", "dicom"])
+@pytest.mark.parametrize("kind", list(LABELS))
+def test_table_is_a_manifest_that_holds_the_labels(tmp_path, form, kind):
+    gan, labels = make_of(kind), LABELS[kind]
+    names = gan.data.labels.names
     out = write_samples(gan, tmp_path / "out", seeds=range(3), labels=labels, form=form)
     options = {"multilabel": {"missing": "mask"}, "continuous": {"missing": "mask"}}.get(kind, {})
     options |= {} if kind in ("categorical", "multilabel") else {"label_kind": kind}
@@ -107,6 +114,16 @@ def test_table_is_a_manifest_that_holds_the_labels(tmp_path, form, kind):
     )
     if kind == "multilabel":
         assert [list(row.values())[1:4] for row in table(out)] == [["1", "0", "0"], ["1", "0", "1"], ["0", "", "0"]]
+
+
+@pytest.mark.parametrize("kind", list(LABELS))
+def test_an_array_file_holds_the_labels(tmp_path, kind):
+    gan = make_of(kind)
+    out = write_samples(gan, tmp_path / "out", seeds=range(3), labels=LABELS[kind], form="npz")
+    dataset = open_dataset(out / "samples.npz", size=32)
+    assert dataset.spec.labels == gan.data.labels
+    expected = gan.make_labels(3, LABELS[kind])
+    torch.testing.assert_close(torch.as_tensor(dataset.labels), expected, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -252,6 +269,7 @@ def test_findings(tmp_path, monkeypatch):
     write_samples(gan, tmp_path / "npz", seeds=range(2), form="npz")
     with np.load(tmp_path / "npz" / "samples.npz", allow_pickle=False) as arrays:
         assert arrays["train_labels"].tolist() == [[1, 0], [1, 1]]
+        assert arrays["train_labels"].dtype == np.uint8  # as those of MedMNIST
 
 
 def test_an_array_file_keeps_the_names_of_its_classes(tmp_path):

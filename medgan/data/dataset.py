@@ -1070,8 +1070,7 @@ def _find_source(
         raise DataError("The name of the data is empty. Give a folder of images, such as path/to/chest_xray/train.")
     if layout == "medmnist" or (".npz" in root.name and not root.is_dir()):
         _refuse("An .npz file does not say the view of its images, as a table does", view=view)
-        arrays = open_npz(str(root), volumes=reading.volumes)
-        return Found(_of_kind(arrays if labels is None else arrays.with_labels(labels), label_kind))
+        return Found(_of_kind(open_npz(str(root), volumes=reading.volumes, labels=labels, missing=missing), label_kind))
     if not root.exists():
         raise DataError(
             f"There is no {root} (looked in {Path.cwd()}). Give a folder of images, such as path/to/chest_xray/train, "

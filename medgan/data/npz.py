@@ -1,6 +1,7 @@
 """MedMNIST files, and others of their make: ``train_images``, ``train_labels``, ``val_images``, ... in one ``.npz``.
 
-The names of the classes are not in the files; those of MedMNIST are known here by the file's name.
+The names of the classes are not in MedMNIST's files; they are known here by the file's name. Samples say theirs in
+``label_names``, and in ``label_kind`` what their labels are.
 
 Reference: Yang et al., MedMNIST v2, Scientific Data 10, 41, 2023, doi:10.1038/s41597-022-01721-8.
 """
@@ -13,13 +14,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.core.spec import LabelSpec
+from medgan.core.spec import LabelKind, LabelSpec
 from medgan.data.decoded import DecodedImage, ReadError, is_constant, without_equal_channels
+from medgan.data.labels import LabelForm, Missing, settle
 from medgan.data.manifest import check_names
 from medgan.data.sources import Entry
 from medgan.errors import DataError, nearest
@@ -27,6 +29,12 @@ from medgan.errors import DataError, nearest
 __all__ = ["CLASS_NAMES", "NpzSource", "open_npz"]
 
 _SPLITS = ("train", "val", "test")
+_VALUES: dict[LabelKind, str] = {
+    "categorical": "class indices 0, 1, 2",
+    "ordinal": "class indices 0, 1, 2",
+    "multilabel": "0 and 1, or NaN where not known",
+    "continuous": "finite numbers, or NaN where not known",
+}
 
 _ORGANS = (
     *("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right"),
@@ -86,6 +94,7 @@ class NpzSource:
     entries: tuple[Entry, ...]
     licence: str | None = None
     citation: str | None = None
+    missing: Missing | None = None  # what has been made of labels that are not known
 
     @property
     def description(self) -> str:
@@ -111,6 +120,8 @@ class NpzSource:
         status = self.path.stat()
         names = None if self.labels is None else [self.labels.kind, *self.labels.names]
         yield ["npz", str(self.path), self.split, status.st_size, status.st_mtime_ns, status.st_ctime_ns, names]
+        if self.missing is not None:
+            yield ["missing", self.missing]
 
     def read(self, position: int) -> Sequence[DecodedImage]:
         """Return one image of the array."""
@@ -122,41 +133,26 @@ class NpzSource:
             raise ReadError("check", error, "an image without content teaches nothing")
         return [DecodedImage(without_equal_channels(pixels), "array", pixels.dtype.itemsize * 8)]
 
-    def with_labels(self, names: Sequence[str]) -> NpzSource:
-        """Return the source with some of its classes or findings, in the given order; one finding gives two classes.
 
-        Raises:
-            DataError: If there is no such label.
-        """
-        if self.labels is None:
-            raise DataError(f"{self.path} has no labels: there is no array {self.split}_labels. Leave --labels out.")
-        check_names(names, self.labels.names, f"label of {self.path}")
-        if self.labels.kind != "multilabel":
-            entries = tuple(entry for entry in self.entries if entry.label in names)
-            return replace(self, labels=replace(self.labels, names=tuple(names)), entries=entries)
-        columns = [self.labels.names.index(name) for name in names]
-        if len(columns) > 1:
-            entries = tuple(
-                replace(entry, values=tuple(entry.values[column] for column in columns)) for entry in self.entries
-            )
-            return replace(self, labels=LabelSpec(tuple(names), "multilabel"), entries=entries)
-        words = (f"no {names[0]}", names[0])
-        entries = tuple(replace(entry, label=words[int(entry.values[columns[0]])], values=()) for entry in self.entries)
-        return replace(self, labels=LabelSpec(words), entries=entries)
-
-
-def open_npz(source: str, *, volumes: bool = False) -> NpzSource:
+def open_npz(
+    source: str, *, volumes: bool = False, labels: Sequence[str] | None = None, missing: Missing | None = None
+) -> NpzSource:
     """Open a ``.npz`` file of images and labels; nothing in it is ever unpickled.
 
     Args:
         source: Path of the file, with ``#val`` or ``#test`` for another split than ``train``.
         volumes: Whether the images are volumes, ``(N, depth, height, width)``.
+        labels: Labels to keep, in this order; None for all. Images of other classes are left out; a single finding
+            gives two classes, without and with it.
+        missing: What to make of findings and quantities that are NaN; see `medgan.data.labels.settle`. None keeps them
+            as not known, as long as they are not to be a class.
 
     Returns:
-        The source. One column of labels gives classes, several give a multi-label set.
+        The source. Its labels are what the array ``label_kind`` says; without, one column gives classes, several give a
+        multi-label set.
 
     Raises:
-        DataError: If the file or split does not exist, or the arrays are not images with labels.
+        DataError: If the file, the split or a label does not exist, or the arrays are not images with labels.
     """
     path, split = Path(source), "train"
     if not path.exists() and "#" in source:
@@ -176,27 +172,40 @@ def open_npz(source: str, *, volumes: bool = False) -> NpzSource:
     if (known := re.sub(r"_\d+$", "", path.stem.lower())) in CLASS_NAMES:
         licence = "CC BY-NC 4.0" if known == "dermamnist" else "CC BY 4.0"
         citation = "Yang et al., Scientific Data 10, 41, 2023, doi:10.1038/s41597-022-01721-8, and its source data set"
-    labels = _array(path, f"{split}_labels", required=False)
     name = re.sub(r"[^\w.-]+", "-", path.stem).strip("-.") or "data"
-    if labels is None:
-        entries = tuple(Entry(f"{split}/{position:06d}") for position in range(len(images)))
-        return NpzSource(path, split, name, None, entries, licence, citation)
-    labels = labels.reshape(len(labels), -1) if labels.ndim < 2 else labels
-    if labels.ndim != 2 or len(labels) != len(images) or labels.dtype.kind not in "iub" or labels.min(initial=0) < 0:
-        raise DataError(
-            f"{path}: {split}_labels has the shape {labels.shape} and type {labels.dtype} for {len(images)} images. "
-            "Expected class indices of shape (N, 1), or 0 and 1 of shape (N, findings)."
-        )
-    spec = _label_spec(path, labels, _names(path))
-    if spec.kind == "multilabel":
-        entries = tuple(
-            Entry(f"{split}/{position:06d}", values=tuple(map(float, row))) for position, row in enumerate(labels)
-        )
+    files = [f"{split}/{row:06d}" for row in range(len(images))]
+    found = _array(path, f"{split}_labels", required=False)
+    if found is None:
+        if labels is not None:
+            raise DataError(f"{path} has no labels: there is no array {split}_labels. Leave --labels out.")
+        return NpzSource(path, split, name, None, tuple(map(Entry, files)), licence, citation)
+    spec, values = _read_labels(path, split, found, len(images))
+    if labels is not None:
+        check_names(labels, spec.names, f"label of {path}")
+    chosen = spec.names if labels is None else tuple(labels)
+    if spec.kind in ("categorical", "ordinal"):
+        words = [spec.names[int(number)] for number in values[:, 0]]
+        entries = [Entry(file, word) for file, word in zip(files, words, strict=True) if word in chosen]
+        spec, missing = replace(spec, names=chosen), None
     else:
-        entries = tuple(
-            Entry(f"{split}/{position:06d}", spec.names[number]) for position, number in enumerate(labels[:, 0])
-        )
-    return NpzSource(path, split, name, spec, entries, licence, citation)
+        spec, entries = _settle(spec, values, chosen, files, missing)
+    return NpzSource(path, split, name, spec, tuple(entries), licence, citation, missing)
+
+
+def _settle(
+    spec: LabelSpec, values: NDArray[np.float64], chosen: tuple[str, ...], files: Sequence[str], missing: Missing | None
+) -> tuple[LabelSpec, list[Entry]]:
+    """Take some of the findings or quantities, and apply the policy for those that are not known."""
+    binary = spec.kind == "multilabel" and len(chosen) == 1
+    form: LabelForm = "numbers" if spec.kind == "continuous" else "finding" if binary else "findings"
+    policy = missing if binary else missing or "mask"
+    columns = [spec.names.index(name) for name in chosen]
+    settled, keep = settle(values[:, columns], chosen, form, uncertain=None, missing=policy)
+    kept = [(file, row) for file, row, wanted in zip(files, settled.tolist(), keep, strict=True) if wanted]
+    if not binary:
+        return replace(spec, names=chosen), [Entry(file, values=tuple(row)) for file, row in kept]
+    words = (f"no {chosen[0]}", chosen[0])
+    return LabelSpec(words), [Entry(file, words[int(row[0])]) for file, row in kept]
 
 
 def _names(path: Path) -> tuple[str, ...] | None:
@@ -207,22 +216,48 @@ def _names(path: Path) -> tuple[str, ...] | None:
     return CLASS_NAMES.get(re.sub(r"_\d+$", "", path.stem.lower()))
 
 
-def _label_spec(path: Path, labels: NDArray[Any], known: tuple[str, ...] | None) -> LabelSpec:
-    """Name the classes."""
-    if labels.shape[1] > 1:
-        if labels.max(initial=0) > 1:
-            raise DataError(f"{path}: labels of several columns must be 0 or 1, got values up to {labels.max()}.")
-        if known is None or len(known) != labels.shape[1]:
-            known = tuple(f"finding {column}" for column in range(labels.shape[1]))
-        return LabelSpec(known, "multilabel")
-    count = int(labels.max(initial=0)) + 1
-    if known is None and count > max(2, len(labels)):
+def _read_labels(path: Path, split: str, labels: NDArray[Any], count: int) -> tuple[LabelSpec, NDArray[np.float64]]:
+    """Check the labels of a split, and say what they are; their values have the shape ``(N, K)``."""
+    labels = labels.reshape(-1, 1) if labels.ndim < 2 else labels
+    written = _array(path, "label_kind", required=False)
+    kind: Any = None if written is None else str(written)
+    if kind not in (None, *get_args(LabelKind)):
+        raise DataError(f"{path}: label_kind is {kind!r}. {nearest(kind, get_args(LabelKind))}")
+    if kind is None:
+        grades = path.stem.lower().startswith("retinamnist")
+        kind = "multilabel" if labels.shape[1] > 1 else "ordinal" if grades else "categorical"
+    classes = kind in ("categorical", "ordinal")
+    if (
+        labels.ndim != 2
+        or len(labels) != count
+        or labels.dtype.kind not in "iubf"
+        or (classes and labels.shape[1] != 1)
+    ):
         raise DataError(
-            f"{path}: labels go up to {count - 1:,} for {len(labels):,} images. Expected class indices 0, 1, 2."
+            f"{path}: {split}_labels has the shape {labels.shape} and type {labels.dtype} for {count} images. "
+            "Expected class indices of shape (N, 1), or 0 and 1 of shape (N, findings)."
         )
-    if known is None or len(known) < count:
-        known = tuple(f"class {number}" for number in range(count))
-    return LabelSpec(known, "ordinal" if path.stem.lower().startswith("retinamnist") else "categorical")
+    values = labels.astype(np.float64)
+    if classes:
+        fitting = (values >= 0) & (values == np.floor(values)) & np.isfinite(values)
+    elif kind == "multilabel":
+        fitting = np.isin(values, (0, 1)) | np.isnan(values)
+    else:
+        fitting = ~np.isinf(values)
+    if not fitting.all():
+        raise DataError(f"{path}: {split}_labels holds {values[~fitting][0]:g}. Expected {_VALUES[kind]}.")
+    known = _names(path)
+    if not classes:
+        if known is None or len(known) != values.shape[1]:
+            word = "finding" if kind == "multilabel" else "quantity"
+            known = tuple(f"{word} {column}" for column in range(values.shape[1]))
+        return LabelSpec(known, kind), values
+    highest = int(values.max(initial=0))
+    if known is None and highest >= max(2, len(values)):
+        raise DataError(f"{path}: labels go up to {highest:,} for {len(values):,} images. Expected {_VALUES[kind]}.")
+    if known is None or len(known) <= highest:
+        known = tuple(f"class {number}" for number in range(highest + 1))
+    return LabelSpec(known, kind), values
 
 
 def _images(path: Path, split: str) -> NDArray[Any]:

@@ -207,7 +207,7 @@ def test_npz(medgan, fitted, tmp_path):
     assert sorted(path.name for path in (tmp_path / "npz").iterdir()) == ["samples.npz", "synthetic.json"]
     with np.load(tmp_path / "npz" / "samples.npz", allow_pickle=False) as arrays:
         assert "Synthetic image made by medgan" in str(arrays["comment"])
-        assert sorted(arrays.files) == ["comment", "label_names", "seeds", "train_images", "train_labels"]
+        assert sorted(arrays.files) == ["comment", "label_kind", "label_names", "seeds", "train_images", "train_labels"]
         assert arrays["train_images"].dtype == np.uint8
         assert arrays["train_images"].shape == (19, 32, 32)
         assert arrays["train_labels"].shape == (19, 1)

@@ -102,6 +102,37 @@ def test_some_of_the_classes(tmp_path: Path) -> None:
     assert graded.spec.labels == LabelSpec(("class 0", "class 1", "class 2"), "ordinal")
 
 
+def test_labels_that_are_not_known(tmp_path: Path) -> None:
+    labels = np.array([[1, 0], [0, np.nan], [1, 1]] * 4)
+    path = _write(tmp_path / "mine.npz", labels=labels)
+    options = {"size": 28, "cache_dir": tmp_path}
+    np.testing.assert_array_equal(open_dataset(path, **options).labels, labels)
+    assert open_dataset(path, missing="drop", **options).labels.shape == (8, 2)
+    assert open_dataset(path, missing="negative", **options).class_counts() == {"finding 0": 8, "finding 1": 4}
+    with pytest.raises(DataError, match=r"4 of 12 images are missing \(finding 1: 4\).*Type --missing drop\|negative"):
+        open_dataset(path, labels=["finding 1"], **options)
+    one = open_dataset(path, labels=["finding 1"], missing="drop", **options)
+    assert one.class_counts() == {"no finding 1": 4, "finding 1": 4}
+
+
+def test_labels_of_a_kind(tmp_path: Path) -> None:
+    path = _write(tmp_path / "mine.npz", labels=np.linspace(-1, 1, 12)[:, None])
+    with pytest.raises(DataError, match=r"train_labels holds -1\. Expected class indices"):
+        open_dataset(path, cache_dir=tmp_path)
+    with np.load(path) as arrays:
+        changed = dict(arrays)
+    np.savez(path, **changed, label_kind="continuous")
+    dataset = open_dataset(path, size=28, cache_dir=tmp_path)
+    assert dataset.spec.labels == LabelSpec(("quantity 0",), "continuous")
+    np.testing.assert_allclose(dataset.labels, np.linspace(-1, 1, 12)[:, None], rtol=1e-6)
+    np.savez(path, **changed, label_kind="multilabel")
+    with pytest.raises(DataError, match=r"train_labels holds -1\. Expected 0 and 1, or NaN"):
+        open_dataset(path, cache_dir=tmp_path)
+    np.savez(path, **changed, label_kind="continous")
+    with pytest.raises(DataError, match=r"label_kind is 'continous'\. Did you mean 'continuous'"):
+        open_dataset(path, cache_dir=tmp_path)
+
+
 def test_a_bad_image_is_quarantined_with_its_label(tmp_path: Path) -> None:
     path = _write(tmp_path / "x.npz")
     with np.load(path) as arrays:
