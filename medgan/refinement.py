@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medgan.core.saving import write_aside
 from medgan.core.trainer import make_accelerator
+from medgan.data.manifest import read_table
 from medgan.errors import ConfigError, DataError
 from medgan.export import write_samples
 from medgan.metrics.scorer import SampleScorer
@@ -79,8 +80,9 @@ def read_ratings(file: Path) -> pd.DataFrame:
     """Read judgements of samples from a table.
 
     Args:
-        file: CSV with the columns ``seed``, ``label`` (unless the model has none) and ``accepted`` (1 or 0); one row
-            for each judgement, as many as there are of an image. ``reader`` and others may be there.
+        file: A table as a manifest is (see `medgan.data.manifest.read_table`), with the columns ``seed``, ``label``
+            (unless the model has none) and ``accepted`` (1 or 0); one row for each judgement, as many as there are of
+            an image. ``reader`` and others may be there.
 
     Returns:
         The columns seed (int), label (str, "" without) and accepted (bool).
@@ -88,26 +90,19 @@ def read_ratings(file: Path) -> pd.DataFrame:
     Raises:
         DataError: If it cannot be read, or a column or value is missing or something else.
     """
-    try:
-        table = pd.read_csv(file, dtype={"label": "str", "seed": "Int64"}, keep_default_na=True)
-    except (OSError, ValueError, UnicodeError) as error:
-        raise DataError(f"The ratings {file} cannot be read: {str(error).splitlines()[0]}") from error
-    missing = [name for name in ("seed", "accepted") if name not in table]
-    if missing:
-        raise DataError(
-            f"The ratings {file} lack the column {' and '.join(missing)}. Expected: seed, label and accepted (1 or 0), "
-            "a row for each judgement of a sample."
-        )
+    table = read_table(file, ("seed", "accepted"))
     words = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
-    accepted = table["accepted"].astype(str).str.strip().str.lower().map(words)
-    wrong = accepted.isna() | table["seed"].isna()
+    accepted = table["accepted"].str.lower().map(words)
+    wrong = accepted.isna() | ~table["seed"].str.fullmatch(r"\d{1,18}(\.0+)?")
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0]) + 2
         raise DataError(
-            f"Line {row} of {file} has no seed, or an answer that is neither 1 nor 0 (yes, no, true, false)."
+            f"Line {row} of {file} has no seed, a whole number, or an answer that is neither 1 nor 0 (yes, no, true, "
+            "false)."
         )
-    labels = table["label"].fillna("") if "label" in table else pd.Series("", index=table.index)
-    return pd.DataFrame({"seed": table["seed"].astype(np.int64), "label": labels, "accepted": accepted.astype(bool)})
+    seeds = [int(text.partition(".")[0]) for text in table["seed"]]
+    labels = table.get("label", "")
+    return pd.DataFrame({"seed": np.array(seeds, np.int64), "label": labels, "accepted": accepted.astype(bool)})
 
 
 def study_judgements(study: ReaderStudy, gan: GAN, *, database: str | None = None) -> pd.DataFrame:

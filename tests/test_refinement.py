@@ -87,15 +87,25 @@ def test_ratings_are_read(tmp_path: Path) -> None:
     }
 
 
+def test_ratings_are_read_as_manifests_are(tmp_path: Path) -> None:
+    """With the semicolons and the mark that spreadsheets write, and a grade that pandas would take for nothing."""
+    file = tmp_path / "ratings.csv"
+    file.write_text("seed;label;accepted\n3;None;1\n4.0;NA;0\n", encoding="utf-8-sig")
+    assert read_ratings(file).to_dict("list") == {"seed": [3, 4], "label": ["None", "NA"], "accepted": [True, False]}
+    file.write_text("seed,accepted\n3,1\n", encoding="utf-8")
+    assert read_ratings(file).to_dict("list") == {"seed": [3], "label": [""], "accepted": [True]}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seed,label\n1,NORMAL\n", "lack the column accepted"),
-        ("label,accepted\nNORMAL,1\n", "lack the column seed"),
+        ("seed,label\n1,NORMAL\n", "no column 'accepted'"),
+        ("label,accepted\nNORMAL,1\n", "no column 'seed'"),
         ("seed,label,accepted\n1,NORMAL,1\n2,NORMAL,maybe\n", "Line 3 of"),
         ("seed,label,accepted\n1,NORMAL,1\n,NORMAL,0\n", "Line 3 of"),
-        ("seed,label,accepted\none,NORMAL,1\n", "cannot be read"),
-        ("", "cannot be read"),
+        ("seed,label,accepted\none,NORMAL,1\n", "Line 2 of"),
+        ("seed,label,accepted\n1.5,NORMAL,1\n", "Line 2 of"),
+        ("", "is empty. Expected a header such as seed,accepted"),
     ],
 )
 def test_ratings_that_are_none(tmp_path: Path, text: str, message: str) -> None:

@@ -123,7 +123,8 @@ def _read_csv(path: Path, required: Sequence[str], others: Collection[str] | Non
     with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
         header = stream.readline()
     if not header.strip():
-        raise DataError(f"{path} is empty. Expected a header such as path,label and a row for each image.")
+        expected = ",".join(required) or "path,label"
+        raise DataError(f"{path} is empty. Expected a header such as {expected} and a row for each image.")
     unquoted = re.sub(r'"[^"]*"', "", header)
     separator = max(_SEPARATORS, key=unquoted.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
@@ -307,7 +308,7 @@ def _read_label_column(
         lists = {text: [name.strip() for name in text.split("|") if name.strip()] for text in ("", *distinct)}
         return kind, *spread([lists[text] for text in texts])
     names = sort_classes(distinct, where, ordinal=kind == "ordinal" and labels is None)
-    number = {"": np.nan, **{name: float(position) for position, name in enumerate(names)}}
+    number: dict[str, Any] = {"": np.nan, **{name: float(position) for position, name in enumerate(names)}}
     return kind, tuple(names), texts.map(number).to_numpy(dtype=np.float64)[:, None]
 
 
