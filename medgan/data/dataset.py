@@ -204,6 +204,8 @@ class ImageDataset:
             share = bad / max(1, good + bad)
             problem = f"{bad} of {good + bad} images cannot be used ({share:.1%}; max_bad is {max_bad:.1%})"
             advice = f"Mend or delete them, or accept them with --max-bad {min(1.0, share + 0.005):.2f}."
+            if not good:  # of nothing no share is accepted
+                advice = "Mend them, or give other images."
         raise DataError(
             f"{problem}. Source: {self.source}. Counts: {counts or f'{good} good, {bad} bad'}. "
             + (f"Bad: {'; '.join(examples)}. " if bad else "")

@@ -152,8 +152,9 @@ def test_an_empty_class(make_folder, tmp_path: Path) -> None:
 def test_nothing_but_bad_files(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "a.png").write_bytes(b"")
-    with pytest.raises(DataError, match="1 of 1 images cannot be used"):
+    with pytest.raises(DataError, match=r"1 of 1 images cannot be used.*Mend them") as caught:
         open_dataset(tmp_path / "scans", size=16, max_bad=1.0, cache_dir=tmp_path / "cache")
+    assert "--max-bad" not in str(caught.value)  # which accepts no share of nothing
 
 
 def test_sources_that_do_not_exist(tmp_path: Path) -> None:
