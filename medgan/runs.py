@@ -17,7 +17,7 @@ from medgan import registry
 from medgan.core.budget import Budget, format_duration, parse_duration
 from medgan.core.config import GANConfig, Idle, option
 from medgan.core.spec import DataSpec, LabelSpec
-from medgan.data.config import DataConfig
+from medgan.data.config import READING, DataConfig, shape_options
 from medgan.data.defaults import choose_data, is_phantom
 from medgan.errors import CheckpointError, ConfigError, DataError, PluginError, nearest
 
@@ -42,6 +42,7 @@ __all__ = [
     "is_run",
     "read_config",
     "read_parts",
+    "reading_of",
     "reopen",
     "resolve",
 ]
@@ -728,14 +729,11 @@ class Run:
                 f"--rejected joins the images that the discriminator takes for generated ones, but {self.config.arch} "
                 "has a training of its own. Leave it out."
             )
-        spec, size = trainer.data, trainer.data.size
-        kind = None if spec.labels is None else spec.labels.kind
+        spec = trainer.data
+        kind = "categorical" if spec.labels is None else spec.labels.kind
         if kind == "ordinal":
             kind = "categorical"  # classes are told by their names, whatever their order
-        shape: dict[str, Any] = {"size": size[-1], "channels": str(spec.channels), "label_kind": kind}
-        if len(size) == 3:
-            shape["depth"] = size[0]
-        dataset = open_configured(DataConfig.from_dict({"data": source, **shape}))
+        dataset = open_configured(DataConfig.from_dict({"data": source, "label_kind": kind, **shape_options(spec)}))
         before = None if self.resume is None else _read_provenance(self.resume).get("rejected_images")
         if before not in (None, dataset.fingerprint):
             raise DataError(
@@ -1072,6 +1070,25 @@ def reopen(run: Path, *, data: str | None = None, transforms: str | None = None)
             "lists it."
         )
     return OpenedData(dataset, parts, splits)
+
+
+def reading_of(run: Path, *, transforms: str | None = None) -> dict[str, Any]:
+    """Return the options by which a run's images were read, for others that are to be read as they were.
+
+    Args:
+        run: The run folder.
+        transforms: ``module:object`` of the preprocessing for the others; code, so that no file may name it.
+
+    Returns:
+        Options of `medgan.data.config.DataConfig`, but for those of the shape.
+
+    Raises:
+        ConfigError: If the run was given transforms, and the others are not.
+    """
+    if transforms is None:
+        _check_transforms(run, None)
+    options = read_config(run / "config.json")
+    return {name: options[name] for name in READING if name in options}
 
 
 def read_parts(model: Path) -> dict[str, str]:

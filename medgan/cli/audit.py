@@ -20,7 +20,6 @@ from medgan.cli.synthetic import (
     open_some_like,
     read_provenance,
 )
-from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["audit"]
 
-_DATA = data_options("size", "depth", "channels", "pipeline", "fit", "window", "contrast")
+_DATA = data_options()
 _IMAGES = 2_000
 
 
@@ -203,9 +202,7 @@ def _open_real(
     moved: str | None,
 ) -> _Real:
     """Open the training and the held-out images."""
-    from medgan.data import open_configured
     from medgan.runs import reopen
-    from medgan.training import reading_progress
 
     if moved is not None and (run is None or training is not None):
         raise click.UsageError(
@@ -239,16 +236,12 @@ def _open_real(
         if training is None:
             assert held_out is not None
             found = parts["train"]
-            return _Real(found, open_as(held_out, found.spec, data, transforms), f"{held_out} against {run}", ())
+            others = open_as(held_out, found.spec, data, transforms, run=run)
+            return _Real(found, others, f"{held_out} against {run}", ())
         raise click.UsageError("--train was given without --holdout. A run knows its training patients: leave it out.")
-    if gan is not None and "size" not in data:
-        data = {**data, "size": gan.data.size[-1]}
-        if len(gan.data.size) == 3:
-            data["depth"] = gan.data.size[0]
-    with reading_progress() as progress:
-        config = DataConfig.from_dict({**data, "data": training})
-        found = open_configured(config, transforms=transforms, progress=progress)
-    return _Real(found, open_as(held_out, found.spec, data, transforms), f"{held_out} against {training}", ())
+    found = open_as(training, None if gan is None else gan.data, data, transforms, run=run)
+    others = open_as(held_out, found.spec, data, transforms, run=run)
+    return _Real(found, others, f"{held_out} against {training}", ())
 
 
 def _show(report: AuditReport) -> None:

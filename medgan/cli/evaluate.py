@@ -20,7 +20,6 @@ from medgan.cli.options import (
     truncation_option,
     which_option,
 )
-from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
 from medgan.evaluation.options import ReportConfig, StudyConfig
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-_DATA = data_options("size", "depth", "channels", "pipeline", "fit", "window", "contrast")
+_DATA = data_options()
 
 
 def _protocol_options() -> list[click.Option]:
@@ -56,6 +55,7 @@ class _Parts(NamedTuple):
     test: ImageDataset
     trained_on: Sequence[Mapping[str, str]]
     note: str | None
+    run: Path | None  # whose images they are beside, or among
 
 
 @click.command(params=[*_PROTOCOLS, *_DATA])
@@ -71,7 +71,11 @@ class _Parts(NamedTuple):
 )
 @which_option
 @click.option("--synthetic", help="Synthetic images in the place of a model: a folder that `medgan sample` wrote.")
-@click.option("--test-set", help="Other real images to test on, such as another hospital's.")
+@click.option(
+    "--test-set",
+    help="Other real images to test on, such as another hospital's; read as those of the run, unless an option of the "
+    "data says otherwise.",
+)
 @click.option(
     "--protocol",
     type=click.Choice(["study", "report"]),
@@ -166,7 +170,7 @@ def evaluate(
         )
         return
     generators = [load_model(folder, which=which) for folder in places]
-    parts = _open(models, generators, real, data, splits, transforms)
+    parts = _open(models, generators, real, test_set, data, splits, transforms)
     if test_set is not None:
         parts = _with_test_set(parts, test_set, data, transforms)
     if parts.note:
@@ -284,58 +288,55 @@ def _open(
     models: Sequence[Path],
     generators: Sequence[GAN],
     real: str | None,
+    test_set: str | None,
     data: dict[str, Any],
     splits: Path | None,
     transforms: str | None,
 ) -> _Parts:
     """Open the real images, divided as for the training of the first model where that is known."""
-    from medgan.data import open_configured
     from medgan.data.splits import Splits, make_splits
     from medgan.runs import is_run, read_parts, reopen
-    from medgan.training import reading_progress
 
     trained_on = [read_parts(folder) for folder in models]
     run = next((folder for folder in models if is_run(folder)), None)
     if run is None and real is not None and is_run(Path(real).expanduser()):
         run, real = Path(real).expanduser(), None  # its images, divided as it did
-        if splits is not None or data:
+        if splits is not None or (data and test_set is None):
             given_too = "splits" if splits is not None else next(iter(data)).replace("_", "-")
             raise click.UsageError(f"--{given_too} is not for a run: its images are read and divided as it did.")
-    if run is not None and splits is None and not data:
+    # Beside a run's own images, options of the data are those of the test set.
+    if run is not None and splits is None and (not data or (test_set is not None and real is None)):
         opened = reopen(run, data=real, transforms=transforms)
         if "test" in opened.parts and "validation" in opened.parts:
-            return _Parts(opened.parts["train"], opened.parts["validation"], opened.parts["test"], trained_on, None)
+            parts = opened.parts
+            return _Parts(parts["train"], parts["validation"], parts["test"], trained_on, None, run)
         held_out = opened.parts.get("validation") or opened.parts.get("test")
         if held_out is None:
             raise ConfigError(
-                f"{run} held nobody out, so there is nobody to test on. Train it anew with --validation 0.1 --test "
-                "0.2, or give --test-set."
+                f"{run} held nobody out, so that weights and thresholds can be chosen on nobody whom its generator has "
+                "not seen. Train it anew with --validation 0.1 --test 0.2."
             )
         validation, test = held_out.split(0.6)
         note = (
             "The run held out one part only; four tenths of its patients choose weights and thresholds, the rest tests."
         )
-        return _Parts(opened.parts["train"], validation, test, trained_on, note)
+        return _Parts(opened.parts["train"], validation, test, trained_on, note, run)
     if real is None:
         raise click.UsageError("--real is needed: only a run folder knows its images.")
-    if generators:
-        data = {"size": generators[0].data.size[-1], **data}
-    with reading_progress() as progress:
-        dataset = open_configured(
-            DataConfig.from_dict({**data, "data": real}), transforms=transforms, progress=progress
-        )
+    dataset = open_as(real, generators[0].data if generators else None, data, transforms, run=run)
     chosen = Splits.read(splits) if splits else make_splits(dataset.index, dataset.labels, validation=0.15, test=0.25)
     parts = dataset.apply_splits(chosen)
     missing = [name for name in ("train", "validation", "test") if name not in parts]
     if missing:
         raise ConfigError(f"The division has no part {', '.join(missing)}, but {', '.join(parts)}. Give --splits.")
-    return _Parts(parts["train"], parts["validation"], parts["test"], trained_on, None)
+    return _Parts(parts["train"], parts["validation"], parts["test"], trained_on, None, run)
 
 
 def _with_test_set(parts: _Parts, source: str, data: dict[str, Any], transforms: str | None) -> _Parts:
     """Test on other images; all patients that were held out then choose weights and thresholds."""
     from medgan.data import ImageDataset
 
-    test = open_as(source, parts.train.spec, data, transforms)
+    test = open_as(source, parts.train.spec, data, transforms, run=parts.run)
     validation = ImageDataset.join([parts.validation, parts.test])
-    return _Parts(parts.train, validation, test, parts.trained_on, f"Tested on {source}; all held-out patients choose.")
+    note = f"Tested on {source}; all held-out patients choose."
+    return parts._replace(validation=validation, test=test, note=note)

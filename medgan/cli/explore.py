@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["explore"]
 
-_OPTIONS = data_options("pipeline", "window")
+_OPTIONS = data_options(shape=False)
 
 
 @click.command(params=[*_OPTIONS])

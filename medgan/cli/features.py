@@ -7,14 +7,11 @@ from typing import Any
 
 import click
 
-from medgan.cli.options import device_option, given, make_options, open_as
-from medgan.data.config import DataConfig
+from medgan.cli.options import data_options, device_option, given, open_as
 
 __all__ = ["features"]
 
-# The model says the rest: images have to be of its shape.
-_NOT = ("data", "size", "depth", "channels", "licence", "citation")
-_OPTIONS = [option for option in make_options(DataConfig) if option.name not in _NOT]
+_OPTIONS = data_options(shape=False)
 
 
 @click.command(params=[*_OPTIONS])
@@ -39,7 +36,7 @@ def features(
     """
     from medgan.discriminator_features import check_output, extract_discriminator_features
     from medgan.models import load_discriminator, load_model
-    from medgan.runs import read_parts, reopen
+    from medgan.runs import is_run, read_parts, reopen
     from medgan.training import counting
 
     options = given(context, _OPTIONS)
@@ -53,7 +50,7 @@ def features(
     if source is None:
         dataset = reopen(model, transforms=transforms).whole
     else:
-        dataset = open_as(source, spec, options, transforms)
+        dataset = open_as(source, spec, options, transforms, run=model if is_run(model) else None)
     # Names say nothing about another data set, where they may stand for other images.
     own = gan.provenance.get("whole_fingerprint") == dataset.whole_fingerprint
     parts = read_parts(model) if own else None

@@ -22,7 +22,6 @@ from medgan.cli.synthetic import (
     open_some_like,
     read_provenance,
 )
-from medgan.data.config import DataConfig
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["metrics"]
 
-_DATA = data_options("size", "depth", "channels", "pipeline", "fit", "window", "contrast")
+_DATA = data_options()
 _SAMPLES = 5
 _REFERENCES = ("held-out", "train", "all")
 
@@ -214,9 +213,7 @@ def _open_real(
     gan: GAN | None,
 ) -> _Real:
     """Open the reference, and the real training images where they are known."""
-    from medgan.data import open_configured
     from medgan.runs import is_run, reopen
-    from medgan.training import reading_progress
 
     run, moved = None, None
     if real is not None and is_run(Path(real).expanduser()):
@@ -238,13 +235,9 @@ def _open_real(
         raise click.UsageError(
             f"--reference {reference} is for a run, whose parts are known; {real} is taken as it is."
         )
-    if gan is not None and "size" not in data:
-        data = {**data, "size": gan.data.size[-1]}
-        if len(gan.data.size) == 3:
-            data["depth"] = gan.data.size[0]
-    with reading_progress() as progress:
-        found = open_configured(DataConfig.from_dict({**data, "data": real}), transforms=transforms, progress=progress)
-    seen = None if training is None else open_as(training, found.spec, data, transforms)
+    beside = model if model is not None and is_run(model) else None
+    found = open_as(real, None if gan is None else gan.data, data, transforms, run=beside)
+    seen = None if training is None else open_as(training, found.spec, data, transforms, run=beside)
     return _Real(found, f"all images of {real}", seen)
 
 

@@ -9,9 +9,11 @@ import click
 from click.core import ParameterSource
 
 from medgan.core.config import Config, Option
-from medgan.data.config import DataConfig
+from medgan.data.config import DataConfig, shape_options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from medgan.core.spec import DataSpec
     from medgan.data import ImageDataset
 
@@ -61,14 +63,14 @@ def make_options(config: Config | type[Config], *, short: dict[str, str] | None 
     return [_make(item, shown.get(item.name, item.default), short.get(item.name)) for item in config.options()]
 
 
-def data_options(*more: str) -> list[click.Option]:
-    """Return the options that say which real images there are, for commands that need images of a given kind.
+def data_options(*, shape: bool = True) -> list[click.Option]:
+    """Return the options that say which real images there are, and how they are read.
 
     Args:
-        more: Names of further options of `DataConfig`, such as ``size``.
+        shape: Whether also what size and how many channels they get; else that is known, as of a model's images.
     """
-    names = ("layout", "labels", "label_kind", "uncertain", "missing", "view", "patient_regex", "max_bad", "workers")
-    return [option for option in make_options(DataConfig) if option.name in (*names, *more)]
+    left_out = ("data", "licence", "citation", *(() if shape else ("size", "depth", "channels")))
+    return [option for option in make_options(DataConfig) if option.name not in left_out]
 
 
 def given(context: click.Context, options: Sequence[click.Option]) -> dict[str, Any]:
@@ -83,21 +85,30 @@ def given(context: click.Context, options: Sequence[click.Option]) -> dict[str, 
     return {name: context.params[name] for name in names if context.get_parameter_source(name) in typed}
 
 
-def open_as(source: str, spec: DataSpec, data: Mapping[str, Any], transforms: str | None = None) -> ImageDataset:
-    """Open images at the size and with the channels of others, or of a model.
+def open_as(
+    source: str,
+    spec: DataSpec | None,
+    data: Mapping[str, Any],
+    transforms: str | None = None,
+    *,
+    run: Path | None = None,
+) -> ImageDataset:
+    """Open images to be put beside others, or beside a model's: as those are, where `data` does not say otherwise.
 
     Args:
         source: The images, as for `medgan fit`.
-        spec: Facts of the others.
-        data: Further options of `DataConfig`, such as those that were `given`.
+        spec: Facts of the others, whose size and channels are wanted; None for none.
+        data: Further options of `DataConfig`, such as those that were `given`; they win.
         transforms: ``module:object`` of the user's own preprocessing.
+        run: Folder of the run that the others, or the model, are of: its images say how these are read.
     """
     from medgan.data import open_configured
+    from medgan.runs import reading_of
     from medgan.training import reading_progress
 
-    size = spec.size
-    shape = {"size": size[-1], "channels": str(spec.channels), **({"depth": size[0]} if len(size) == 3 else {})}
-    config = DataConfig.from_dict({**data, **shape, "data": source})
+    reading = {} if run is None else reading_of(run, transforms=transforms)
+    shape = {} if spec is None else shape_options(spec)
+    config = DataConfig.from_dict({**reading, **shape, **data, "data": source})
     with reading_progress() as progress:
         return open_configured(config, transforms=transforms, progress=progress)
 

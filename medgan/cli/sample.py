@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from medgan.cli.options import device_option, open_as, truncation_option, which_option
+from medgan.cli.options import data_options, device_option, given, open_as, truncation_option, which_option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["find_labels", "open_sources", "parse_seeds", "sample"]
 
-_READING = ("slices", "spacing", "frame", "window", "pipeline", "fit", "contrast", "mask_markers")
+# What the images are to show is said by --label here.
+_OPTIONS = [option for option in data_options(shape=False) if option.name != "labels"]
 _LARGEST = 10_000_000  # images in a folder; beyond that it is a slip of the finger
 
 
@@ -49,29 +50,32 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def open_sources(source: str, gan: GAN, model: Path) -> ImageDataset:
+def open_sources(
+    source: str, gan: GAN, model: Path, data: Mapping[str, Any], transforms: str | None = None
+) -> ImageDataset:
     """Open images to translate, read as those were that a model was trained on.
 
     Args:
         source: The images.
         gan: The model.
         model: Its folder; if it is of a run, that says how images are read.
+        data: Options of `medgan.data.config.DataConfig` that say otherwise.
+        transforms: ``module:object`` of the preprocessing that the run was given, if any.
 
     Raises:
-        ConfigError: If the model does not translate.
+        ConfigError: If the model does not translate, or the run was given transforms and these are not.
         DataError: If the images cannot be used.
     """
     from dataclasses import replace
 
     from medgan.errors import ConfigError
-    from medgan.runs import find_run_of, is_run, read_config
+    from medgan.runs import find_run_of, is_run
 
     if not gan.translates:
         raise ConfigError(f"--source is for models that translate; {gan.name} makes images from nothing. Leave it out.")
     run = find_run_of(model.resolve())
-    options = read_config(run / "config.json") if is_run(run) else {}
     spec = replace(gan.data, channels=gan.data.source_channels)
-    return open_as(source, spec, {name: options[name] for name in _READING if name in options})
+    return open_as(source, spec, data, transforms, run=run if is_run(run) else None)
 
 
 def find_labels(sources: ImageDataset, gan: GAN) -> Tensor | None:
@@ -112,8 +116,10 @@ def find_labels(sources: ImageDataset, gan: GAN) -> Tensor | None:
 @click.option(
     "--source",
     help="Images to translate, for a model that does so: a folder, or what else --data of medgan fit takes. They are "
-    "read as those of the run were; of pairs the sources are taken. One image each, called as its source.",
+    "read as those of the run were, unless an option says otherwise; of pairs the sources are taken. One image each, "
+    "called as its source.",
 )
+@click.option("--transforms", metavar="MODULE:OBJECT", help="Preprocessing of --source of your own, as the run had it.")
 @click.option(
     "--reverse",
     is_flag=True,
@@ -151,12 +157,16 @@ def find_labels(sources: ImageDataset, gan: GAN) -> Tensor | None:
 )
 @click.option("--grid", is_flag=True, help="Also write a labelled overview beside the folder, OUT-grid.png.")
 @device_option
+@click.pass_context
 def sample(
+    context: click.Context,
+    /,
     model: Path,
     which: Which,
     num: int | None,
     labels: tuple[str, ...],
     source: str | None,
+    transforms: str | None,
     reverse: bool,
     seed: int | None,
     seeds: str | None,
@@ -168,6 +178,7 @@ def sample(
     bits: str | None,
     grid: bool,
     device: str,
+    **_: Any,
 ) -> None:
     """Make images, in class folders, with a samples.csv: a data set in itself.
 
@@ -183,6 +194,10 @@ def sample(
         raise click.UsageError("--seeds says which and how many; leave out -n and --seed.")
     if source is not None and (num is not None or seeds is not None):
         raise click.UsageError("--source says how many; leave out -n and --seeds.")
+    data = given(context, _OPTIONS)
+    if source is None and (data or transforms is not None):
+        first = next(iter(data), "transforms").replace("_", "-")
+        raise click.UsageError(f"--{first} says how --source is read, and there is none.")
     if bits is not None and form != "dicom":
         raise click.UsageError(f"--bits {bits} is for DICOM files; leave it out, or add --format dicom.")
     if quality is None and keep is not None:
@@ -196,7 +211,7 @@ def sample(
         gan = gan.reverse()
     sources = None
     if source is not None:
-        opened = open_sources(source, gan, place)
+        opened = open_sources(source, gan, place, data, transforms)
         names = find_labels(opened, gan) if names is None else names
         sources = opened if opened.sources is None or reverse else opened.sources
         num = len(sources)
@@ -237,3 +252,6 @@ def sample(
         click.echo(f"With their labels: medgan inspect {shlex.quote(str(written / 'samples.csv'))}{kind}")
     if grid:
         click.echo(f"Overview: {written.with_name(f'{written.name}-grid.png')}")
+
+
+sample.params.extend(_OPTIONS)  # at the end of the help, as few need them

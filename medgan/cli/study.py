@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medgan.cli.options import device_option, given, make_options, truncation_option, which_option
+from medgan.cli.options import (
+    data_options,
+    device_option,
+    given,
+    make_options,
+    open_as,
+    truncation_option,
+    which_option,
+)
 from medgan.errors import ConfigError
 from medgan.reader_study.config import ReaderStudyConfig
 
 if TYPE_CHECKING:
+    from medgan.core.gan import GAN
     from medgan.data import ImageDataset
     from medgan.models import Which
     from medgan.reader_study import ReaderStudy
@@ -23,6 +32,7 @@ __all__ = ["study"]
 
 
 _DESIGN = make_options(ReaderStudyConfig)
+_DATA = data_options(shape=False)
 
 _folder = click.argument("folder", type=click.Path(path_type=Path))
 _database = click.option(
@@ -35,7 +45,7 @@ def study() -> None:
     """Ask readers, blind, whether they can tell synthetic images from real ones."""
 
 
-@study.command(params=[*_DESIGN])
+@study.command(params=[*_DESIGN, *_DATA])
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="Run folder, or a saved model's folder.")
 @which_option
@@ -85,7 +95,7 @@ def new(
     config = ReaderStudyConfig.from_dict(given(context, _DESIGN))
     gan = load_model(model, which=which)
     folder = new_study(
-        _open_real(model, real, gan, transforms),
+        _open_real(model, real, gan, given(context, _DATA), transforms),
         gan,
         out,
         config,
@@ -185,9 +195,8 @@ def analyze(folder: Path, database: str | None, key: Path | None, out: Path | No
     click.echo(f"Analysis: {written['analysis.html']}")
 
 
-def _open_real(model: Path, real: str | None, gan: Any, transforms: str | None) -> ImageDataset:
+def _open_real(model: Path, real: str | None, gan: GAN, data: dict[str, Any], transforms: str | None) -> ImageDataset:
     """Return the real images: those of patients that the run held out; of a model alone, what was given."""
-    from medgan.cli.options import open_as
     from medgan.data import ImageDataset
     from medgan.data.splits import INITIAL, image_identities
     from medgan.reader_study import StudyDesignWarning
@@ -203,7 +212,10 @@ def _open_real(model: Path, real: str | None, gan: Any, transforms: str | None) 
             StudyDesignWarning,
             stacklevel=2,
         )
-        return open_as(real, gan.data, {}, transforms)
+        return open_as(real, gan.data, data, transforms)
+    if data:
+        flag = next(iter(data)).replace("_", "-")
+        raise click.UsageError(f"--{flag} is not for a run: its images are read as it was trained on them.")
     parts = reopen(run, data=real, transforms=transforms).parts
     held_out = [parts[name] for name in ("validation", "test") if name in parts]
     if not held_out:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from medgan.core.config import Config, option
+from medgan.core.spec import DataSpec
 
-__all__ = ["PHANTOM", "DataConfig"]
+__all__ = ["PHANTOM", "READING", "DataConfig", "shape_options"]
 
 PHANTOM = "phantom://chest"
 """The embedded chest radiographs; see `medgan.data.defaults` for what is used when no data is named."""
+
+READING = (
+    "slices",
+    "spacing",
+    "frame",
+    "window",
+    "pipeline",
+    "fit",
+    "contrast",
+    "crop_border",
+    "mask_markers",
+)
+"""Options of `DataConfig` that say how a file becomes an image, but for the shape; see `shape_options`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,3 +107,13 @@ class DataConfig(Config):
     workers: int | None = option(
         None, "Processes that decode images; 0 for none but this one.  [default: by need]", ge=0
     )
+
+
+def shape_options(spec: DataSpec) -> dict[str, Any]:
+    """Return the options of `DataConfig` that give images the size and the channels of others.
+
+    Args:
+        spec: Of the others, or of a model.
+    """
+    size = spec.size
+    return {"size": size[-1], "channels": str(spec.channels), **({"depth": size[0]} if len(size) == 3 else {})}

@@ -19,7 +19,7 @@ from medgan.core.gan import GAN
 from medgan.core.saving import versions
 from medgan.core.trainer import make_accelerator
 from medgan.data import ImageDataset, open_configured
-from medgan.data.config import DataConfig
+from medgan.data.config import DataConfig, shape_options
 from medgan.data.splits import image_identities
 from medgan.errors import ConfigError, DataError
 from medgan.exploration.cases import (
@@ -660,9 +660,8 @@ def _held_out(parts: dict[str, ImageDataset], seen: dict[str, str]) -> _Material
 
 def _open_as(gan: GAN, source: str, transforms: str | None) -> ImageDataset:
     """Open images at the size of a model's."""
-    size = gan.data.size
-    shape = {"size": size[-1], "channels": str(gan.data.channels), **({"depth": size[0]} if len(size) == 3 else {})}
-    return open_configured(DataConfig.from_dict({**shape, "data": source}), transforms=transforms)
+    config = DataConfig.from_dict({**shape_options(gan.data), "data": source})
+    return open_configured(config, transforms=transforms)
 
 
 def _choose(dataset: ImageDataset, contrast: Contrast | None, number: int, seed: int) -> NDArray[np.int64]:

@@ -34,6 +34,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(medgan: Any, scans: Path) -> Path:
     """A run that held patients out; look, but do not write."""
     options = ("--size", 32, "--preset", "tiny", "--steps", 1, "--device", "cpu", "--patient-regex", r"patient\d+")
+    options += ("--contrast", "percentile")
     shares = ("--validation", 0.1, "--test", 0.25)
     runs = scans.parent / "runs"
     medgan.works("fit", "--data", scans, *options, *shares, "--outdir", runs, "--name", "first")
@@ -130,6 +131,9 @@ def test_held_out_patients_of_the_training(medgan: Any, here: Path, run: Path, s
     shutil.copytree(scans, here / "same")
     options = ("--holdout", "same", "--patient-regex", r"patient\d+", "-n", 20, *LEVEL)
     assert "are among the training and the held-out images" in medgan.fails("audit", "--model", run, *options)
+    # Found by their pixels, as they are read as the training's were.
+    message = medgan.fails("audit", "--model", run, *options[:2], *options[4:])
+    assert "held-out images are, pixel by pixel, training images" in message
 
 
 def test_a_run_that_held_nobody_out(medgan: Any, here: Path) -> None:

@@ -132,6 +132,25 @@ def test_another_test_set(medgan, run: Path, tmp_path: Path) -> None:
     assert summary["cohorts"]["test"]["images"] == 30
 
 
+@pytest.mark.filterwarnings("ignore:The data.*is split file by file")
+def test_another_test_set_is_read_as_the_run_was(medgan, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        file = tmp_path / "images" / "AB"[number % 2] / f"{number}.png"
+        file.parent.mkdir(exist_ok=True, parents=True)
+        Image.fromarray(rng.integers(60, 160, (32, 32), dtype=np.uint8)).save(file)
+    shutil.copytree(tmp_path / "images", tmp_path / "elsewhere")
+    options = ("--contrast", "percentile", "--size", 32, "--preset", "tiny", "--device", "cpu", "--steps", 1)
+    shares = ("--validation", 0.3, "--test", 0.3, "--outdir", tmp_path, "--name", "run")
+    medgan.works("fit", "--data", tmp_path / "images", *options, *shares)
+    common = ("evaluate", "--model", tmp_path / "run", "--arms", "real", "--test-set", tmp_path / "elsewhere", *QUICK)
+    message = medgan.fails(*common, "--out", tmp_path / "study")
+    assert "of the 40 test images are, pixel by pixel, training images too" in message
+    # What is typed wins, and is of the test set: then they are other pixels, and the next mistake is found.
+    message = medgan.fails(*common, "--contrast", "none", "--subgroups", "ward", "--out", tmp_path / "study")
+    assert "no column 'ward'" in message
+
+
 def test_the_report(medgan, run: Path, tmp_path: Path) -> None:
     result = medgan.works(
         "evaluate", "--model", run, "--protocol", "report", "--classifier", "small-cnn", "--images", 40, "--epochs", 1,
@@ -186,7 +205,10 @@ def test_mistakes(medgan, here: Path, run: Path) -> None:
 
 def test_a_run_that_held_nobody_out(medgan, tmp_path: Path) -> None:
     folder = medgan.fit(tmp_path / "all", "--steps", 1, "--validation", 0)
-    assert "held nobody out" in medgan.fails("evaluate", "--model", folder, "--out", tmp_path / "study")
+    for more in ((), ("--test-set", "phantom://chest?n=30&seed=5")):
+        message = medgan.fails("evaluate", "--model", folder, *more, "--out", tmp_path / "study")
+        assert "held nobody out" in message
+        assert "--test-set" not in message
 
 
 def test_a_class_without_test_patients(medgan, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import click
@@ -13,7 +15,7 @@ import medgan as package
 from medgan.cli.main import main
 from medgan.cli.options import given, make_options
 from medgan.core.config import Config, option
-from medgan.data import DataWarning
+from medgan.data import DataConfig, DataWarning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,21 @@ def test_mistake_in_a_process_of_its_own(tmp_path):
     assert process.stderr.startswith("Error: There is no missing (looked in ")
     assert process.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_that_read_images_have_the_options_that_messages_name():
+    """What to type when an image cannot be read can be typed; what a model says is not asked for."""
+    folder = Path(package.__file__).parent / "data"
+    flags = {flag for path in folder.glob("*.py") for flag in re.findall(r"--([a-z][a-z-]+)", path.read_text("utf-8"))}
+    named = {flag.replace("-", "_") for flag in flags} & {item.name for item in DataConfig.options()}
+    assert named >= {"slices", "spacing", "frame", "window", "depth", "mask_markers", "max_bad"}
+    commands = {name: main.get_command(None, name) for name in main.list_commands(None)}
+    commands["study"] = commands["study"].commands["new"]
+    shape = {"size", "depth", "channels"}
+    lacking = dict.fromkeys(("augment", "explore", "features", "study"), shape) | {"sample": {*shape, "labels"}}
+    for name in ("audit", "augment", "evaluate", "explore", "features", "inspect", "metrics", "sample", "study"):
+        has = {param.name for param in commands[name].params if f"--{param.name}".replace("_", "-") in param.opts}
+        assert named - has <= lacking.get(name, set()), name
 
 
 def test_none_unsets_an_optional_flag(medgan):

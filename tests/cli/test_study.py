@@ -92,6 +92,7 @@ def test_run_that_held_nobody_out(medgan, here):
         (["--readers", 3, "--num", 2000], "Give a smaller --num, or hold more patients out"),
         (["--readers", 3, "--mode", "forced-choice", "--diagnosis"], "Use --mode rating"),
         (["--readers", 3, "--consent", "missing.txt"], "cannot be read as text"),
+        (["--readers", 3, "--view", "PA"], "--view is not for a run"),
     ],
 )
 def test_new_with_bad_input(medgan, run, here, arguments, message):

@@ -100,6 +100,23 @@ def test_sources_of_pairs_are_translated_to_an_array(medgan, run, tmp_path):
         assert arrays["sources"][0].startswith("source/")
 
 
+def test_sources_are_read_as_those_of_the_run(medgan, run, tmp_path, monkeypatch):
+    (tmp_path / "dimming.py").write_text("def darker(image):\n    return image * 0.5\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    options = ("--arch", "plain-pairs", "--data", PAIRS, "--size", "32", "--device", "cpu", "--steps", 1)
+    own = ("--transforms", "dimming:darker", "--outdir", tmp_path, "--name", "darker")
+    medgan.works("fit", *options, "--evaluate-every", 0, *own)
+    command = ("sample", "--model", tmp_path / "darker", "--source", PAIRS, "--out", tmp_path / "o")
+    assert "was begun with --transforms dimming:darker, not None" in medgan.fails(*command)
+    medgan.works(*command, "--transforms", "dimming:darker")
+    typed = ("sample", "--model", run, "--source", PAIRS)
+    for name, more in (("plain", ()), ("clahe", ("--contrast", "clahe"))):
+        medgan.works(*typed, "--out", tmp_path / name, *more)
+    first = next((tmp_path / "plain").rglob("*.png")).relative_to(tmp_path / "plain")
+    assert (tmp_path / "plain" / first).read_bytes() != (tmp_path / "clahe" / first).read_bytes()
+    assert "--contrast says how --source is read" in medgan.fails("sample", "--model", run, "--contrast", "clahe")
+
+
 def test_paths_of_a_table_do_not_leave_the_folder(medgan, run, tmp_path):
     pictures = tmp_path / "elsewhere"
     pictures.mkdir()
