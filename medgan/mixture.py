@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medgan.data.splits import INITIAL
 from medgan.errors import ConfigError, DataError
 from medgan.export import write_samples
 
@@ -83,8 +84,9 @@ def write_mixture(
         gan: The model; it must know the classes of the real images.
         out: Folder to create.
         model: Name of the model, for the table.
-        splits: The part of each real file, by `ImageDataset.index`'s ``file``, such as ``train`` or ``validation``;
-            None for what the data set says itself. Only training images count towards the plan.
+        splits: The part of each real file, by `ImageDataset.index`'s ``file``, such as ``train`` or ``validation``, or
+            `medgan.data.splits.INITIAL`; None for what the data set says itself. Only training images count towards the
+            plan, and patients of ``INITIAL`` are such: an earlier model has seen them.
         balance: See `plan_mixture`.
         ratio: See `plan_mixture`.
         per_class: See `plan_mixture`.
@@ -130,7 +132,15 @@ def write_mixture(
     try:
         aside.chmod(0o755)
         seeds = range(seed, seed + len(wanted))
-        write_samples(gan, aside / "synthetic", seeds=seeds, labels=wanted, truncation=truncation, device=device)
+        write_samples(
+            gan,
+            aside / "synthetic",
+            seeds=seeds,
+            labels=wanted,
+            truncation=truncation,
+            form="png" if len(gan.data.size) == 2 else "nifti",
+            device=device,
+        )
         made_by = json.loads((aside / "synthetic" / "synthetic.json").read_text(encoding="utf-8"))
         mark = f"{model} sha256:{made_by['weights_sha256'][:12]}"
         with (aside / "synthetic" / "samples.csv").open(newline="", encoding="utf-8") as stream:
@@ -173,10 +183,14 @@ def _real_rows(real: ImageDataset, splits: Mapping[str, str]) -> list[dict[str, 
             f"The images of {real.source} are not each a file of their own, so that no table can refer to them. Save "
             "them as files first, for example as PNG."
         )
+    records = real.index.to_dict("records")
+    seen = {row["patient_id"] for row in records if splits.get(row["file"]) == INITIAL} - {""}
     rows = []
-    for row in real.index.to_dict("records"):
+    for row in records:
         known: dict[str, str] = {name: str(row[name]) for name in ("patient_id", "view", "age", "sex") if name in row}
         split = splits.get(row["file"], str(row.get("split", "")))
+        if split == INITIAL or row["patient_id"] in seen:
+            split = "train"
         path = str((root / row["file"]).resolve())
         rows.append({"path": path, "label": str(row["label"]), "split": split, "origin": "real", **known})
     return rows

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -666,7 +667,7 @@ class Run:
             if len(dataset.spec.size) == 3:
                 form = f" --format {'nifti' if dataset.spec.channels == 1 else 'npz'}"
             what = "--source FOLDER" if gan.translates else "-n 64"
-            self.say(f"More:   medgan sample --model {folder} {what} --out samples --grid{form}")
+            self.say(f"More:   medgan sample --model {shlex.quote(str(folder))} {what} --out samples --grid{form}")
         return RunResult(folder, grid.latest or folder / "samples", folder / "model", gan)
 
     def _check_tracker(self) -> None:
@@ -849,7 +850,7 @@ class Run:
             folder = outdir / str(self.config.name)
             if self.begin_again and _is_left(folder):
                 return folder
-            advice = f"Continue it with --resume {folder}, or choose"
+            advice = f"Continue it with --resume {shlex.quote(str(folder))}, or choose"
             if not _checkpoint(folder).is_file():
                 advice = "It holds no checkpoint to continue from: delete it, or choose"
             raise ConfigError(f"{folder} exists already. {advice} another --name.") from None
