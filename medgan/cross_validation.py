@@ -213,10 +213,8 @@ def _train_generator(
         if training.is_done():
             return load_model(place, which=which)
     else:
-        if place.exists():  # ended before its first checkpoint
-            number = next(n for n in range(1, 10_000) if not place.with_name(f"generator-incomplete-{n}").exists())
-            place.replace(place.with_name(f"generator-incomplete-{number}"))
-        training = Run(flags, read_config(run / "config.json"), transforms=transforms, say=say)
+        options = read_config(run / "config.json")
+        training = Run(flags, options, begin_again=True, transforms=transforms, say=say)
     training.fit()
     return load_model(place, which=which)
 

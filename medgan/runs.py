@@ -64,6 +64,9 @@ _COMPARED = 20_000
 # Training images of the model that a run began from, within the run folder.
 _INITIAL_IMAGES = "data/initial_images.json"
 
+# Held while a training is at work in the run folder.
+_LOCK = ".lock"
+
 # What may differ when a run is continued: where and how fast, not what is learnt.
 _FREE = frozenset(
     {
@@ -535,10 +538,15 @@ class Run:
             TrainingStopped: If Ctrl-C ended it; the state is saved.
             TrainingDivergedError: If a loss became NaN or infinite; the last checkpoint is untouched.
             ProcessLostError: If another process of a distributed training ended; the last checkpoint is untouched.
-            MedganError: If data, options or files do not fit.
+            ConfigError: If another training is at work in the run folder, or options do not fit.
+            MedganError: If data or files do not fit.
         """
         started = time.perf_counter()
+        with contextlib.ExitStack() as held:
+            return self._fit(started if count_preparation else None, held)
 
+    def _fit(self, started: float | None, held: contextlib.ExitStack) -> RunResult:
+        """Train, with the run folder locked on `held`; a budget began at `started`, or begins with the first step."""
         from medgan.core.distribution import gather, main_first
         from medgan.core.trainer import make_accelerator
         from medgan.pages import save_image
@@ -561,6 +569,8 @@ class Run:
         main = accelerator.is_main_process
         if not main:
             self.say = lambda line: None
+        elif self.resume is not None:
+            held.enter_context(_locked(self.resume))
         initial = self._open_initial()
         # The main process decodes; the others then find everything in the cache.
         with main_first(accelerator):
@@ -579,7 +589,7 @@ class Run:
             self._reject(trainer, self.config.rejected)
         steps, budget = None, None
         if seconds:
-            budget = Budget(seconds, started=started if count_preparation else time.perf_counter())
+            budget = Budget(seconds, started=time.perf_counter() if started is None else started)
             self._check_budget(trainer, budget)
         else:
             steps = self.config.total_steps(self.model_config.images_per_step * accelerator.num_processes)
@@ -591,6 +601,8 @@ class Run:
 
         if main:
             self.folder = self.folder or self._make_folder(dataset.name)
+            if self.resume is None:
+                held.enter_context(_locked(self.folder))
             self._write_facts(data)
         folder = self.folder = Path(gather(accelerator, str(self.folder))[0])
         with _log_file(folder / "log.txt" if main else None):
@@ -979,10 +991,32 @@ def _class_shares(config: GANConfig, dataset: ImageDataset) -> dict[str, float]:
 def _is_left(folder: Path) -> bool:
     """Whether a folder holds what a run makes before its first checkpoint, and nothing else."""
     made = {"config.json", "data", "log.txt", "metrics.jsonl", "checkpoints", "samples", "plots"}
-    made |= {"evaluation", "tensorboard", "wandb"}
+    made |= {"evaluation", "tensorboard", "wandb", _LOCK}
     return not _checkpoint(folder).is_file() and all(
         entry.name in made or re.fullmatch(r"\..*\.tmp", entry.name) for entry in folder.iterdir()
     )
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a run folder for the duration of a block; a process that is killed frees it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(
+            f"Another process is training in {folder}. Wait for its end, or choose another --name for a new run."
+        ) from None
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} cannot be written to ({error.strerror}). Allow it, or copy the run."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _check_continues(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

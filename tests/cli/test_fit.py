@@ -20,6 +20,7 @@ from medgan.runs import RunConfig
 
 def test_run_folder(fitted):
     assert {str(path.relative_to(fitted)) for path in fitted.rglob("*") if path.is_file()} == {
+        ".lock",
         "config.json",
         "log.txt",
         "metrics.jsonl",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from medgan.core.saving import read_state
 from medgan.models import ACGAN, load_model
@@ -190,6 +191,26 @@ def test_moved_run_and_free_options(medgan, run):
 
 
 # ------------------------------------------------------------------------------ what is refused
+
+
+def test_a_training_that_is_at_work(medgan, run, contents):
+    before = contents(run)
+    command = ("fit", "--resume", run, "--steps", 8)
+    with FileLock(run / ".lock"):
+        message = medgan.fails(*command)
+        assert f"Another process is training in {run}" in message
+        assert medgan("sample", "--model", run, "-n", 1, "--out", run.parent / "out").exit_code == 0
+        assert contents(run) == before
+    medgan.works(*command)
+
+
+def test_a_training_that_is_at_work_before_its_first_checkpoint(medgan, tmp_path):
+    (tmp_path / "job").mkdir()
+    command = ("fit", *medgan.small, "--steps", 1, "--outdir", tmp_path, "--name", "job", "--resume", "auto")
+    with FileLock(tmp_path / "job" / ".lock"):
+        assert "Another process is training in" in medgan.fails(*command)
+        assert [path.name for path in (tmp_path / "job").iterdir()] == [".lock"]
+    medgan.works(*command)
 
 
 def test_finished_run(medgan, run, contents):
@@ -482,6 +503,7 @@ def test_killed(medgan, tmp_path):
     process, run = start(tmp_path, "run", "--steps", "100000", "--checkpoint-every", "5")
     try:
         wait_for_steps(process, run, 8)
+        assert "Another process is training in" in medgan.fails("fit", "--resume", run)
     finally:
         process.kill()
         process.communicate()
