@@ -19,11 +19,12 @@ from medgan.data.manifest import read_table
 from medgan.errors import ConfigError, DataError
 from medgan.export import write_samples
 from medgan.metrics.scorer import SampleScorer
-from medgan.models import load_model
+from medgan.models import find_model, load_model
 from medgan.runs import Run, is_run, read_config, reopen
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
+    from medgan.models import Which
     from medgan.reader_study import ReaderStudy
 
 __all__ = [
@@ -126,7 +127,7 @@ def study_judgements(study: ReaderStudy, gan: GAN, *, database: str | None = Non
         raise DataError(
             f"The samples of the study {study.folder} were made by other weights than those of this model "
             f"({key['model']['name']}, sha256 {key['model']['weights_sha256'][:12]}). Pass the run that it was drawn "
-            "from."
+            "from, and the --which that it was drawn with."
         )
     table = study.judgements(database)
     table = table[(table["kind"] == "synthetic") & table["said_synthetic"].notna()]
@@ -138,7 +139,13 @@ def study_judgements(study: ReaderStudy, gan: GAN, *, database: str | None = Non
 
 
 def classifier_judgements(
-    gan: GAN, run: Path, *, images: int = 200, truncation: float = 1.0, transforms: str | None = None
+    gan: GAN,
+    run: Path,
+    *,
+    images: int = 200,
+    truncation: float = 1.0,
+    data: str | None = None,
+    transforms: str | None = None,
 ) -> pd.DataFrame:
     """Let the run's small classifier judge samples: it accepts an image whose class it recognises.
 
@@ -150,6 +157,7 @@ def classifier_judgements(
         run: Its run folder, with the classifier that its training kept.
         images: Samples to judge, in all, classes in turn.
         truncation: As in `GAN.sample`.
+        data: Where the run's data lies now; None for where it lay.
         transforms: As in `medgan.runs.reopen`.
 
     Returns:
@@ -162,7 +170,7 @@ def classifier_judgements(
 
     if gan.data.labels is None or gan.data.labels.kind not in ("categorical", "ordinal"):
         raise DataError("A classifier can judge samples of classes only; this model has none. Give readers' ratings.")
-    training = reopen(run, transforms=transforms).parts["train"]
+    training = reopen(run, data=data, transforms=transforms).parts["train"]
     found = read_classifier(run / "evaluation" / "classifier.safetensors", training)
     if found is None:
         raise DataError(
@@ -277,6 +285,7 @@ def refine(
     judgements: pd.DataFrame,
     out: Path,
     *,
+    which: Which = "best",
     extractor: str = "random-conv",
     flags: Mapping[str, Any] | None = None,
     samples: int = 1_000,
@@ -296,6 +305,7 @@ def refine(
         model: The run folder.
         judgements: As `read_ratings` returns them.
         out: Folder to create: ``scorer/``, ``rejected/`` and ``refinement.json``.
+        which: Which model of the run was judged, and is trained on, as in `medgan.models.find_model`.
         extractor: What the scorer looks through.
         flags: Options of the new run, such as ``kimg`` and ``outdir``.
         samples: Fresh samples to find rejected ones among, and to compare the two models by.
@@ -318,7 +328,7 @@ def refine(
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists and is not an empty folder. Name another --out.")
-    gan = load_model(model)
+    gan = load_model(model, which=which)
     scorer = learn_scorer(gan, judgements, extractor=extractor, truncation=truncation, seed=seed)
     facts = scorer.facts
     say(
@@ -349,7 +359,7 @@ def refine(
     )
     say(f"Rejected: {len(rows):,} of {samples:,} fresh samples, see {rejected}")
     options = {
-        "init_from": str(model),
+        "init_from": str(model if which == "best" else find_model(model, which=which)),
         "splits": str(model / "data" / "splits.json"),
         "rejected": str(rejected),
         "rejected_share": round(share, 4),
@@ -362,6 +372,7 @@ def refine(
     after = _figures(refined, _score(refined, scorer, samples), real)
     report = {
         "model": str(model),
+        "which": which,
         "run": str(result.folder),
         "scorer": dict(facts),
         "samples": samples,

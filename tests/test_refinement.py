@@ -214,12 +214,13 @@ def test_refines_a_run(make_run: Callable[..., Path], tmp_path: Path) -> None:
         model,
         bright(load_model(model), 60),
         tmp_path / "refined",
+        which="latest",
         flags={"steps": 4, "outdir": str(tmp_path / "runs"), "device": "cpu"},
         samples=100,
         say=said.append,
     )
     config = json.loads((done.run / "config.json").read_text(encoding="utf-8"))
-    assert config["init_from"] == str(model)
+    assert config["init_from"] == str(model / "model")
     assert config["rejected"] == str(done.rejected)
     report = json.loads(done.report.read_text(encoding="utf-8"))
     rejected = pd.read_csv(done.rejected / "samples.csv")

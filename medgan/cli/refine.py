@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from medgan.cli.options import device_option
+from medgan.cli.options import device_option, which_option
+
+if TYPE_CHECKING:
+    from medgan.models import Which
 
 __all__ = ["refine"]
 
 
 @click.command()
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="Run folder of the model.")
+@which_option
 @click.option(
     "--study",
     type=click.Path(path_type=Path, file_okay=False),
@@ -52,6 +56,7 @@ __all__ = ["refine"]
 @device_option
 def refine(
     model: Path,
+    which: Which,
     study: Path | None,
     database: str | None,
     ratings: Path | None,
@@ -83,18 +88,20 @@ def refine(
         raise click.UsageError("Both --kimg and --budget were given. Pass one of them.")
     if database is not None and study is None:
         raise click.UsageError("--database says where the answers of a --study are.")
+    gan = load_model(model, which=which)
     tables = [] if ratings is None else [read_ratings(ratings)]
     if study is not None:
         from medgan.reader_study import load_study
 
         opened = load_study(study)
-        found = study_judgements(opened, load_model(model), database=database)
+        found = study_judgements(opened, gan, database=database)
         if truncation != 1:
             raise click.UsageError("A study knows its truncation; leave --truncation out.")
         truncation = float(opened.read_key()["truncation"])
         tables.append(found)
     if failures:
-        tables.append(classifier_judgements(load_model(model), model, truncation=truncation, transforms=transforms))
+        found = classifier_judgements(gan, model, truncation=truncation, data=data, transforms=transforms)
+        tables.append(found)
     if not tables:
         raise click.UsageError("Say who judged: --study FOLDER, --ratings FILE, --failures, or several.")
     flags: dict[str, Any] = {"device": device}
@@ -104,6 +111,7 @@ def refine(
         model,
         pd.concat(tables, ignore_index=True),
         out,
+        which=which,
         extractor=extractor,
         flags=flags,
         samples=samples,

@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medgan.models import load_model
 
@@ -57,6 +58,20 @@ def goes_on_with_rejected_images_that_moved(medgan, run, rejected, tmp_path):
     next(fewer.rglob("*.png")).unlink()
     assert "are not those that" in medgan.fails(*more, "--rejected", fewer)
     medgan.works(*more, "--rejected", tmp_path / "moved")
+
+
+def test_failures_where_the_data_has_moved(medgan, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        file = tmp_path / "scans" / "AB"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (32, 32), dtype=np.uint8)).save(file)
+    how = ("--size", 32, "--preset", "tiny", "--steps", 1, "--evaluate-every", 0, "--device", "cpu")
+    medgan.works("fit", "--data", tmp_path / "scans", *how, "--outdir", tmp_path, "--name", "run")
+    (tmp_path / "scans").rename(tmp_path / "moved")
+    command = ("refine", "--model", tmp_path / "run", "--failures", "--out", tmp_path / "refinement")
+    assert "if that has moved, say where" in medgan.fails(*command)
+    assert "kept no classifier" in medgan.fails(*command, "--data", tmp_path / "moved")  # found, so far as that goes
 
 
 @pytest.mark.parametrize(
