@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from medgan.cli.options import Names, data_options, device_option, given, open_as, truncation_option, which_option
+from medgan.cli.options import (
+    Names,
+    data_options,
+    device_option,
+    free_folder,
+    given,
+    open_as,
+    truncation_option,
+    which_option,
+)
 from medgan.cli.synthetic import (
     ExtractorOptions,
     extractor_options,
@@ -76,7 +85,11 @@ class _Real(NamedTuple):
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices.")
 @truncation_option
 @device_option
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: audit-NAME]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder.  [default: audit-NAME; with a number if there is one]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def audit(
@@ -181,7 +194,7 @@ def audit(
         )
     written = write_audit(
         report,
-        out or Path(f"audit-{folder_name(source)}"),
+        out or free_folder(Path(f"audit-{folder_name(source)}")),
         training=real.training if pairs else None,
         synthetic=images if pairs else None,
     )
@@ -189,7 +202,7 @@ def audit(
         click.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _show(report)
-        click.echo(f"Report: {written['audit.html']}")
+    click.echo(f"Report: {written['audit.html']}", err=as_json)
 
 
 def _open_real(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from medgan.cli.options import free_folder
+from medgan.cli.synthetic import folder_name
 from medgan.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ _SHOWN = 10  # problems that are printed
 @click.option("--coefficient-unit", metavar="UNIT", help="Unit of your number, such as 'mSv/(Gy.cm2)'.")
 @click.option("--citation", metavar="TEXT", help="Who published your number: a DOI, or the number of a report.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the report.  [default: dose-NAME]"
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the report.  [default: dose-NAME; with a number if there is one]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the statement as JSON.")
 def dose(
@@ -75,15 +78,14 @@ def dose(
             f"state a published dose, add --exam: {', '.join(PUBLISHED)}."
         )
     statement = state_dose(readings, images=num, exam=exam, coefficient=factor)
-    name = re.sub(r"[^\w.-]+", "-", Path(source).expanduser().resolve().name).strip("-.") or "data"
-    written = write_dose_report(readings, statement, out or Path(f"dose-{name}"))
+    written = write_dose_report(readings, statement, out or free_folder(Path(f"dose-{folder_name(source)}")))
     if as_json:
         click.echo(json.dumps(statement.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _show(statement)
         if not statement.equivalents:
             click.echo(f"No dose equivalent can be stated. A published one needs --exam: {', '.join(PUBLISHED)}.")
-        click.echo(f"Report: {written['dose.html']}")
+    click.echo(f"Report: {written['dose.html']}", err=as_json)
 
 
 def _list(*, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medgan.cli.options import data_options, device_option, given, open_as, which_option
+from medgan.cli.options import data_options, device_option, free_folder, given, open_as, which_option
 
 if TYPE_CHECKING:
     from medgan.models import Which
@@ -73,7 +73,6 @@ def explore(
     """
     from medgan.errors import ConfigError
     from medgan.exploration import explore as explore_model
-    from medgan.exploration import free_folder
     from medgan.models import load_model
     from medgan.runs import find_run_of, is_run
     from medgan.training import counting

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from medgan.cli.options import given, make_options
+from medgan.cli.options import free_folder, given, make_options
 from medgan.data.config import DataConfig
 
 __all__ = ["inspect"]
@@ -25,7 +25,7 @@ _OPTIONS = [option for option in make_options(DataConfig) if option.name != "dat
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for pictures and tables.  [default: inspection-NAME]",
+    help="Folder for pictures and tables.  [default: inspection-NAME; with a number if there is one]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @click.pass_context
@@ -44,13 +44,13 @@ def inspect(
     config = DataConfig.from_dict({**given(context, _OPTIONS), "data": source})
     with reading_progress() as progress:
         dataset = open_configured(config, transforms=transforms, progress=progress, check=False)
-    out = out or Path(f"inspection-{dataset.name}")
+    out = out or free_folder(Path(f"inspection-{dataset.name}"))
     found = inspect_dataset(dataset, out)
     if as_json:
         click.echo(json.dumps({**found.facts, "concerns": found.concerns}, indent=2, ensure_ascii=False))
     else:
         _show(found.facts, found.concerns)
-        click.echo(f"Pictures and tables: {out}")
+    click.echo(f"Pictures and tables: {out}", err=as_json)
     dataset.check_usable(config.max_bad, table=found.files["quarantine.csv"])
 
 

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from medgan.cli.options import Names, data_options, device_option, given, open_as, truncation_option, which_option
+from medgan.cli.options import (
+    Names,
+    data_options,
+    device_option,
+    free_folder,
+    given,
+    open_as,
+    truncation_option,
+    which_option,
+)
 from medgan.cli.synthetic import (
     OFFLINE,
     ExtractorOptions,
@@ -89,7 +98,11 @@ class _Real(NamedTuple):
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices.")
 @truncation_option
 @device_option
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder.  [default: metrics-NAME]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder.  [default: metrics-NAME; with a number if there is one]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def metrics(
@@ -190,13 +203,13 @@ def metrics(
             facts=facts,
             progress=progress,
         )
-    folder = out or Path(f"metrics-{folder_name(synthetic)}")
+    folder = out or free_folder(Path(f"metrics-{folder_name(synthetic)}"))
     written = write_report(report, folder)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _show(report)
-        click.echo(f"Report: {written['metrics.html']}")
+    click.echo(f"Report: {written['metrics.html']}", err=as_json)
 
 
 # ---------------------------------------------------------------------------------- real images

@@ -21,6 +21,7 @@ __all__ = [
     "Names",
     "data_options",
     "device_option",
+    "free_folder",
     "given",
     "make_options",
     "open_as",
@@ -111,6 +112,15 @@ def open_as(
     config = DataConfig.from_dict({**reading, **shape, **data, "data": source})
     with reading_progress() as progress:
         return open_configured(config, transforms=transforms, progress=progress)
+
+
+def free_folder(folder: Path) -> Path:
+    """Return a folder that is not there yet: the given one, or one with the next number behind its name."""
+    number, free = 1, folder
+    while free.exists():
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3

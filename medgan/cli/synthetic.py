@@ -177,6 +177,6 @@ def extractor_options(default: str) -> Callable[[Callable[..., None]], Callable[
 
 
 def folder_name(source: str) -> str:
-    """Return a short name for the folder of the report."""
-    path = Path(source).expanduser().resolve()
+    """Return a short name for the folder of the report; of a run's model the run's."""
+    path = (find_model_folder(source) or Path(source).expanduser()).resolve()
     return re.sub(r"[^\w.-]+", "-", path.stem if path.is_file() else path.name).strip("-.") or "images"

@@ -2,7 +2,7 @@
 
 from medgan.exploration.cases import Cases, Neighbours, Rarity, find_cases, nearest_training, rarity
 from medgan.exploration.contrasts import Contrast, Label, all_contrasts, make_contrast
-from medgan.exploration.exploring import Exploration, RealDifference, RealImages, explore, free_folder
+from medgan.exploration.exploring import Exploration, RealDifference, RealImages, explore
 from medgan.exploration.inversion import Inversion, invert
 from medgan.exploration.latent_space import LatentSpace
 from medgan.exploration.parts import (
@@ -35,7 +35,6 @@ __all__ = [
     "class_differences",
     "explore",
     "find_cases",
-    "free_folder",
     "interpolate",
     "invert",
     "make_contrast",

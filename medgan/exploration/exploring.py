@@ -53,7 +53,7 @@ from medgan.training.frozen_features import (
     train_features,
 )
 
-__all__ = ["Exploration", "RealDifference", "RealImages", "explore", "free_folder"]
+__all__ = ["Exploration", "RealDifference", "RealImages", "explore"]
 
 SHOWN = 8  # cases of a kind, and samples with their neighbours
 READABLE = 2.0  # a change of so many errors is read
@@ -251,15 +251,6 @@ class Exploration:
         except OSError as error:
             raise ConfigError(f"Nothing could be written to {out}: {error.strerror or error}.") from error
         return out / "explore.html"
-
-
-def free_folder(folder: Path) -> Path:
-    """Return a folder that is not there yet: the given one, or one with the next number behind its name."""
-    number, free = 1, folder
-    while free.exists():
-        number += 1
-        free = folder.with_name(f"{folder.name}-{number}")
-    return free
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,9 @@ def test_a_run_whose_data_has_moved(medgan: Any, here: Path, run: Path, scans: P
     finally:
         away.rename(scans)
     assert report(here / "audit-first")["training"]["images"] > 0
+    # A second one does not take its place, and a model of the run is called after the run.
+    again = medgan.works("audit", "--model", run / "model", *few, "--json")
+    assert again.stderr.endswith("Report: audit-first-2/audit.html\n")
 
 
 def test_a_planted_copier(medgan: Any, here: Path, run: Path, scans: Path) -> None:

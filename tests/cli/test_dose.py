@@ -40,10 +40,12 @@ def test_states_what_was_measured_and_what_was_published(medgan, here, scans):
     folder = here / "dose-scans"
     assert {path.name for path in folder.iterdir()} == {"dose.json", "dose.html", "doses.csv", "problems.csv"}
     assert b"P0" not in b"".join(path.read_bytes() for path in folder.iterdir())
-    # once more, in the place of the last one
-    printed = medgan.works("dose", scans, "--json").stdout
-    facts = json.loads(printed)
-    assert facts == json.loads((folder / "dose.json").read_text(encoding="utf-8"))
+    before = (folder / "dose.json").read_bytes()
+    result = medgan.works("dose", scans, "--json")
+    facts = json.loads(result.stdout)
+    assert "Report: dose-scans-2" in result.stderr
+    assert facts == json.loads((here / "dose-scans-2" / "dose.json").read_text(encoding="utf-8"))
+    assert (folder / "dose.json").read_bytes() == before
     assert facts["avoided"]["value"] == 0
     assert [each["kind"] for each in facts["equivalents"]] == ["measured"]
     assert facts["problems"][0]["item"] == "the code 113722"

@@ -32,6 +32,8 @@ def test_says_what_is_there_and_draws_it(medgan, here: Path, scans: Path) -> Non
     assert {"inspection.json", "index.csv", "histograms.png", "contact-sheet-0-B.png"} <= names
     with Image.open(here / "inspection-scans" / "contact-sheet-0-B.png") as sheet:
         assert np.asarray(sheet.convert("L")).std() > 20
+    again = medgan.works("inspect", scans, "--size", 32, "--json")
+    assert again.stderr.endswith("Pictures and tables: inspection-scans-2\n")  # nothing of another time lies beside it
 
 
 def test_json(medgan, tmp_path: Path, scans: Path) -> None:

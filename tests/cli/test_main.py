@@ -13,7 +13,7 @@ import pytest
 
 import medgan as package
 from medgan.cli.main import main
-from medgan.cli.options import given, make_options
+from medgan.cli.options import free_folder, given, make_options
 from medgan.core.config import Config, option
 from medgan.data import DataConfig, DataWarning
 
@@ -109,6 +109,13 @@ def test_commands_that_read_images_have_the_options_that_messages_name():
     for name in ("audit", "augment", "evaluate", "explore", "features", "inspect", "metrics", "sample", "study"):
         has = {param.name for param in commands[name].params if f"--{param.name}".replace("_", "-") in param.opts}
         assert named - has <= lacking.get(name, set()), name
+
+
+def test_free_folder(tmp_path):
+    assert free_folder(tmp_path / "report") == tmp_path / "report"
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report-2").mkdir()
+    assert free_folder(tmp_path / "report") == tmp_path / "report-3"
 
 
 def test_none_unsets_an_optional_flag(medgan):

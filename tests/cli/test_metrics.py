@@ -94,6 +94,7 @@ def test_a_second_run_reads_the_cache(medgan: Any, here: Path, run: Path, monkey
     monkeypatch.setattr("medgan.evaluation.fidelity.metrics.frechet_distance", None)
     second = medgan.works("metrics", "--synthetic", run, *QUICK, "--json")
     assert json.loads(second.stdout)["scores"] == json.loads(first.stdout)["scores"]
+    assert {path.name for path in here.iterdir()} == {"metrics-first", "metrics-first-2"}
 
 
 @pytest.mark.filterwarnings("default::medgan.evaluation.fidelity.samples.SamplingCacheWarning")

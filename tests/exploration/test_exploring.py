@@ -12,7 +12,7 @@ from medgan import registry
 from medgan.core import DataSpec
 from medgan.data import open_dataset
 from medgan.errors import ConfigError, DataError
-from medgan.exploration import explore, free_folder
+from medgan.exploration import explore
 from medgan.runs import Run, read_parts
 
 SOURCE = "phantom://chest?n=60&seed=1"
@@ -162,10 +162,3 @@ def test_mistakes(run):
         explore(run, inversions=-1)
     with pytest.raises(ConfigError, match="seed must be between"):
         explore(run, seed=-1)
-
-
-def test_free_folder(tmp_path):
-    assert free_folder(tmp_path / "explore") == tmp_path / "explore"
-    (tmp_path / "explore").mkdir()
-    (tmp_path / "explore-2").mkdir()
-    assert free_folder(tmp_path / "explore") == tmp_path / "explore-3"
