@@ -64,6 +64,13 @@ class _Group(click.Group):
                 return super().invoke(ctx)
             except MedganError as error:
                 raise _UserError(str(error)) from error
+            except OSError as error:
+                if error.filename is None:  # none of the user's files
+                    raise
+                raise _UserError(
+                    f"{error.filename} cannot be used: {error.strerror}. Name another path, or see to it that you may "
+                    "use this one."
+                ) from error
             except (MemoryError, RuntimeError) as error:
                 if not (isinstance(error, MemoryError) or _is_out_of_memory(error)):
                     raise

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -78,6 +80,24 @@ def test_warnings_are_lines(medgan, monkeypatch):
     monkeypatch.setattr(type(main), "get_command", lambda *_: warn)
     result = medgan.works("warn")
     assert result.stderr == "Warning: Look here.\n"
+
+
+def test_a_path_that_one_may_not_enter(medgan, monkeypatch):
+    """Even to look whether there is anything raises then, wherever that is."""
+
+    @click.command()
+    def enter():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/closed/scans")
+
+    @click.command()
+    def other():
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(type(main), "get_command", lambda *_: enter)
+    assert "/closed/scans cannot be used: Permission denied." in medgan.fails("enter")
+    monkeypatch.setattr(type(main), "get_command", lambda *_: other)
+    with pytest.raises(OSError, match="Input/output error"):
+        medgan("other")
 
 
 def test_mistake_in_a_process_of_its_own(tmp_path):
