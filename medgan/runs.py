@@ -1115,7 +1115,7 @@ def reading_of(run: Path, *, transforms: str | None = None) -> dict[str, Any]:
         transforms: ``module:object`` of the preprocessing for the others; code, so that no file may name it.
 
     Returns:
-        Options of `medgan.data.config.DataConfig`, but for those of the shape.
+        Options of `medgan.data.config.DataConfig`, but for those of the size.
 
     Raises:
         ConfigError: If the run was given transforms, and the others are not.

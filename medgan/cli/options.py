@@ -109,9 +109,15 @@ def open_as(
 
     reading = {} if run is None else reading_of(run, transforms=transforms)
     shape = {} if spec is None else shape_options(spec)
-    config = DataConfig.from_dict({**reading, **shape, **data, "data": source})
+    options = {**reading, **shape, **data, "data": source}
+    # First with as many channels as they have or the run asked for: only so are the images of a training recognised.
+    first = {**options, "channels": {"channels": "auto", **reading, **data}["channels"]}
     with reading_progress() as progress:
-        return open_configured(config, transforms=transforms, progress=progress)
+        opened = open_configured(DataConfig.from_dict(first), transforms=transforms, progress=progress)
+    if spec is None or "channels" in data or opened.spec.channels == spec.channels:
+        return opened
+    with reading_progress() as progress:
+        return open_configured(DataConfig.from_dict(options), transforms=transforms, progress=progress)
 
 
 def free_folder(folder: Path) -> Path:

@@ -66,16 +66,14 @@ def open_sources(
         ConfigError: If the model does not translate, or the run was given transforms and these are not.
         DataError: If the images cannot be used.
     """
-    from dataclasses import replace
-
     from medgan.errors import ConfigError
     from medgan.runs import find_run_of, is_run
 
     if not gan.translates:
         raise ConfigError(f"--source is for models that translate; {gan.name} makes images from nothing. Leave it out.")
     run = find_run_of(model.resolve())
-    spec = replace(gan.data, channels=gan.data.source_channels)
-    return open_as(source, spec, data, transforms, run=run if is_run(run) else None)
+    data = {"channels": str(gan.data.source_channels), **data}  # of the sources, whatever the targets have
+    return open_as(source, gan.data, data, transforms, run=run if is_run(run) else None)
 
 
 def find_labels(sources: ImageDataset, gan: GAN) -> Tensor | None:

@@ -23,8 +23,9 @@ READING = (
     "contrast",
     "crop_border",
     "mask_markers",
+    "channels",
 )
-"""Options of `DataConfig` that say how a file becomes an image, but for the shape; see `shape_options`."""
+"""Options of `DataConfig` that say how a file becomes an image, but for its size; see `shape_options`."""
 
 
 @dataclass(frozen=True, kw_only=True)

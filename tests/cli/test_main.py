@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Literal
 
 import click
+import numpy as np
 import pytest
+from PIL import Image
 
 import medgan as package
 from medgan.cli.main import main
-from medgan.cli.options import free_folder, given, make_options
+from medgan.cli.options import free_folder, given, make_options, open_as
+from medgan.core import DataSpec
 from medgan.core.config import Config, option
-from medgan.data import DataConfig, DataWarning
+from medgan.data import DataConfig, DataWarning, open_dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,20 @@ def test_commands_that_read_images_have_the_options_that_messages_name():
     for name in ("audit", "augment", "evaluate", "explore", "features", "inspect", "metrics", "sample", "study"):
         has = {param.name for param in commands[name].params if f"--{param.name}".replace("_", "-") in param.opts}
         assert named - has <= lacking.get(name, set()), name
+
+
+def test_images_get_the_channels_of_others(tmp_path):
+    """Grey ones stay as they are, so that their fingerprint is that of a training on them."""
+    for name, shape in (("grey", (32, 32)), ("colour", (32, 32, 3))):
+        for number in range(4):
+            file = tmp_path / name / "AB"[number % 2] / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
+            Image.fromarray(pixels).save(file)
+    opened = {name: open_as(str(tmp_path / name), DataSpec(1, (16, 16)), {}) for name in ("grey", "colour")}
+    assert [dataset.spec.channels for dataset in opened.values()] == [1, 1]
+    assert opened["grey"].fingerprint == open_dataset(tmp_path / "grey", size=16).fingerprint
+    assert open_as(str(tmp_path / "colour"), DataSpec(1, (16, 16)), {"channels": "3"}).spec.channels == 3
 
 
 def test_free_folder(tmp_path):
