@@ -743,7 +743,7 @@ class Run:
                 "has a training of its own. Leave it out."
             )
         spec = trainer.data
-        kind = "categorical" if spec.labels is None else spec.labels.kind
+        kind = None if spec.labels is None else spec.labels.kind
         if kind == "ordinal":
             kind = "categorical"  # classes are told by their names, whatever their order
         dataset = open_configured(DataConfig.from_dict({"data": source, "label_kind": kind, **shape_options(spec)}))
