@@ -29,8 +29,8 @@ __all__ = [
 _PATIENCE = timedelta(days=7)  # for the first process, which may have a large data set to read
 
 PATIENCE_OF_STEPS = timedelta(hours=2)
-"""How long processes wait for each other in a training, as the main one evaluates alone. With large volumes that may take
-longer than the ten minutes that NCCL has by itself."""
+"""How long processes wait for each other in a training, as the main one evaluates alone. With large volumes that may
+take longer than the ten minutes that NCCL has by itself."""
 
 T = TypeVar("T")
 
