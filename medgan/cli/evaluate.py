@@ -294,7 +294,7 @@ def _open(
     transforms: str | None,
 ) -> _Parts:
     """Open the real images, divided as for the training of the first model where that is known."""
-    from medgan.data.splits import Splits, make_splits
+    from medgan.data.splits import Splits, make_splits, whole_unit
     from medgan.runs import is_run, read_parts, reopen
 
     trained_on = [read_parts(folder) for folder in models]
@@ -316,10 +316,8 @@ def _open(
                 f"{run} held nobody out, so that weights and thresholds can be chosen on nobody whom its generator has "
                 "not seen. Train it anew with --validation 0.1 --test 0.2."
             )
-        validation, test = held_out.split(0.6)
-        note = (
-            "The run held out one part only; four tenths of its patients choose weights and thresholds, the rest tests."
-        )
+        validation, test = held_out.split(0.6, by=whole_unit(held_out.index))  # the source may hold all of them out
+        note = "The run held out one part only; four tenths of it choose weights and thresholds, the rest tests."
         return _Parts(opened.parts["train"], validation, test, trained_on, note, run)
     if real is None:
         raise click.UsageError("--real is needed: only a run folder knows its images.")

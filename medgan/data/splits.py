@@ -27,6 +27,7 @@ __all__ = [
     "image_identities",
     "make_folds",
     "make_splits",
+    "whole_unit",
 ]
 
 INITIAL = "initial"
@@ -288,6 +289,18 @@ def _are_parts(value: Any) -> TypeGuard[dict[str, list[str]]]:
     )
 
 
+def whole_unit(index: pd.DataFrame) -> Literal["patient", "image"]:
+    """Return what to divide images by where the source's own split does not count: patients if any is known.
+
+    Args:
+        index: `ImageDataset.index`.
+
+    Returns:
+        A value for ``by`` of `make_splits` and `make_folds`.
+    """
+    return "patient" if (index["patient_id"] != "").any() else "image"
+
+
 def make_splits(
     index: pd.DataFrame,
     labels: NDArray[Any] | None,
@@ -484,7 +497,7 @@ class _Cohort:
         synthetic = (index["origin"] == "synthetic").to_numpy() if "origin" in index else np.zeros(len(index), bool)
         return cls(
             by="patient" if by_patient else "image",
-            reason="as by='image' asks" if by == "image" else "as no patient ids are known",
+            reason="as by='image' asks" if by == "image" and patients else "as no patient ids are known",
             names=names[order],
             labels=index["label"].to_numpy(dtype=object),
             groups=groups,

@@ -62,9 +62,27 @@ def test_a_saved_model_leads_to_its_run(medgan, run: Path, tmp_path: Path) -> No
 
 
 def test_one_part_held_out_is_divided(medgan, tmp_path: Path) -> None:
-    folder = medgan.fit(tmp_path / "half", "--steps", 1, "--validation", 0.5)
-    result = medgan.works("evaluate", "--model", folder, "--arms", "real", "--out", tmp_path / "study", *QUICK)
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(40):
+        file = tmp_path / f"{number}.png"
+        Image.fromarray(rng.integers(0, 256, (32, 32), dtype=np.uint8)).save(file)
+        patient = number // 2  # the source itself says which of them are for validation, as CheXpert does
+        split = "valid" if patient >= 10 else "train"
+        rows.append({"path": str(file), "label": "AB"[patient % 2], "patient_id": f"p{patient}", "split": split})
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    medgan.works(
+        "fit", "--data", tmp_path / "table.csv", "--size", 32, "--preset", "tiny", "--device", "cpu", "--steps", 1,
+        "--outdir", tmp_path, "--name", "half",
+    )  # fmt: skip
+    model = ("--model", tmp_path / "half")
+    result = medgan.works("evaluate", *model, "--arms", "real", "--out", tmp_path / "study", *QUICK)
     assert "held out one part only" in result.stdout
+    cohorts = json.loads((tmp_path / "study" / "summary.json").read_text())["cohorts"]
+    assert {part: (found["images"], found["patients"]) for part, found in cohorts.items()} == {
+        "validation": (8, 4),
+        "test": (12, 6),
+    }
 
 
 def test_images_that_were_sampled_before(medgan, run: Path, tmp_path: Path) -> None:

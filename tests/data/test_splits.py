@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from medgan.data import DataWarning
-from medgan.data.splits import Splits, find_patients, image_identities, make_folds, make_splits
+from medgan.data.splits import Splits, find_patients, image_identities, make_folds, make_splits, whole_unit
 from medgan.errors import ConfigError, DataError
 
 KERMANY = {
@@ -244,6 +244,16 @@ def test_a_source_that_is_all_held_out_or_speaks_another_language() -> None:
         make_splits(index, None, validation=0.5)
     with pytest.raises(DataError, match=r"has a split 'trian'.*Did you mean 'train'"):
         make_splits(index.assign(split="trian"), None, validation=0.5)
+
+
+def test_a_held_out_part_is_divided_without_regard_to_the_source_s_split() -> None:
+    index = _index(["a", "b", "", "c"], split=["test"] * 4)
+    assert whole_unit(index) == "patient"
+    assert len(make_splits(index, None, validation=0.5, by=whole_unit(index)).parts["validation"]) == 2
+    unknown = index.assign(patient_id="")
+    assert whole_unit(unknown) == "image"
+    with pytest.warns(DataWarning, match="as no patient ids are known"):
+        assert len(make_splits(unknown, None, validation=0.5, by=whole_unit(unknown)).parts["validation"]) == 2
 
 
 # -------------------------------------------------------------------------------------------- folds
