@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from medgan.core.saving import write_aside
-from medgan.data.splits import Splits, image_identities, make_folds
+from medgan.data.splits import Splits, image_identities, make_folds, whole_unit
 from medgan.errors import CheckpointError, ConfigError, DataError
 from medgan.evaluation import DownstreamEvaluator, StudyConfig
 from medgan.evaluation.intervals import holm
@@ -97,7 +97,7 @@ def cross_validate(
 
     Args:
         run: Run folder whose options and images are used.
-        folds: Number of folds, at least 2; each patient is tested in one.
+        folds: Number of folds, at least 2; each patient is tested in one, whatever the source's own division.
         out: Folder of the results.
         config: Options of the studies.
         data: Where the images are now, if they have been moved.
@@ -123,11 +123,9 @@ def cross_validate(
         raise ConfigError(f"{out} exists and is not an empty folder. Go on with --resume, or name another --out.")
     whole = reopen(run, data=data, transforms=transforms).whole
     _check_plan(out, {"folds": folds, "seed": config.seed, "options": read_config(run / "config.json")})
-    divided = make_folds(whole.index, whole.labels, folds=folds, seed=config.seed)
     summaries = []
-    for number in range(folds):
+    for number, splits in enumerate(_divide(whole, folds, config.seed)):
         folder = out / f"fold-{number}"
-        splits = _fold(whole, divided, number)
         parts = whole.apply_splits(splits)
         say(f"Fold {number + 1} of {folds}: {len(parts['train']):,} images train, {len(parts['test']):,} test.")
         gan = _train_generator(run, folder, splits, data, transforms, device, say, which)
@@ -176,16 +174,22 @@ def _check_plan(out: Path, plan: dict[str, Any]) -> None:
         raise ConfigError(f"The generators in {out} are of {what}. Go on with that, or name another --out.")
 
 
-def _fold(whole: ImageDataset, divided: Splits, number: int) -> Splits:
-    """Return a split whose test is a fold, with some patients of the others for validation."""
-    held = divided.fold(number)
-    train, validation = whole.apply_splits(held)["train"].split(_VALIDATION, seed=divided.seed)
-    parts = {
-        "train": tuple(sorted(image_identities(train.index))),
-        "validation": tuple(sorted(image_identities(validation.index))),
-        "test": held.parts["validation"],
-    }
-    return Splits(held.by, held.seed, parts)
+def _divide(whole: ImageDataset, folds: int, seed: int) -> list[Splits]:
+    """Return a split for each fold, which is its test, with some patients of the others for validation."""
+    # Not by auto: the source's own test patients are tested as all others.
+    divided = make_folds(whole.index, whole.labels, folds=folds, seed=seed, by=whole_unit(whole.index))
+    splits = []
+    for number in range(folds):
+        held = divided.fold(number)
+        others = whole.apply_splits(held)["train"]
+        train, validation = others.split(_VALIDATION, seed=seed, by=whole_unit(others.index))
+        parts = {
+            "train": tuple(sorted(image_identities(train.index))),
+            "validation": tuple(sorted(image_identities(validation.index))),
+            "test": held.parts["validation"],
+        }
+        splits.append(Splits(held.by, held.seed, parts))
+    return splits
 
 
 def _train_generator(
@@ -296,6 +300,7 @@ def _page(facts: dict[str, Any]) -> Page:
     folds = facts["folds"]
     method = (
         f"Each of {folds} folds was tested once, by classifiers whose generator was trained without its patients. "
+        "All patients are in the folds, those too whom the data itself sets aside. "
         "Intervals and p-values use the variance correction of Nadeau and Bengio (2003) for folds whose training sets "
         "overlap; with few folds they are wide. p-values are corrected by Holm's method."
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from scipy import stats
 
 from medgan import cross_validation
 from medgan.cross_validation import corrected_mean
-from medgan.data import open_dataset
+from medgan.data import ImageDataset, open_dataset
 from medgan.errors import CheckpointError, ConfigError, DataError
 
 SCORES = ("auroc", "auprc", "balanced_accuracy", "brier")
@@ -93,6 +94,21 @@ def test_a_comparison_that_cannot_be_made_counts_all_the_same() -> None:
     known = [found["real+synthetic", fraction]["difference"] for fraction in (0.1, 1.0)]
     smallest = min(entry["p"] for entry in known)
     assert min(entry["p_holm"] for entry in known) == pytest.approx(3 * smallest)
+
+
+def test_folds_of_a_source_with_a_division_of_its_own() -> None:
+    patients = np.repeat(np.arange(40), 2)
+    whole = ImageDataset.from_arrays(
+        np.zeros((80, 8, 8), np.uint8), patients % 2, patient_ids=[f"p{patient}" for patient in patients]
+    )
+    own = np.array(["train", "val", "test"], dtype=object)[np.repeat([0, 1, 2], [48, 12, 20])]
+    whole = replace(whole, index=whole.index.assign(split=own))
+    tested: list[str] = []
+    for splits in cross_validation._divide(whole, 4, 0):
+        parts = whole.apply_splits(splits)  # the images of the split are those of the data
+        assert {part: len(images) for part, images in parts.items()} == {"train": 52, "validation": 8, "test": 20}
+        tested += splits.parts["test"]
+    assert len(tested) == len(set(tested)) == 80
 
 
 def test_generators_of_another_plan_are_not_taken(tmp_path: Path) -> None:
