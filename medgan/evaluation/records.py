@@ -22,8 +22,8 @@ class Cohort:
     Attributes:
         labels: Truth: ``(N,)`` int64 for classes; ``(N, K)`` float32 of 0 and 1 for several findings an image, NaN
             where unknown.
-        patients: ``(N,)`` of str, who each image is of; every image its own where patients are unknown.
-        files: ``(N,)`` of str, names of the images in their data set.
+        patients: ``(N,)`` of str, who each image is of; every file its own where patients are unknown.
+        files: ``(N,)`` of str, names of the images in their data set, by `medgan.data.splits.image_identities`.
         subgroups: One column a property of the images, such as sex, with N rows; "" where unknown.
     """
 

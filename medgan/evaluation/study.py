@@ -21,6 +21,7 @@ import torch
 from medgan.classifiers import ClassicalAugmentation, make_classifier, predict, train_classifier
 from medgan.core.saving import versions
 from medgan.core.spec import LabelSpec
+from medgan.data.splits import image_identities
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import Arm, parse_arms
 from medgan.evaluation.leakage import check_leakage, check_shared_images
@@ -174,9 +175,10 @@ class DownstreamEvaluator:
 
         Raises:
             KeyboardInterrupt: If Ctrl-C ended it; finished runs are kept.
-            DataError: If there are fewer synthetic images than the arms need.
+            DataError: If there are fewer synthetic images than the arms need, or a held-out image is listed twice.
             MedganError: As the classifier's training.
         """
+        validation, test = _cohort(self.validation, ()), _cohort(self.test, self._subgroup_columns())
         seeds = range(self.config.seed, self.config.seed + self.config.seeds)
         pools, probe = self._pools(seeds)
         store = RunStore(self.out / "runs")
@@ -200,8 +202,8 @@ class DownstreamEvaluator:
         runs = [done[task.key] for task in tasks]
         return Study(
             labels=self.labels,
-            validation=_cohort(self.validation, ()),
-            test=_cohort(self.test, self._subgroup_columns()),
+            validation=validation,
+            test=test,
             runs=sorted(runs, key=lambda run: ([arm.name for arm in self.arms].index(run.arm), run.fraction, run.seed)),
             facts=self._describe(),
             synthetic=None if probe is None else _cohort(probe, ()),
@@ -461,7 +463,7 @@ def _cohort(images: ImageDataset, columns: Sequence[str]) -> Cohort:
     return Cohort(
         labels=np.asarray(images.labels),
         patients=patients_of(images),
-        files=images.index["file"].to_numpy(dtype=str),
+        files=np.array(image_identities(images.index)),
         subgroups=subgroups,
     )
 

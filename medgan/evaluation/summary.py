@@ -88,7 +88,7 @@
 ``on_synthetic``
     One entry an arm and fraction whose classifiers judged the study's synthetic cohort (trained on real, tested on
     synthetic): ``{"arm", "title", "fraction", "images", "scores"}``. Low scores there mean images that do not show what
-    their labels say, or that look like nothing in the real ones. Every image counts as a patient.
+    their labels say, or that look like nothing in the real ones. Every file counts as a patient.
 ``fractions``
     One entry an arm that has several: ``{"arm", "title", "score", "points"}``; a point is ``{"fraction", "counts",
     "value", "low", "high", "difference"}``, of the primary score. The difference is from the baseline at the same
@@ -283,7 +283,7 @@ def summarise_runs(
 
     Args:
         labels: Truth, ``(N,)`` class indices or ``(N, K)`` of 0, 1 and NaN for findings.
-        patients: ``(N,)``, who each image is of; names of the images where each is its own, as synthetic ones are.
+        patients: ``(N,)``, who each image is of; names of the files where each is its own, as synthetic ones are.
         spec: What the labels mean.
         probabilities: ``(N, K)`` for each seed.
         thresholds: For each seed, as `medgan.evaluation.scores.choose_thresholds` returns them.
@@ -383,7 +383,7 @@ def _on_synthetic(study: Study, arms: Sequence[_Arm], replicates: int, seed: int
             continue
         block = summarise_runs(
             cohort.labels,
-            cohort.files,
+            cohort.patients,
             spec=study.labels,
             probabilities=[run.synthetic for run, _ in asked if run.synthetic is not None],
             thresholds=[limits for _, limits in asked],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -276,8 +277,6 @@ def test_a_generator_that_has_seen_the_test(parts: Parts, tmp_path: Path) -> Non
 
 
 def test_subgroups_are_columns_of_the_table(parts: Parts, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     train, validation, test = parts
     index = test.index.assign(sex=["F", "M"] * (len(test) // 2), ward="A")
     study = DownstreamEvaluator(
@@ -289,6 +288,22 @@ def test_subgroups_are_columns_of_the_table(parts: Parts, tmp_path: Path) -> Non
         jobs=1,
     ).run()
     assert study.test.subgroups.equals(pd.DataFrame({"sex": index["sex"], "ward": index["ward"]}))
+
+
+def test_images_of_one_file_are_told_apart(parts: Parts, tmp_path: Path) -> None:
+    train, validation, test = parts
+    slices = [f"axial {number % 2}" for number in range(len(test))]
+    volumes = [f"scan{number // 2}.nii.gz" for number in range(len(test))]
+    sliced = replace(test, index=test.index.assign(file=volumes, part=slices, patient_id=""))
+    config = StudyConfig(**{**TINY, "seeds": 1, "steps": 1}, arms="real")
+    study = DownstreamEvaluator(train, validation, sliced, out=tmp_path / "study", config=config, jobs=1).run()
+    assert list(study.test.files[:3]) == ["scan0.nii.gz#axial 0", "scan0.nii.gz#axial 1", "scan1.nii.gz#axial 0"]
+    assert len(set(study.test.patients)) == len(test) / 2
+    twice = replace(sliced, index=sliced.index.assign(part="axial 0"))
+    again = DownstreamEvaluator(train, validation, twice, out=tmp_path / "again", config=config, jobs=1)
+    with pytest.raises(DataError, match="are listed more than once"):
+        again.run()
+    assert not (tmp_path / "again").exists()
 
 
 def test_several_findings(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_real_classifiers_on_synthetic_images(judged: tuple[Study, dict[str, Any
     kind = problem_kind(study.labels)
     by_hand = summarise_runs(
         cohort.labels,
-        cohort.files,
+        cohort.patients,
         spec=study.labels,
         probabilities=[run.synthetic for run in asked if run.synthetic is not None],
         thresholds=[choose_thresholds(study.validation.labels, run.validation, kind=kind) for run in asked],
