@@ -251,7 +251,12 @@ def _join(summaries: Sequence[dict[str, Any]], folds: int, whole: ImageDataset, 
         "protocol": "cross-validation",
         "folds": folds,
         "run": run.name,
-        "real": {"name": whole.name, "images": len(whole), "class_counts": whole.class_counts()},
+        "real": {
+            "name": whole.name,
+            "images": len(whole),
+            "class_counts": whole.class_counts(),
+            "unit": whole_unit(whole.index),
+        },
         "scores": {name: summaries[0]["scores"][name] for name in _SCORES},
         "arms": arms,
         "studies": [summary["facts"] for summary in summaries],
@@ -298,15 +303,19 @@ def _page(facts: dict[str, Any]) -> Page:
         for arm in facts["arms"]
     ]
     folds = facts["folds"]
+    whole = {
+        "patient": "of whole patients",
+        "image": "of whole files (patients are not known, so one may be in two folds)",
+    }[facts["real"]["unit"]]
     method = (
         f"Each of {folds} folds was tested once, by classifiers whose generator was trained without its patients. "
-        "All patients are in the folds, those too whom the data itself sets aside. "
+        "All images are in the folds, those too that the data itself sets aside for a test. "
         "Intervals and p-values use the variance correction of Nadeau and Bengio (2003) for folds whose training sets "
         "overlap; with few folds they are wide. p-values are corrected by Holm's method."
     )
     return Page(
         title=f"Cross-validation of {facts['real']['name']}",
-        lead=f"{facts['real']['images']:,} real images in {folds} folds of whole patients, a generator for each fold.",
+        lead=f"{facts['real']['images']:,} real images in {folds} folds {whole}, a generator for each fold.",
         opening=[Note(method, "warning")],
         sections=[
             Section("Mean over the folds", [Table(["Trained on", "Share of real patients", *titles], rows)]),

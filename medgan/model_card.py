@@ -455,13 +455,18 @@ def _read_evaluation(found: _Results) -> list[str]:
     if verdict := found.sentences("verdict", "sentences"):
         blocks.append(_bullets(verdict))
     parts = [
-        f"{found.count('cohorts', name, 'images')} {word} images of {found.count('cohorts', name, 'patients')} patients"
+        f"{found.count('cohorts', name, 'images')} {word} images of {found.count('cohorts', name, 'patients')} "
+        f"{found.get(str, 'cohorts', name, 'unit') or 'patient'}s"
         for name, word in (("test", "test"), ("validation", "validation"))
     ]
     classifier = found.get(str, "facts", "classifier", "name") or "unknown"
     seed = found.number("settings", "seed")
     data, steps = found.get(str, "facts", "real", "name") or "unknown data", found.count("facts", "steps")
-    unseen = "" if banners else ", whom neither classifiers nor generator have seen"
+    unseen = (
+        ""
+        if banners or found.number("cohorts", "test", "unknown_patients")
+        else ", whom neither classifiers nor generator have seen"
+    )
     text = (
         f"Classifier {classifier}, {steps} steps each; {' and '.join(parts)} of {data}{unseen}; "
         f"intervals of 95 % over patients and trainings, from {found.count('settings', 'replicates')} replicates, seed "
@@ -492,9 +497,9 @@ def _read_cross_validation(found: _Results) -> list[str]:
     """Return the part on classifiers, from a cross-validation."""
     name, images = found.get(str, "real", "name") or "unknown data", found.count("real", "images")
     text = (
-        f"Cross-validation: {found.count('folds')} folds by patient of {images} images of {name}, with a generator "
-        "trained anew for each fold with this model's options, so that these are results of the method, not of these "
-        "weights. Intervals of 95 % over folds."
+        f"Cross-validation: {found.count('folds')} folds by {found.get(str, 'real', 'unit') or 'patient'} of {images} "
+        f"images of {name}, with a generator trained anew for each fold with this model's options, so that these are "
+        "results of the method, not of these weights. Intervals of 95 % over folds."
     )
     rows = []
     for arm in found.objects("arms")[:_LINES]:

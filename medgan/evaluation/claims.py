@@ -60,6 +60,7 @@ class Compared:
         higher_is_better: Whether a positive difference is good.
         seeds: How many.
         patients: How many.
+        unit: What they are: ``patient``, or ``file`` where patients are not known.
     """
 
     arm: str
@@ -75,6 +76,7 @@ class Compared:
     higher_is_better: bool
     seeds: int
     patients: int
+    unit: str = "patient"
 
     def outcome(self, margin: float) -> Outcome:
         """Return what is shown of non-inferiority; see `noninferiority_outcome`."""
@@ -102,7 +104,7 @@ def sentences_of(compared: Compared, *, margin: float) -> list[str]:
     numbers = (
         f"{score} was {compared.value:.3f} after training on {arm} and {compared.reference_value:.3f} on {reference}"
     )
-    studied = f"{_counted(compared.seeds, 'seed')}, {_counted(compared.patients, 'patient')}"
+    studied = f"{_counted(compared.seeds, 'seed')}, {_counted(compared.patients, compared.unit)}"
     if outcome == "undefined":
         return [f"{numbers} ({studied}); how sure the difference is cannot be said, as it is the same in every draw."]
     numbers += (

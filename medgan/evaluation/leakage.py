@@ -13,7 +13,14 @@ from medgan.errors import DataError
 if TYPE_CHECKING:
     from medgan.data import ImageDataset
 
-__all__ = ["check_leakage", "check_shared_images", "initial_models", "pixel_hashes"]
+__all__ = [
+    "check_leakage",
+    "check_shared_images",
+    "count_unknown_patients",
+    "initial_models",
+    "note_unknown_patients",
+    "pixel_hashes",
+]
 
 _BLOCK = 256
 _FEW = 0.01  # of a part: public data sets hold that many images twice
@@ -99,6 +106,34 @@ def check_shared_images(
             "--allow-leakage."
         )
     return banners, notes
+
+
+def count_unknown_patients(images: ImageDataset) -> int:
+    """Return of how many images it is not known who they are of.
+
+    Args:
+        images: Real images.
+    """
+    return int((images.index["patient_id"] == "").sum())
+
+
+def note_unknown_patients(parts: Mapping[str, ImageDataset]) -> list[str]:
+    """Say of which images it is not known who they are of.
+
+    Args:
+        parts: Real images by part.
+
+    Returns:
+        A sentence that limits the study; none if all patients are known.
+    """
+    counts = {name: count_unknown_patients(images) for name, images in parts.items()}
+    unknown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    if not unknown:
+        return []
+    return [
+        f"The patients of {unknown} images are not known. Each file counts as a patient of its own, so that a patient "
+        "may be in two parts, and figures look surer than they are where one has several files."
+    ]
 
 
 def pixel_hashes(images: ImageDataset) -> Iterator[int]:

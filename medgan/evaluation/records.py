@@ -25,12 +25,14 @@ class Cohort:
         patients: ``(N,)`` of str, who each image is of; every file its own where patients are unknown.
         files: ``(N,)`` of str, names of the images in their data set, by `medgan.data.splits.image_identities`.
         subgroups: One column a property of the images, such as sex, with N rows; "" where unknown.
+        unknown_patients: Of how many images it is not known who they are of.
     """
 
     labels: NDArray[Any]
     patients: NDArray[Any]
     files: NDArray[Any]
     subgroups: pd.DataFrame
+    unknown_patients: int = 0
 
     def __post_init__(self) -> None:
         """Check that everything has one row an image."""
@@ -41,6 +43,11 @@ class Cohort:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
+
+    @property
+    def unit(self) -> str:
+        """What `patients` are: ``patient``; ``file`` where it is known of no image who it is of."""
+        return "file" if 0 < len(self) == self.unknown_patients else "patient"
 
 
 @dataclass(frozen=True, eq=False)

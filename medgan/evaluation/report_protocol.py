@@ -22,6 +22,7 @@ from medgan.classifiers import make_classifier, predict, train_classifier
 from medgan.core.saving import versions, write_aside
 from medgan.core.spec import Batch
 from medgan.errors import ConfigError, DataError
+from medgan.evaluation.leakage import count_unknown_patients, note_unknown_patients
 from medgan.evaluation.mixing import class_counts, patients_of, take_by_class
 from medgan.evaluation.options import ReportConfig
 from medgan.evaluation.pools import PoolStore
@@ -127,6 +128,7 @@ def run_report_protocol(
         "protocol": "report",
         "classes": list(classes),
         "results": results,
+        "notes": note_unknown_patients({"training": seen, **({} if held_out is None else {"held-out": held_out})}),
         "classifier": {
             "name": config.classifier,
             "parameters": sum(weight.numel() for weight in classifier.parameters()),
@@ -175,6 +177,7 @@ def _judge(
         "images": name,
         "count": len(images),
         "patients": len(np.unique(patients_of(images))),
+        "unit": "file" if count_unknown_patients(images) == len(images) else "patient",
         "accuracy": float((truth == predicted).mean()),
         "balanced_accuracy": float(np.nanmean(recall)),
         "auroc": auroc,
@@ -226,7 +229,11 @@ def _write(out: Path, facts: dict[str, Any], pool: ImageDataset, epoch: int) -> 
             f"{classifier['parameters']:,} parameters; real images tested it. This is the protocol of the ACGAN report "
             "of 2024, with its test beside an honest one."
         ),
-        opening=[_verdict(facts), Note(warning, "danger" if len(facts["results"]) == 1 else "warning")],
+        opening=[
+            _verdict(facts),
+            Note(warning, "danger" if len(facts["results"]) == 1 else "warning"),
+            *(Note(note, "warning") for note in facts["notes"]),
+        ],
         sections=sections,
         footer={
             **({"Command": facts["command"]} if facts["command"] else {}),
@@ -248,7 +255,8 @@ def _verdict(facts: dict[str, Any]) -> Note:
     if len(results) > 1:
         new = results[1]
         text += (
-            f"; {new['accuracy']:.1%} on {new['count']:,} images of {new['patients']:,} patients that it has not seen"
+            f"; {new['accuracy']:.1%} on {new['count']:,} images of {new['patients']:,} {new['unit']}s that it has not "
+            "seen"
         )
         text += f". Always guessing {new['majority']['class']} gives {new['majority']['accuracy']:.1%} there."
     else:
@@ -263,7 +271,7 @@ def _summary(facts: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         [
             result["images"],
             f"{result['count']:,}",
-            f"{result['patients']:,}",
+            f"{result['patients']:,}" if result["unit"] == "patient" else "not known",
             f"{result['accuracy']:.3f}",
             f"{result['majority']['accuracy']:.3f}",
             f"{result['balanced_accuracy']:.3f}",
@@ -294,8 +302,8 @@ def _details(result: dict[str, Any]) -> Section:
             Table(
                 ["Class", "Precision", "Recall", "F1", "Images"],
                 rows,
-                caption=f"{result['count']:,} images of {result['patients']:,} patients, threshold {_THRESHOLD}; each "
-                "row is a true class.",
+                caption=f"{result['count']:,} images of {result['patients']:,} {result['unit']}s, threshold "
+                f"{_THRESHOLD}; each row is a true class.",
             ),
             confusion_figure({"title": result["images"], "confusion": [matrix]}),
         ],

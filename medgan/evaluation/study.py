@@ -24,7 +24,12 @@ from medgan.core.spec import LabelSpec
 from medgan.data.splits import image_identities
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import Arm, parse_arms
-from medgan.evaluation.leakage import check_leakage, check_shared_images
+from medgan.evaluation.leakage import (
+    check_leakage,
+    check_shared_images,
+    count_unknown_patients,
+    note_unknown_patients,
+)
 from medgan.evaluation.mixing import (
     class_counts,
     joined_batches,
@@ -340,6 +345,7 @@ class DownstreamEvaluator:
                 name: {
                     "images": len(part),
                     "patients": len(np.unique(patients_of(part))),
+                    "unknown_patients": count_unknown_patients(part),
                     "class_counts": part.class_counts(),
                     "fingerprint": part.fingerprint,
                 }
@@ -399,7 +405,7 @@ def _check_parts(train: ImageDataset, validation: ImageDataset, test: ImageDatas
         if parts[one].whole_fingerprint == parts[other].whole_fingerprint:
             raise DataError(f"{found} A study needs other patients in each; divide the data by patient.")
         notes.append(f"{found} These are of two data sets, so it may be the names alone; if not, the study is void.")
-    return labels, notes
+    return labels, notes + note_unknown_patients(parts)
 
 
 def _check_synthetic(
@@ -465,6 +471,7 @@ def _cohort(images: ImageDataset, columns: Sequence[str]) -> Cohort:
         patients=patients_of(images),
         files=np.array(image_identities(images.index)),
         subgroups=subgroups,
+        unknown_patients=count_unknown_patients(images),
     )
 
 

@@ -166,8 +166,8 @@ class _Report:
             f"Done: {'one classifier' if classifier is None else f'the classifier {classifier}'} was trained "
             f"{times} {'time' if seeds == [1] else 'times'} on each of {_count(len(self.results), 'training set')}"
             f"{'' if name is None else f' made from {name}'}, and tested on "
-            f"{_count(self.test['images'], 'real image')} of {_count(self.test['patients'], 'patient')}, none of whom "
-            "a classifier was trained on."
+            f"{_count(self.test['images'], 'real image')} of {self._patients}, none of "
+            f"{'which' if self.test['unknown_patients'] else 'whom'} a classifier was trained on."
         )
 
     def _opening(self) -> list[Block]:
@@ -398,7 +398,12 @@ class _Report:
         word = "finding" if self.summary["kind"] == "multilabel" else "class"
         unknown = any(entry.get("unknown") for entry in classes)
         counts = Table(
-            [word.capitalize(), "Test images", "Patients", *(["Not known"] if unknown else [])],
+            [
+                word.capitalize(),
+                "Test images",
+                f"{self.test['unit'].capitalize()}s",
+                *(["Not known"] if unknown else []),
+            ],
             [
                 [entry["class"], f"{entry['images']:,}", f"{entry['patients']:,}"]
                 + ([f"{entry.get('unknown', 0):,}"] if unknown else [])
@@ -504,7 +509,9 @@ class _Report:
                         ", ".join(f"{label} {count:,}" for label, count in counts.items()),
                     ]
                 )
-            blocks.append(Table(["Part", "Images", "Patients", "By class"], rows, "Real images; no patient is in two."))
+            unknown = any(part.get("unknown_patients") for part in cohorts.values())
+            apart = "where a patient is not known, each file counts as one" if unknown else "no patient is in two"
+            blocks.append(Table(["Part", "Images", "Patients", "By class"], rows, f"Real images; {apart}."))
         table = [[name, text] for name, text in self._settings() if text]
         blocks.append(Table(["Setting", "Value"], table, "How the study was done."))
         for number, generator in enumerate(facts.get("generators") or [], start=1):
@@ -642,7 +649,12 @@ class _Report:
 
     @property
     def _judged(self) -> str:
-        return f"on {_count(self.test['images'], 'test image')} of {_count(self.test['patients'], 'patient')}"
+        return f"on {_count(self.test['images'], 'test image')} of {self._patients}"
+
+    @property
+    def _patients(self) -> str:
+        """Count the test patients, or the files where nobody knows whom they are of."""
+        return _count(self.test["patients"], self.test["unit"])
 
     @property
     def _reference_title(self) -> str:
@@ -684,7 +696,7 @@ class _Report:
         """Draw the groups of a column, all arms below each."""
         rows = []
         for group in column["groups"]:
-            rows.append(ForestRow(f"{group['group']} ({_count(group['patients'], 'patient')})", heading=True))
+            rows.append(ForestRow(f"{group['group']} ({_count(group['patients'], self.test['unit'])})", heading=True))
             rows += [
                 ForestRow(
                     result["title"],

@@ -188,7 +188,8 @@ def subgroups_table(summary: Summary, column: Mapping[str, Any], names: Sequence
             rows.append([*first, result["title"], *(cell(scores.get(name)) for name in names)])
             first = ["", "", ""]
     titles = [summary["scores"][name]["title"] for name in names]
-    return Table([column["column"], "Images", "Patients", "Arm", *titles], rows, caption)
+    units = f"{summary['cohorts']['test']['unit'].capitalize()}s"
+    return Table([column["column"], "Images", units, "Arm", *titles], rows, caption)
 
 
 def runs_table(summary: Summary, *, caption: str) -> Table:
@@ -257,8 +258,8 @@ def paper_table(summary: Summary) -> str:
     baseline = next((result["title"] for result in results if result["arm"] == settings["baseline"]), "the baseline")
     legend = (
         f"Mean over {' or '.join(map(str, seeds))} trainings [{settings['confidence']:.0%} interval], tested on "
-        f"{test['images']:,} real images of {test['patients']:,} patients. Δ: difference from {baseline} on the same "
-        f"patients and seeds, with p-values after Holm. {_positive(summary)}"
+        f"{test['images']:,} real images of {test['patients']:,} {test['unit']}s. Δ: difference from {baseline} on the "
+        f"same {test['unit']}s and seeds, with p-values after Holm. {_positive(summary)}"
     ).strip()
     return f"{markdown_table([*columns, f'Δ {title}', 'p (Holm)'], rows)}\n{legend}\n"
 

@@ -22,9 +22,10 @@
     ``accuracy``, ``sensitivity``, ``specificity``, ``precision``, ``f1``, ``brier``, ``calibration_error`` and
     ``calibration_slope``.
 ``cohorts``
-    ``{"test": ..., "validation": ...}``, each ``{"images", "patients", "classes": [{"class", "images", "patients"}]}``;
-    of a finding, the images and patients that have it, and as ``"unknown"`` the images of which that is not known (0
-    for classes).
+    ``{"test": ..., "validation": ...}``, each ``{"images", "patients", "unit", "unknown_patients", "classes":
+    [{"class", "images", "patients"}]}``; of a finding, the images and patients that have it, and as ``"unknown"`` the
+    images of which that is not known (0 for classes). Of ``unknown_patients`` images it is not known who they are of,
+    and each file counts as a patient; ``unit`` is ``file`` where that is all of them, else ``patient``.
 ``results``
     One entry an arm and fraction, in the order of the runs:
 
@@ -228,7 +229,7 @@ def summarise(
         arms.append(arm)
         results.append(_result(arm, block))
     pairs = _comparison_pairs(arms, baseline, comparisons)
-    compared = _compare(pairs, primary=primary, margin=margin, patients=len(np.unique(study.test.patients)))
+    compared = _compare(pairs, primary=primary, margin=margin, cohort=study.test)
     if len(compared) > 1:
         notes.append(
             "Non-inferiority is judged for each comparison by itself, without a correction for their number: claim it "
@@ -483,7 +484,9 @@ def _common_seeds(arm: _Arm, reference: _Arm) -> list[int]:
     return seeds
 
 
-def _compare(pairs: Sequence[tuple[_Arm, _Arm]], *, primary: str, margin: float, patients: int) -> list[dict[str, Any]]:
+def _compare(
+    pairs: Sequence[tuple[_Arm, _Arm]], *, primary: str, margin: float, cohort: Cohort
+) -> list[dict[str, Any]]:
     """Return the comparisons, with p-values corrected for their number, score by score."""
     seeds = [_common_seeds(arm, reference) for arm, reference in pairs]
     scores: list[dict[str, Any]] = [{} for _ in pairs]
@@ -517,7 +520,8 @@ def _compare(pairs: Sequence[tuple[_Arm, _Arm]], *, primary: str, margin: float,
             comparisons=len(pairs),
             higher_is_better=SCORES[primary].better == "higher",
             seeds=int(both.sum()),
-            patients=patients,
+            patients=len(np.unique(cohort.patients)),
+            unit=cohort.unit,
         )
         entries.append(
             {
@@ -599,7 +603,13 @@ def _cohort_facts(cohort: Cohort, spec: LabelSpec, kind: ProblemKind) -> dict[st
         unknown = int(np.isnan(cohort.labels[:, column]).sum()) if kind == "multilabel" else 0
         patients = len(np.unique(cohort.patients[has]))
         classes.append({"class": name, "images": int(has.sum()), "patients": patients, "unknown": unknown})
-    return {"images": len(cohort), "patients": len(np.unique(cohort.patients)), "classes": classes}
+    return {
+        "images": len(cohort),
+        "patients": len(np.unique(cohort.patients)),
+        "unit": cohort.unit,
+        "unknown_patients": cohort.unknown_patients,
+        "classes": classes,
+    }
 
 
 def _floor(study: Study, kind: ProblemKind, weights: Values) -> dict[str, Any]:

@@ -290,6 +290,24 @@ def test_subgroups_are_columns_of_the_table(parts: Parts, tmp_path: Path) -> Non
     assert study.test.subgroups.equals(pd.DataFrame({"sex": index["sex"], "ward": index["ward"]}))
 
 
+def test_patients_that_are_not_known_are_told(parts: Parts, tmp_path: Path) -> None:
+    train, validation, test = parts
+    known = DownstreamEvaluator(*parts, out=tmp_path / "study", config=StudyConfig(arms="real"))
+    assert known.notes == []
+    some = test.index.assign(patient_id=[""] * 4 + list(test.index["patient_id"][4:]))
+    none = [replace(part, index=part.index.assign(patient_id="")) for part in parts]
+    for given, told in (
+        ((train, validation, replace(test, index=some)), "The patients of 4 test images are not known."),
+        (none, "The patients of 60 train, 28 validation, 32 test images are not known."),
+    ):
+        study = DownstreamEvaluator(*given, out=tmp_path / "study", config=StudyConfig(arms="real"))
+        (note,) = study.notes
+        assert note.startswith(told)
+    facts = study._describe()
+    assert facts["notes"] == [note]
+    assert facts["parts"]["test"]["unknown_patients"] == facts["parts"]["test"]["patients"] == 32
+
+
 def test_images_of_one_file_are_told_apart(parts: Parts, tmp_path: Path) -> None:
     train, validation, test = parts
     slices = [f"axial {number % 2}" for number in range(len(test))]

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,21 @@ def test_verdict_is_first_and_names_what_may_be_claimed(binary: Report) -> None:
     assert all(note in points for note in binary.summary["verdict"]["notes"] + FACTS["notes"])
     assert 'class="note danger"' in binary.html
     assert "Found, but void" in binary.found.text("p")
+
+
+def test_files_of_unknown_patients_are_not_called_patients(binary: Report, tmp_path: Path) -> None:
+    assert f"of {binary.summary['cohorts']['test']['patients']} patients, none of whom" in binary.found.text()
+    parts = {name: part | {"unknown_patients": part["images"]} for name, part in FACTS["parts"].items()}
+    arms = {name: ARMS[name] for name in ("real", "synthetic")}
+    study = make_study(images=40, seeds=1, arms=arms, facts={"parts": parts})
+    files = len(set(study.test.patients))
+    unknown = replace(study, test=replace(study.test, unknown_patients=40))
+    text = Report(unknown, tmp_path, images=False).found.text()
+    assert f"of {files} files, none of which" in text
+    assert f"; 1 seed, {files} files)" in text
+    assert f"40 real images of {files} files." in text
+    assert f"{files} patients" not in text
+    assert "no patient is in two" not in text
 
 
 def test_page_of_a_study_without_a_leak_is_not_void(multiclass: Report) -> None:
