@@ -29,18 +29,22 @@ calibration_slope    Slope of a logistic regression, without penalty, of ``y`` o
 The score of the whole problem is
 
 - ``binary``: that of class 1, the positive class; it is predicted where ``p`` is at or above the threshold.
-- ``multiclass``: the mean over the classes where it is defined (macro), with the class of the largest probability
-  predicted and the first of equals. Others are the accuracy, the share of right predictions; the balanced accuracy, the
-  mean of the sensitivities; the Brier score, half the sum over the classes, so that it means the same for two classes
-  as for more; and the calibration error, which compares the probability of the predicted class with the share of right
-  predictions (Guo et al. 2017, arXiv:1706.04599).
-- ``multilabel``: the mean over the findings where it is defined (macro); of each finding the images of which it is
-  known.
+- ``multiclass``: the mean over the classes (macro), with the class of the largest probability predicted and the first
+  of equals. Others are the accuracy, the share of right predictions; the balanced accuracy, the mean of the
+  sensitivities; the Brier score, half the sum over the classes, so that it means the same for two classes as for more;
+  and the calibration error, which compares the probability of the predicted class with the share of right predictions
+  (Guo et al. 2017, arXiv:1706.04599).
+- ``multilabel``: the mean over the findings (macro); of each finding the images of which it is known.
+
+A mean is over the classes of which the images, all weights aside, have the positives and negatives that the score
+needs: the same for all classifiers of these images and for all weightings. Where the score of one of these classes is
+undefined, so is the mean. But a class that has positives and is never predicted counts with a precision of 0, as with
+an F1 of 0; else a classifier would gain by never naming what it finds hard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -81,6 +85,11 @@ BINS = 15
 """Bins of the calibration, of equal width."""
 CLIP = 1e-6
 """Probabilities are kept this far from 0 and 1 where their logit is taken, as float32 rounds to 1 what is nearer."""
+
+# Scores of a class that are undefined without a positive or a negative image; those of a class that images do not show
+# say nothing.
+_OF_POSITIVES = {"auroc", "auprc", "balanced_accuracy", "sensitivity", "precision", "f1", "calibration_slope"}
+_OF_NEGATIVES = {"auroc", "balanced_accuracy", "specificity", "calibration_slope"}
 
 _BLOCK_NUMBERS = 2**17  # numbers at a time, which a processor's cache holds
 _NEWTON_STEPS = 100
@@ -566,7 +575,13 @@ def score_table(
     per_class = {name: np.stack([scores[name] for scores in columns], axis=1) for name in SCORES}
     if kind == "binary":
         return ScoreTable({name: values[:, 1] for name, values in per_class.items()}, per_class)
-    overall = {name: mean_where_defined(values, axis=1) for name, values in per_class.items()}
+    never_predicted = np.isnan(per_class["precision"]) & ~np.isnan(per_class["sensitivity"])
+    averaged = per_class | {"precision": np.where(never_predicted, 0, per_class["precision"])}
+    if kind == "multilabel":
+        truths = [y[~np.isnan(y[:, column]), column] == 1 for column in range(p.shape[1])]
+    else:
+        truths = [y == column for column in range(p.shape[1])]
+    overall = {name: _mean_over_classes(name, values, truths) for name, values in averaged.items()}
     if kind == "multiclass":
         right = predicted == y
         overall["accuracy"] = _ratio(w @ right.astype(np.float64), w.sum(axis=1))
@@ -574,6 +589,16 @@ def score_table(
         overall["brier"] = per_class["brier"].sum(axis=1) / 2
         overall["calibration_error"] = calibration_error(right, p.max(axis=1), weights=w)
     return ScoreTable(overall, per_class)
+
+
+def _mean_over_classes(name: str, values: Values, truths: Sequence[NDArray[np.bool_]]) -> Values:
+    """Return the mean of a score ``(B, K)`` over the classes of which the images can tell it."""
+    lacks_nothing = [
+        bool(len(truth)) and (truth.any() or name not in _OF_POSITIVES) and not (truth.all() and name in _OF_NEGATIVES)
+        for truth in truths
+    ]
+    counted = values[:, np.array(lacks_nothing, np.bool_)]
+    return _ratio(counted.sum(axis=1), np.full(len(values), float(counted.shape[1])))
 
 
 def _one_against_rest(

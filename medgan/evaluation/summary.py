@@ -37,7 +37,8 @@
         ``real_images``, ``synthetic_images`` and ``real_patients``: mean over the runs, None where not told.
     ``scores``
         ``{name: estimate}``. An **estimate** is ``{"value", "low", "high", "undefined_share"}``: mean over the seeds,
-        its 95 % interval, and the share of replicates that had no value, such as an AUROC without a positive image.
+        its 95 % interval, and the share of replicates that had no value, such as an AUROC without a positive image of
+        one of the classes.
         Each of the first three is None where it is undefined; an interval is, too, where no replicate differs from
         another.
     ``per_class``

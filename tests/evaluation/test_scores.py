@@ -352,6 +352,33 @@ def test_a_class_that_is_absent_is_left_out_of_the_mean() -> None:
     assert table.overall["balanced_accuracy"][0] == pytest.approx(balanced)
 
 
+def test_a_finding_that_is_never_predicted_does_not_leave_the_mean() -> None:
+    truth = np.zeros((40, 2))
+    truth[:9, 0] = truth[:1, 1] = 1
+    named = np.zeros((40, 2))
+    named[:10, :] = 0.9  # 10 images are named for each: 9 are right for the first finding, 1 for the second
+    silent = named * [1, 0.1]  # the second finding is never named
+    weights = np.array([[1.0] * 40, [0.0] * 9 + [1.0] * 31, [0.0] + [1.0] * 39])
+    naming, other = (
+        score_table(truth, p, kind="multilabel", thresholds=[0.5, 0.5], weights=weights) for p in (named, silent)
+    )
+    assert naming.per_class["precision"][0].tolist() == pytest.approx([0.9, 0.1])
+    assert np.isnan(other.per_class["precision"][0]).tolist() == [False, True]
+    assert (naming.overall["precision"][0], other.overall["precision"][0]) == pytest.approx((0.5, 0.45))
+    # A draw that has lost the positives of a finding cannot tell the mean of all findings.
+    for table in (naming, other):
+        assert np.isnan(table.overall["auroc"]).tolist() == [False, True, True]
+        assert np.isnan(table.overall["specificity"]).tolist() == [False] * 3
+    # A finding that no image has is left out whatever is predicted.
+    nobody = np.concatenate([truth[:, :1], np.zeros((40, 1))], axis=1)
+    means = [
+        score_table(nobody, p, kind="multilabel", thresholds=[0.5, 0.5]).overall[name][0]
+        for p in (named, silent)
+        for name in ("precision", "f1")
+    ]
+    assert means[:2] == pytest.approx(means[2:])
+
+
 def test_findings_are_scored_where_they_are_known() -> None:
     rng = np.random.default_rng(8)
     truth = (rng.random((90, 3)) < 0.4).astype(np.float32)
