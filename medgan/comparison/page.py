@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from medgan.core.budget import format_duration
 from medgan.core.saving import write_aside
@@ -34,7 +34,6 @@ from medgan.pages.page import Block
 __all__ = ["make_table", "narrow_tables", "summarise", "write_pictures", "write_tables"]
 
 Facts = Mapping[str, Any]
-Key = tuple[str, str]  # a metric and a group of images
 
 _ARROWS = {"lower": "↓", "higher": "↑", "as real": "≈", "near 0": "→ 0"}
 _CURVES = (
@@ -61,6 +60,18 @@ _FLOORS = (
     "be gained beyond it. As most numbers depend on how many images are compared, × floor compares the synthetic "
     "images with the floor at its N; 1 is as near as other real patients are."
 )
+
+
+class _Key(NamedTuple):
+    """Which number it is: a metric, and whose images; subgroups of two columns may have the same name."""
+
+    metric: str
+    column: str
+    group: str
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> _Key:
+        return cls(found["metric"], found["column"], found["group"])
 
 
 # ---------------------------------------------------------------------------------------- tables
@@ -129,7 +140,7 @@ def make_table(facts: Facts) -> list[dict[str, Any]]:
         rows.append(row)
     floor: dict[str, Any] = dict.fromkeys(rows[0]) | {"name": _REAL}
     for each in facts["floors"]:
-        value, *_, spread = _column_names((each["metric"], each["group"]))
+        value, *_, spread = _column_names(_Key.of(each))
         floor |= {value: each["mean"], spread: each["spread"]}
     return [*rows, floor]
 
@@ -148,7 +159,7 @@ def narrow_tables(facts: Facts) -> list[Table]:
     for key in keys:
         scores = [_score(entry, key) for entry in finished]
         floor = _floor(facts, key)
-        best = _best(scores)
+        best = None if _is_small(facts, key) else _best(scores)
         if best is not None:
             strong.add((len(rows), best + 1))
         rows.append([_heading(facts, key), *(_cell(score) for score in scores), _floor_cell(floor)])
@@ -159,10 +170,9 @@ def narrow_tables(facts: Facts) -> list[Table]:
     return [_cost_table(facts), Table(columns, rows, caption=_quality_caption(facts), strong=strong)]
 
 
-def _column_names(key: Key) -> list[str]:
+def _column_names(key: _Key) -> list[str]:
     """Return the columns of a number in the CSV file."""
-    metric, group = key
-    name = metric if group == ALL else f"{metric}/{group}"
+    name = "/".join([key.metric, *([key.column] if key.column else []), *([] if key.group == ALL else [key.group])])
     return [name, *(f"{name}_{end}" for end in ("low", "high", "at_floor_n", "relative", "spread"))]
 
 
@@ -176,17 +186,15 @@ def _numbers(score: Mapping[str, Any] | None) -> list[Any]:
     ]  # fmt: skip
 
 
-def _keys(facts: Facts) -> list[Key]:
-    """Return the numbers that there are, those of all images first."""
-    found = dict.fromkeys(
-        (score["metric"], score["group"]) for entry in facts["trainings"] for score in entry["scores"]
-    )
-    return sorted(found, key=lambda key: key[1] != ALL)
+def _keys(facts: Facts) -> list[_Key]:
+    """Return the numbers that there are, those of all images first and those of subgroups last."""
+    found = dict.fromkeys(_Key.of(score) for entry in facts["trainings"] for score in entry["scores"])
+    return sorted(found, key=lambda key: (key.column != "", key.group != ALL))
 
 
-def _score(entry: Facts, key: Key) -> dict[str, Any] | None:
+def _score(entry: Facts, key: _Key) -> dict[str, Any] | None:
     """Return a number of a training; None if it has none of that name."""
-    return next((score for score in entry["scores"] if (score["metric"], score["group"]) == key), None)
+    return next((score for score in entry["scores"] if _Key.of(score) == key), None)
 
 
 def _failed(facts: Facts) -> list[Facts]:
@@ -244,16 +252,23 @@ def _quality_caption(facts: Facts) -> str:
     )
 
 
-def _heading(facts: Facts, key: Key) -> str:
+def _heading(facts: Facts, key: _Key) -> str:
     """Return the name of a number, with the direction in which it is better."""
     score = next(score for score in (_score(entry, key) for entry in _finished(facts)) if score is not None)
-    group = "" if key[1] == ALL else f", {key[1]}"
-    return f"{score['title']}{group} {_ARROWS[score['direction']]}"
+    group = "" if key.group == ALL else f", {key.column} {key.group}" if key.column else f", {key.group}"
+    few = " (few patients)" if _is_small(facts, key) else ""
+    return f"{score['title']}{group}{few} {_ARROWS[score['direction']]}"
 
 
-def _floor(facts: Facts, key: Key) -> dict[str, Any] | None:
+def _is_small(facts: Facts, key: _Key) -> bool:
+    """Whether a number is of too few real patients for a verdict; they are the same for all trainings."""
+    scores = (_score(entry, key) for entry in _finished(facts))
+    return any(score is not None and score["small"] for score in scores)
+
+
+def _floor(facts: Facts, key: _Key) -> dict[str, Any] | None:
     """Return what real images give for a number; None where there is nothing to compare."""
-    return next((each for each in facts["floors"] if (each["metric"], each["group"]) == key), None)
+    return next((each for each in facts["floors"] if _Key.of(each) == key), None)
 
 
 def _floor_cell(floor: Mapping[str, Any] | None) -> str:
@@ -311,7 +326,7 @@ def summarise(facts: Facts) -> list[str]:
     """
     finished = _finished(facts)
     sentences = []
-    for key in [key for key in _keys(facts) if key[1] == ALL]:
+    for key in [key for key in _keys(facts) if key.group == ALL]:
         found = [
             (_distance(score), entry["name"], score)
             for entry, score in ((entry, _score(entry, key)) for entry in finished)
@@ -603,7 +618,7 @@ def _draw_metrics(facts: Facts) -> Figure | None:
     """Draw the numbers of the best models with their intervals, beside the floor; None if there are none."""
     finished = _finished(facts)
     floors = {key: floor for key in _keys(facts) if (floor := _floor(facts, key)) is not None}
-    keys = [key for key, floor in floors.items() if key[1] == ALL and floor["mean"] is not None]
+    keys = [key for key, floor in floors.items() if key.group == ALL and floor["mean"] is not None]
     if not keys or not finished:
         return None
     columns = min(3, len(keys))

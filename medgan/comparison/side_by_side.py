@@ -229,9 +229,10 @@ def _check_same_images(trainings: Sequence[Mapping[str, Any]], data: OpenedData)
 
 def _floors(trainings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return what real images give for each number, beside real ones; it is the same for all trainings."""
-    floors: dict[tuple[str, str], dict[str, Any]] = {}
+    floors: dict[tuple[str, str, str], dict[str, Any]] = {}
     for score in (score for entry in trainings for score in entry["scores"] if score["floor"] is not None):
-        kept = ("metric", "title", "group", "direction")
+        kept = ("metric", "title", "column", "group", "direction")
         floor = {name: score["floor"][name] for name in ("mean", "spread", "halvings", "images")}
-        floors.setdefault((score["metric"], score["group"]), {name: score[name] for name in kept} | floor)
+        which = (score["metric"], score["column"], score["group"])
+        floors.setdefault(which, {name: score[name] for name in kept} | floor)
     return list(floors.values())

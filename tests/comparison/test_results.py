@@ -8,6 +8,7 @@ import pytest
 
 from medgan.comparison.page import make_table, narrow_tables, summarise
 from medgan.comparison.results import read_history
+from medgan.comparison.side_by_side import _floors
 from medgan.errors import DataError
 
 
@@ -56,7 +57,9 @@ def facts(*values: float | None, direction: str = "lower", width: float = 0.5) -
         score = {
             "metric": "frechet_distance",
             "title": "Fréchet distance",
+            "column": "",
             "group": "all images",
+            "small": False,
             "direction": direction,
             "value": value,
             "interval": None if value is None else {"low": value - width, "high": value + width, "images": 20},
@@ -84,7 +87,8 @@ def facts(*values: float | None, direction: str = "lower", width: float = 0.5) -
                 ),
             }
         )
-    floor = {"metric": "frechet_distance", "group": "all images", "title": "Fréchet distance", "direction": direction}
+    floor = {"metric": "frechet_distance", "column": "", "group": "all images"}
+    floor |= {"title": "Fréchet distance", "direction": direction}
     return {
         "trainings": trainings,
         "floors": [floor | {"mean": 2.0, "spread": 0.5, "halvings": 3, "images": 10}],
@@ -133,3 +137,26 @@ def test_rows() -> None:
     assert (a["frechet_distance"], a["frechet_distance_high"], a["frechet_distance_at_floor_n"]) == (3.0, 3.5, 4.0)
     assert (b["status"], b["error"], b["frechet_distance"]) == ("failed", "no [luck]", None)
     assert (floor["frechet_distance"], floor["frechet_distance_spread"], floor["seconds"]) == (2.0, 0.5, None)
+
+
+def test_subgroups_of_two_columns_are_told_apart() -> None:
+    found = facts(3.0, 9.0)
+    groups = [("age", "unknown", 0.1, False), ("sex", "unknown", 0.2, True)]
+    for entry, more in zip(found["trainings"], (0, 0.5), strict=True):
+        (whole,) = entry["scores"]
+        of_group = whole | {"metric": "coverage", "title": "coverage of the group", "direction": "higher"}
+        for column, group, value, small in groups:
+            floor = {"mean": 1 - value, "spread": 0.1, "halvings": 3, "images": 10, "synthetic": value}
+            which = {"column": column, "group": group, "small": small}
+            entry["scores"].append(of_group | which | {"value": value + more, "interval": None, "floor": floor})
+    found["floors"] = _floors(found["trainings"])
+    quality = narrow_tables(found)[1]
+    assert quality.rows[2::2] == [
+        ["coverage of the group, age unknown ↑", "0.1", "0.6", "0.9 ± 0.1, N = 10"],
+        ["coverage of the group, sex unknown (few patients) ↑", "0.2", "0.7", "0.8 ± 0.1, N = 10"],
+    ]
+    assert quality.strong == {(0, 1), (2, 2)}  # few patients give no verdict
+    a, _, floor = make_table(found)
+    assert (a["coverage/age/unknown"], a["coverage/sex/unknown"]) == (0.1, 0.2)
+    assert (floor["coverage/age/unknown"], floor["coverage/sex/unknown"]) == pytest.approx((0.9, 0.8))
+    assert len(summarise(found)) == 1  # of all images alone
