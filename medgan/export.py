@@ -22,6 +22,7 @@ from medgan.core.spec import Batch, DataSpec
 from medgan.core.trainer import make_accelerator
 from medgan.data.dicom_writer import ModelIdentity, write_dicom
 from medgan.data.nifti_writer import write_nifti
+from medgan.data.pairs import stem_of
 from medgan.data.pixels import to_uint8, to_uint16
 from medgan.errors import ConfigError, nearest
 from medgan.pages import make_comparison, make_grid, save_image
@@ -157,8 +158,7 @@ def _names_of(sources: ImageDataset) -> list[tuple[str, str]]:
         path = PurePosixPath(file)
         # A name from a table may be a path that leads elsewhere, or hold what a file system does not take.
         folders = [] if path.is_absolute() or ".." in path.parts else list(path.parts[:-1])
-        stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
-        stem = f"{stem} {part}" if part else stem
+        stem = f"{stem_of(path.name)} {part}" if part else stem_of(path.name)
         name = "/".join(re.sub(r"[^\w .+-]", "_", piece).strip(" .") or "_" for piece in [*folders, stem])
         number, free = 1, name
         while free.casefold() in taken:

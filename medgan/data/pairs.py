@@ -23,7 +23,7 @@ from medgan.data.sources import Entry, FolderSource, Source, list_folder
 from medgan.data.volumes import VOLUME_SUFFIXES
 from medgan.errors import DataError
 
-__all__ = ["PAIR_LAYOUTS", "Found", "are_pairs", "find_translation", "with_named_sources"]
+__all__ = ["PAIR_LAYOUTS", "Found", "are_pairs", "find_translation", "stem_of", "with_named_sources"]
 
 PAIR_LAYOUTS: Mapping[str, str] = MappingProxyType(
     {
@@ -67,7 +67,7 @@ def are_pairs(root: Path, reading: Reading) -> bool:
     if sides is None:
         return False
     try:
-        names = [{_stem(entry.file) for entry in list_folder(root / side, "", reading).entries} for side in sides]
+        names = [{stem_of(entry.file) for entry in list_folder(root / side, "", reading).entries} for side in sides]
     except DataError:
         return False
     return names[0] == names[1]
@@ -209,7 +209,7 @@ def _pair_by_name(images: FolderSource, sources: FolderSource, sides: tuple[str,
     _by_stem(images, sides[1])
     entries, paired = [], set()
     for entry in images.entries:
-        partner = source_of.get(_stem(entry.file.partition("/")[2]))
+        partner = source_of.get(stem_of(entry.file.partition("/")[2]))
         if partner is None:
             refused = ReadError("list", f"no source of the same name in {sides[0]}", "add it there, or delete the file")
             entries.append(replace(entry, refused=entry.refused or refused))
@@ -229,13 +229,17 @@ def _pair_by_name(images: FolderSource, sources: FolderSource, sides: tuple[str,
 
 def _by_stem(folder: FolderSource, side: str) -> dict[str, str]:
     """Return the files of one of the two folders by their names in it, without extension."""
-    stems = [_stem(entry.file.partition("/")[2]) for entry in folder.entries]
+    stems = [stem_of(entry.file.partition("/")[2]) for entry in folder.entries]
     repeated = [stem for stem, count in Counter(stems).items() if count > 1]
     if repeated:
         raise DataError(f"{folder.root / side} has several files called {repeated[0]}, so that pairs are not clear.")
     return {stem: entry.file for stem, entry in zip(stems, folder.entries, strict=True)}
 
 
-def _stem(file: str) -> str:
-    """Return a file's name without the extension of an image or a volume."""
+def stem_of(file: str) -> str:
+    """Return a file's name without the extension of an image or a volume.
+
+    Args:
+        file: A name or a path; what follows its last dot, such as ``1.2.840.7``, need not be an extension.
+    """
     return _SUFFIX.sub("", file)

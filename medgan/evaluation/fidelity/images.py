@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from medgan.data.dataset import ImageDataset
+from medgan.data.pairs import stem_of
 from medgan.data.splits import image_identities
 from medgan.errors import DataError
 from medgan.evaluation.fidelity.features import Settings
@@ -239,7 +239,7 @@ def paired_scores(
 
 def _partners(real: ImageDataset, synthetic: ImageDataset) -> Positions:
     """Return the position of each synthetic image's real one, which has the same file name."""
-    names = [[str(Path(name).with_suffix("")) for name in image_identities(each.index)] for each in (real, synthetic)]
+    names = [_names(each) for each in (real, synthetic)]
     place = {name: number for number, name in enumerate(names[0])}
     if len(place) < len(names[0]):
         raise DataError(
@@ -253,6 +253,13 @@ def _partners(real: ImageDataset, synthetic: ImageDataset) -> Positions:
             "the same class folder."
         )
     return np.array([place[name] for name in names[1]], dtype=np.int64)
+
+
+def _names(images: ImageDataset) -> list[str]:
+    """Name images as `medgan.export.write_samples` names their translations, without an extension."""
+    files = images.index["file"]
+    parts = [name[len(file) + 1 :] for file, name in zip(files, image_identities(images.index), strict=True)]
+    return [f"{stem_of(file)} {part}".rstrip() for file, part in zip(files, parts, strict=True)]
 
 
 def _arrays(images: ImageDataset, chosen: Positions) -> NDArray[np.float32]:

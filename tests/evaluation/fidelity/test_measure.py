@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from scipy import stats
 from medgan.data import ImageDataset
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.fidelity import FidelityReport, Score, measure_fidelity
+from medgan.evaluation.fidelity.images import _partners
 from medgan.evaluation.fidelity.metrics import DEFAULT_METRICS, METRICS
 from medgan.evaluation.fidelity.replicates import divide
 from medgan.evaluation.fidelity.result_cache import ResultCacheWarning
+from medgan.export import _names_of
 from medgan.metrics.extractors import Extractor, InputSpec, ModuleExtractor
 from medgan.metrics.features import FeatureCacheWarning
 from medgan.metrics.functional import (
@@ -306,6 +309,19 @@ def test_translated_images_are_paired_by_name(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="no real image of the same name"):
         measure_fidelity(real.subset(range(5)), synthetic, metrics=["paired"])
+
+
+def test_translations_of_slices_and_of_dicom_files_are_paired_with_their_own(make_textures: Make) -> None:
+    files = ["a/scan.nii.gz", "a/scan.nii.gz", "IM.0001", "IM.0002", "1.2.840.1", "1.2.840.2"]
+    images = make_textures(len(files), seed=0)
+    real = replace(images, index=images.index.assign(file=files, part=["axial 1", "axial 2", "", "", "", ""]))
+    translated = [f"{name}.png" for name, _ in _names_of(real)]
+    assert translated[:3] == ["a/scan axial 1.png", "a/scan axial 2.png", "IM.0001.png"]
+    synthetic = replace(images, index=images.index.assign(file=translated[::-1]))
+    assert _partners(real, synthetic).tolist() == [5, 4, 3, 2, 1, 0]
+    twice = replace(images, index=images.index.assign(file=["a.png", "a.JPG", *files[2:]]))
+    with pytest.raises(DataError, match="differ in nothing but the extension"):
+        _partners(twice, synthetic)
 
 
 def test_volumes_have_metrics_of_images_only(moments: Extractor) -> None:
