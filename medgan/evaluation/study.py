@@ -108,8 +108,8 @@ class DownstreamEvaluator:
 
     Raises:
         ConfigError: If options do not fit each other or the images.
-        DataError: If the images do not fit each other, a class is missing in a part, patients or images are in
-            two parts, or a generator has seen held-out patients.
+        DataError: If the images do not fit each other, a class is missing in a part, all test images are of one
+            patient, patients or images are in two parts, or a generator has seen held-out patients.
     """
 
     def __init__(
@@ -395,6 +395,11 @@ def _check_parts(train: ImageDataset, validation: ImageDataset, test: ImageDatas
                 f"The {name} part has no image of {', '.join(empty) or 'any class'}; its {len(part):,} images are "
                 f"{part.class_counts()}. Divide the data anew, with a larger share for {name}."
             )
+    if len(np.unique(patients_of(test))) < 2:
+        raise DataError(
+            f"All {len(test):,} test images are of one patient or file, and intervals are over patients. Divide the "
+            "data anew, with a larger share for test."
+        )
     notes = []
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         known = [set(parts[name].index["patient_id"]) - {""} for name in (one, other)]

@@ -252,6 +252,8 @@ def test_parts_that_do_not_fit(parts: Parts, make_images, tmp_path: Path) -> Non
         study(train, validation, ImageDataset.join([test, train.subset([0, 1, 2, 3])]))
     with pytest.raises(DataError, match="Open both alike"):
         study(train, validation, make_images(30, classes=3))
+    with pytest.raises(DataError, match="All 32 test images are of one patient or file"):
+        study(train, validation, replace(test, index=test.index.assign(patient_id="one")))
     plain = ImageDataset.from_arrays(np.zeros((4, 16, 16), np.uint8))
     with pytest.raises(DataError, match="the labels of arrays are none"):
         study(plain, plain, plain)
