@@ -13,6 +13,7 @@ from medgan.core.budget import format_duration
 from medgan.core.saving import write_aside
 from medgan.core.spec import Batch, DataSpec
 from medgan.evaluation.fidelity.groups import ALL
+from medgan.evaluation.fidelity.page import FLOOR_OF_ALL
 from medgan.pages import (
     COLOURS,
     Code,
@@ -58,7 +59,7 @@ _FLOORS = (
     "What stands for real beside real is the floor: the same number between two halves of the held-out real images "
     "that share no patient, mean ± standard deviation over random halvings, at the number of images N. Nothing is to "
     "be gained beyond it. As most numbers depend on how many images are compared, × floor compares the synthetic "
-    "images with the floor at its N; 1 is as near as other real patients are."
+    "images with the floor at its N; 1 is as near as other real patients are. " + FLOOR_OF_ALL
 )
 
 
@@ -650,8 +651,7 @@ def _draw_metrics(facts: Facts) -> Figure | None:
         panel.tick_params(labelsize=8)
     caption = (
         f"The best models beside {_reference(facts)}. Filled: the value, with its 95 % interval; hollow: the value at "
-        "the number of images of the floor, which is what to compare with it. Dashed with its band: real images beside "
-        "real images of other patients, mean ± standard deviation."
+        "the number of images of the floor, which is what to compare with it. Dashed with its band: the floor."
     )
     return Figure(
         figure_png(figure), "Metrics of the best models with intervals, beside those of real images.", caption

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from medgan.comparison.page import make_table, narrow_tables, summarise
+from medgan.comparison.page import _FLOORS, make_table, narrow_tables, summarise
 from medgan.comparison.results import read_history
 from medgan.comparison.side_by_side import _floors
 from medgan.errors import DataError
+from medgan.evaluation.fidelity.page import FLOOR_OF_ALL
 
 
 def write(folder: Path, *rows: dict[str, Any]) -> Path:
@@ -130,6 +131,7 @@ def test_cells() -> None:
     ]
     assert quality.strong == {(0, 1)}
     assert len(narrow_tables(facts(None, None))) == 1
+    assert FLOOR_OF_ALL in _FLOORS
 
 
 def test_rows() -> None:

@@ -31,6 +31,7 @@ from medgan.pages.page import Block
 
 __all__ = [
     "COLUMNS",
+    "FLOOR_OF_ALL",
     "SUBGROUP_COLUMNS",
     "group_caption",
     "group_rows",
@@ -57,12 +58,19 @@ COLUMNS = (
 
 _BEST: dict[Direction, str] = {"lower": "↓", "higher": "↑", "as real": "≈", "near 0": "→ 0"}
 
+FLOOR_OF_ALL = (
+    "For MS-SSIM of pairs and the correlation with the nearest training image nothing is halved: the floor is the "
+    "value of all real images ± its standard error."
+)
+"""What the floor is of numbers that tell of one set of images alone."""
+
 _READING = (
     "Best is the lowest value (↓), the highest (↑), that of real images (≈), or 0 (→ 0).",
     "The floor is the same number between two halves of the real images that share no patient: mean ± standard "
     "deviation over random halvings. Nothing is to be gained beyond it. As most numbers depend on how many images are "
     "compared, the synthetic images are measured at the floor's N once more; relative is that value over the floor, "
-    "and 1 is as near as other real patients are. Compare values of the same N, extractor and resizer only.",
+    "and 1 is as near as other real patients are. Compare values of the same N, extractor and resizer only. "
+    + FLOOR_OF_ALL,
     "An interval is for the N that is beside it, else for that of the value. It holds the chance of the sampling of "
     "synthetic images, and where it says so that of the patients; not that of another training.",
 )

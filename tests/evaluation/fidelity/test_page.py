@@ -10,7 +10,7 @@ import pytest
 
 from medgan.data import ImageDataset
 from medgan.evaluation.fidelity import FidelityReport, make_page, measure_fidelity, to_markdown, write_report
-from medgan.evaluation.fidelity.page import COLUMNS, group_rows, groups_of, summarise_report
+from medgan.evaluation.fidelity.page import COLUMNS, FLOOR_OF_ALL, group_rows, groups_of, summarise_report
 from medgan.metrics.extractors import Extractor
 
 Make = Callable[..., ImageDataset]
@@ -42,6 +42,10 @@ def test_every_number_is_in_all_three_files(report: FidelityReport, tmp_path: Pa
                 assert cell.replace("→ 0", "→ 0") in html
     for warning in report.warnings:
         assert warning in markdown
+    assert FLOOR_OF_ALL in markdown
+    of_all = {each.title for each in report.scores if each.floor is not None and each.floor.halvings == 0}
+    assert len(of_all) == 2
+    assert all(title in FLOOR_OF_ALL for title in of_all)
     write_report(report, tmp_path / "new" / "folder")
 
 
