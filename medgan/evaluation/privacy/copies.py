@@ -9,8 +9,11 @@ training set grows.
 With one image of each of n held-out patients, exchangeable with the images of an honest generator, the chance that
 such an image is nearer than the k-th of them is k / (n + 1) (V. Vovk, A. Gammerman, G. Shafer, "Algorithmic Learning
 in a Random World", 2005, doi:10.1007/b106715). k is the largest number for which that is at most the level asked for.
-Where the synthetic images are of other classes than the held-out ones, these are weighted to the same shares (R. J.
-Tibshirani et al., 2019, arXiv:1904.06019).
+Where the synthetic images are of other classes than the held-out ones, these are weighted to the same shares, and the
+image that is compared has a weight, too. The chance that it is nearer than a held-out image is then ``(v + w) / (W +
+w)``, with W the weight of all held-out images, v that of the nearer ones, and w its own (R. J. Tibshirani et al., 2019,
+arXiv:1904.06019). w depends on its class, and there is one threshold for all: w is taken to be the largest weight that
+there is, with which the chance is at most that. Held-out images of weight 0 count for nothing.
 
 The **excess copy rate** is what is above that, ``(rate - level) / (1 - level)``: the share of images that are copies,
 if all copies are flagged. Its interval holds the chance of both sides: the share of honest images that the threshold
@@ -160,27 +163,30 @@ def measure_copies(
         raise DataError(f"Finite distances of at least one synthetic image are needed, got {len(ours)}.")
     least = fewest_patients(level)
     relative = np.ones(len(null)) if weights is None else np.asarray(weights, np.float64)
+    total = len(null)
+    null, relative = null[relative > 0], relative[relative > 0]
     patients = effective_number(relative) if len(null) else 0.0
     if patients < least - 1e-9:
         raise DataError(
             f"A level of {level:g} needs {least} held-out patients, and there are {patients:,.0f}"
-            f"{'' if weights is None else f' (in effect; {len(null)} of other classes than the synthetic images)'}. "
+            f"{'' if weights is None else f' (in effect; {total} of other classes than the synthetic images)'}. "
             f"Give more, or a higher level: {_affordable(patients)}"
         )
     order = np.argsort(null, kind="stable")
     scaled = relative[order] * (patients / relative.sum())
-    below = np.cumsum(scaled)
-    allowed = level * (patients + 1) + 1e-9
+    own = float(scaled.max())  # of the image that is compared: with equal weights 1, as that of any
+    below = own + np.cumsum(scaled) - scaled
+    allowed = level * (patients + own) + 1e-9
     chosen = int(np.searchsorted(below, allowed, side="right")) - 1
-    if chosen < 0:  # the very first image weighs more than the level allows
+    if chosen < 0:  # the image that is compared weighs more than the level allows
         raise DataError(
             f"The weights of the held-out images are too unequal for a level of {level:g}: there are too few patients "
             f"of a class that the synthetic images are of. Give more of them, or a higher level."
         )
-    threshold, attained = float(null[order[chosen]]), float(below[chosen] / (patients + 1))
+    threshold, attained = float(null[order[chosen]]), float(below[chosen] / (patients + own))
     flagged = int((ours < threshold).sum())
     rng = np.random.default_rng([seed, 29])
-    honest = _draw_honest(scaled, chosen, rng)
+    honest = _draw_honest(np.append(own, scaled), chosen, rng)
     m = len(ours)
     least_rate = rng.beta(flagged, m - flagged + 1, _DRAWS) if flagged else np.zeros(_DRAWS)
     most_rate = rng.beta(flagged + 1, m - flagged, _DRAWS) if flagged < m else np.ones(_DRAWS)
@@ -206,15 +212,14 @@ def _draw_honest(weights: Floats, last: int, rng: np.random.Generator) -> Floats
     """Draw the share of honest images that lies below an ordered image: the patients' weights are random.
 
     Args:
-        weights: Of the ordered held-out images.
-        last: The image.
+        weights: Of whoever is compared, and of the ordered held-out images.
+        last: The image, counted from 0.
         rng: Decides.
     """
-    step = max(1, _BLOCK_VALUES // (len(weights) + 1))
+    step = max(1, _BLOCK_VALUES // len(weights))
     found = []
     for start in range(0, _DRAWS, step):
-        drawn = rng.standard_exponential((min(step, _DRAWS - start), len(weights) + 1))
-        drawn[:, :-1] *= weights  # the last one stands for whoever is compared
+        drawn = rng.standard_exponential((min(step, _DRAWS - start), len(weights))) * weights
         found.append(drawn[:, : last + 1].sum(axis=1) / drawn.sum(axis=1))
     return np.concatenate(found)
 

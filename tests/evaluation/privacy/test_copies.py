@@ -140,6 +140,40 @@ def test_with_weights_another_mixture_of_classes_is_no_leak() -> None:
     assert np.mean(plain) > 0.06
 
 
+def test_held_out_images_of_a_class_that_nobody_made_change_nothing() -> None:
+    rng = np.random.default_rng(11)
+    made, null, others = (rng.uniform(size=count) for count in (500, 100, 900))
+    alone = measure_copies(made, null)
+    assert measure_copies(made, np.r_[others, null], weights=np.repeat([0.0, 10.0], [900, 100])) == alone
+
+
+def test_unequal_weights_flag_no_more_honest_images_than_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of eleven held-out images ten are of class A, of the synthetic ones half: one of B weighs ten times as much."""
+    monkeypatch.setattr("medgan.evaluation.privacy.copies._DRAWS", 400)
+    weights = class_weights(np.repeat(["A", "B"], [200, 20]), ["A", "B"])
+    rates, levels, wrong = [], [], 0
+    for number in range(300):
+        rng = np.random.default_rng(number)
+        found = measure_copies(rng.uniform(size=1000), rng.uniform(size=220), level=0.03, weights=weights, seed=number)
+        rates.append(found.rate)
+        levels.append(found.level)
+        wrong += found.p_value <= 0.05
+    error = float(np.std(rates, ddof=1)) / math.sqrt(len(rates))
+    assert np.mean(rates) <= np.mean(levels) + 3 * error
+    assert max(levels) <= 0.03
+    assert wrong <= stats.binom.ppf(0.999, len(rates), 0.05)
+
+
+def test_weights_that_are_too_unequal() -> None:
+    """There are enough in effect, but a new image of the rare class weighs more than the level allows."""
+    null = np.arange(130.0)
+    weights = np.repeat([0.85, 1.6], [104, 26])
+    for order in (weights, weights[::-1]):
+        with pytest.raises(DataError, match="too unequal for a level of 0.01"):
+            measure_copies(np.ones(10), null, weights=order, level=0.01)
+        assert measure_copies(np.ones(10), null, weights=order, level=0.02).level <= 0.02
+
+
 def test_weights_that_leave_too_few() -> None:
     weights = np.r_[np.full(50, 1.0), np.full(300, 0.0)]
     with pytest.raises(DataError, match="there are 50 "):
