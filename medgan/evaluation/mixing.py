@@ -99,7 +99,7 @@ def repeat(dataset: ImageDataset, copies: float) -> ImageDataset:
 
 
 def patients_of(dataset: ImageDataset) -> NDArray[np.str_]:
-    """Return who each image is of; an image of an unknown patient is a patient of its own."""
+    """Return who each image is of; where that is unknown, the file is a patient of its own, with all its slices."""
     patients = dataset.index["patient_id"].to_numpy(dtype=str)
     own = np.char.add("image ", dataset.index["file"].to_numpy(dtype=str))
     return np.asarray(np.where(patients == "", own, patients))

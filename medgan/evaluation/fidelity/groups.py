@@ -12,6 +12,7 @@ from medgan.data.dataset import ImageDataset
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.fidelity.metrics import Number
 from medgan.evaluation.fidelity.records import Score
+from medgan.evaluation.mixing import patients_of as name_patients
 
 __all__ = ["ALL", "Group", "Positions", "Side", "check_alike", "class_groups", "patients_of", "whole_group"]
 
@@ -127,7 +128,7 @@ def class_groups(real: ImageDataset, samples: Sequence[ImageDataset], *, require
 
 
 def patients_of(images: ImageDataset) -> NDArray[np.int64]:
-    """Number the patients of images; where one is unknown, the image is a patient of its own.
+    """Number the patients of images; where one is unknown, the file is a patient of its own, with all its slices.
 
     Args:
         images: The images.
@@ -135,6 +136,4 @@ def patients_of(images: ImageDataset) -> NDArray[np.int64]:
     Returns:
         Shape ``(N,)``.
     """
-    known = images.index["patient_id"].astype(str).to_numpy(dtype=object)
-    names = [name or f"\0{position}" for position, name in enumerate(known)]  # \0: no patient is called that
-    return np.unique(np.array(names, dtype=object), return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return np.unique(name_patients(images), return_inverse=True)[1].reshape(-1).astype(np.int64)

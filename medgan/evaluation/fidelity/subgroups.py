@@ -76,6 +76,7 @@ def subgroup_scores(
         Two scores a group; none for a column that does not divide the images.
     """
     name = found[0].extractor
+    patients = patients_of(real)
     scores: list[Score] = []
     for column in columns:
         divided = groups_of(real.index[column], column)
@@ -86,11 +87,11 @@ def subgroup_scores(
             {
                 "subgroups": [[each.fingerprint, each.extractor, each.sha256, each.layer] for each in found],
                 "members": members.astype(int).tolist(),
+                "patients": patients.tolist(),
                 **settings._asdict(),
             },
-            partial(_compute, real, found, members, settings),
+            partial(_compute, found, patients, members, settings),
         )
-        patients = patients_of(real)
         for place, (group, inside) in enumerate(divided.members.items()):
             count = len(np.unique(patients[inside]))
             for number in (_COVERAGE, _PRECISION):
@@ -128,14 +129,15 @@ def subgroup_scores(
     return scores
 
 
-def _compute(real: ImageDataset, found: Sequence[Features], members: Members, settings: Settings) -> dict[str, Any]:
+def _compute(
+    found: Sequence[Features], patients: NDArray[np.int64], members: Members, settings: Settings
+) -> dict[str, Any]:
     """Compute the shares of all groups, plain JSON values."""
     reference = found[0]
     x, *ys = (
         standardize(each.values, reference.values) if reference.needs_standardizing else each.values.astype(np.float64)
         for each in found
     )
-    patients = patients_of(real)
     result: dict[str, Any] = {"images": 0, _COVERAGE.key: [], _PRECISION.key: []}
     try:
         whole = [manifold_members(x, y, k=_K) for y in ys]

@@ -520,9 +520,9 @@ def _limits(
         unknown = int((images.index["patient_id"] == "").sum())
         if unknown:
             said.append(
-                f"The patients of {unknown:,} {name} images are not known, and each counts as a patient of its own: "
-                "intervals are too narrow, and p-values too small, if a patient has several, and a patient on both "
-                "sides goes unnoticed. Say how file names tell them, with --patient-regex."
+                f"The patients of {unknown:,} {name} images are not known, and each file counts as a patient of its "
+                "own: intervals are too narrow, and p-values too small, if a patient has several, and a patient on "
+                "both sides goes unnoticed. Say how file names tell them, with --patient-regex."
             )
     seen = set(pixel_hashes(held_out))
     same = sum(each in seen for each in pixel_hashes(synthetic))

@@ -140,6 +140,17 @@ def test_too_few_held_out_patients(real: Real, make_synthetic: Make) -> None:
         audit_privacy(training, held_out.subset(range(3)), make_synthetic(0))
 
 
+def test_slices_of_a_volume_are_of_one_patient(real: Real, make_synthetic: Make, draw: Any) -> None:
+    """Though nobody says of whom: 240 slices of 12 volumes are 12 patients, and too few."""
+    slices = ImageDataset.from_arrays(draw(240, 2), np.arange(240) % 2, names=["NORMAL", "PNEUMONIA"], name="slices")
+    numbers = np.arange(240)
+    volumes = [f"scan{number // 20}.nii.gz" for number in numbers]
+    parts = [f"axial {number % 20}" for number in numbers]
+    held_out = replace(slices, index=slices.index.assign(file=volumes, part=parts))
+    with pytest.raises(DataError, match=r"needs 99 held-out patients, and .* has 12"):
+        audit_privacy(real[0], held_out, make_synthetic(0))
+
+
 def test_patients_on_both_sides(real: Real, make_synthetic: Make) -> None:
     training, _ = real
     with pytest.raises(DataError, match=r"100 patients are among the training and the held-out .*'train-100'"):
