@@ -273,6 +273,8 @@ class DownstreamEvaluator:
         probe: ImageDataset | None,
     ) -> str:
         """Hash what a run depends on."""
+        # A share of the patients depends on who they are, too, which the fingerprint of images does not hold.
+        train = take_patients(self.train, fraction, seed=seed)
         return fingerprint(
             {
                 "format": _FORMAT,
@@ -284,7 +286,7 @@ class DownstreamEvaluator:
                 "arm": [arm.name, arm.ratio, arm.copies],
                 "fraction": fraction,
                 "seed": seed,
-                "images": [part.fingerprint for part in (self.train, self.validation, self.test)],
+                "images": [part.fingerprint for part in (train, self.validation, self.test)],
                 "synthetic": pools[seed].fingerprint if arm.synthetic else None,
                 "probe": probe.fingerprint if probe is not None and arm.real and not arm.synthetic else None,
             }

@@ -126,6 +126,29 @@ def test_finished_runs_are_not_done_again(parts: Parts, tmp_path: Path, monkeypa
         assert np.array_equal(run.test, twin.test)
 
 
+def test_runs_of_a_share_are_not_found_again_for_other_patients(parts: Parts, tmp_path: Path) -> None:
+    """The same pixels, named otherwise: another half of the images; all of them are the same ones."""
+    train, *held_out = parts
+    names = [f"other-{number % 30}" for number in range(len(train))]
+    renamed = replace(train, index=train.index.assign(patient_id=names))
+    first = evaluator(parts, tmp_path / "study", "real", fractions="0.5,1", seeds=1).run()
+    told: list[tuple[int, int, str]] = []
+    again = evaluator(
+        (renamed, *held_out),
+        tmp_path / "study",
+        "real",
+        fractions="0.5,1",
+        seeds=1,
+        resume=True,
+        progress=lambda *a: told.append(a),
+    ).run()
+    assert [(done, total) for done, total, _ in told if total] == [(1, 2), (2, 2)]
+    assert np.array_equal(first.runs[1].test, again.runs[1].test)
+    alone = evaluator((renamed, *held_out), tmp_path / "alone", "real", fractions="0.5,1", seeds=1).run()
+    assert np.array_equal(again.runs[0].test, alone.runs[0].test)
+    assert not np.array_equal(again.runs[0].test, first.runs[0].test)
+
+
 def test_a_stop_keeps_what_is_finished(parts: Parts, tmp_path: Path) -> None:
     def stop(done: int, total: int, _: str) -> None:
         if done == 3:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,24 @@ def test_a_small_group_is_marked_and_gets_no_verdict(
     page = make_page(report).html()
     assert "C (few patients)" in page
     assert not any("of C," in sentence for sentence in summarise_report(report))
+
+
+def test_results_that_are_kept_are_those_of_the_same_patients(
+    real: ImageDataset, make_textures: Make, moments: Extractor, tmp_path: Path
+) -> None:
+    """The first time nobody says of whom the images are; then it is known, and the pixels are the same."""
+    synthetic = make_textures(60, 3, shift=-45, labelled=False)
+    unknown = replace(real, index=real.index.assign(patient_id=""))
+    before, after, expected = (
+        [each for each in measure(images, synthetic, moments, cache_dir=folder).scores if each.column]
+        for images, folder in ((unknown, tmp_path), (real, tmp_path), (real, None))
+    )
+    assert after == expected
+    for one, other in zip(before, after, strict=True):
+        assert one.value == other.value
+    assert any(one.floor != other.floor for one, other in zip(before, after, strict=True))
+    coverage = [[each for each in side if each.metric == "subgroup_coverage"] for side in (before, after)]
+    assert any(one.interval != other.interval for one, other in zip(*coverage, strict=True))
 
 
 def test_columns_that_are_not_there_or_divide_nothing(
