@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ class PoolStore:
         facts = {
             "weights": gan.weights_sha256,
             "architecture": gan.name,
-            "labels_like": real.fingerprint if len(counts) == 1 else None,
+            "labels_like": None if gan.data.labels is None or _has_classes(gan) else real.fingerprint,
             "counts": counts.tolist(),
             "first_seed": first_seed,
             "truncation": self.truncation,
@@ -114,17 +114,23 @@ class PoolStore:
             ) from error
 
 
+def _has_classes(gan: GAN) -> bool:
+    """Whether a model makes images of classes, of which there may be one."""
+    return gan.data.labels is not None and gan.data.labels.kind in ("categorical", "ordinal")
+
+
 def _open(place: Path, gan: GAN) -> ImageDataset:
     """Return the images of a folder, mapped from the disk."""
     spec = gan.data.labels
     # A data set of arrays holds classes and findings only.
     known = None if spec is None or spec.kind == "continuous" else spec
-    return ImageDataset.from_arrays(
+    found = ImageDataset.from_arrays(
         np.load(place / "images.npy", mmap_mode="r"),
         None if known is None else np.load(place / "labels.npy"),
         names=None if known is None else known.names,
         name="synthetic",
     )
+    return found if known is None else replace(found, spec=replace(found.spec, labels=known))  # ordinal ones stay so
 
 
 def _load(place: Path, gan: GAN) -> ImageDataset | None:
@@ -153,7 +159,7 @@ def _labels(gan: GAN, real: ImageDataset, counts: NDArray[np.int64], seed: int) 
     """Return the labels to sample: so many of each class; or findings as real images have them together."""
     if gan.data.labels is None:
         return None
-    if len(counts) > 1:
+    if _has_classes(gan):
         return torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
     known = np.nan_to_num(np.asarray(real.labels, dtype=np.float32))  # a finding that is unknown is not asked for
     chosen = np.random.default_rng([seed, 3_011]).integers(len(known), size=int(counts[0]))

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from medgan.core.spec import LabelSpec
 from medgan.data import ImageDataset, open_dataset
 from medgan.evaluation.pools import PoolStore
 from medgan.evaluation.run_store import StudyWarning
@@ -34,6 +36,19 @@ def test_images_are_sampled_once(gan: ACGAN, real: ImageDataset, tmp_path: Path)
     assert again.fingerprint == first.fingerprint
     assert list(first.class_counts().values()) == [3, 5]
     assert store.open(gan, real, COUNTS, first_seed=8).fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("labels", [LabelSpec(("PNEUMONIA",)), LabelSpec(("mild", "severe"), "ordinal")])
+def test_pools_have_the_labels_of_the_model(gan: ACGAN, tmp_path: Path, labels: LabelSpec) -> None:
+    """Also of a single class, which is no finding, and of grades."""
+    images = np.zeros((len(labels), 32, 32), np.uint8)
+    real = ImageDataset.from_arrays(images, np.arange(len(labels)), names=labels.names)
+    counts = np.full(len(labels), 4)
+    model = ACGAN(replace(gan.data, labels=labels), preset="tiny")
+    pool = PoolStore(tmp_path, 1.0, "cpu").open(model, real, counts, first_seed=7)
+    assert pool.labels is not None
+    assert pool.labels.tolist() == np.repeat(np.arange(len(labels)), 4).tolist()
+    assert pool.spec.labels == labels
 
 
 def cut(place: Path) -> None:
