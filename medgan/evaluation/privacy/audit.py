@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.core.saving import versions
+from medgan.core.spec import LabelSpec
 from medgan.data.dataset import ImageDataset
 from medgan.data.splits import image_identities
 from medgan.errors import ConfigError, DataError
@@ -58,6 +59,14 @@ Numbers = NDArray[np.int64]
 Progress = Callable[[int, int, str], None]
 
 
+class _Classes(NamedTuple):
+    """The class of each image that is compared, by name."""
+
+    synthetic: NDArray[np.str_]
+    members: NDArray[np.str_]
+    non_members: NDArray[np.str_]
+
+
 class _Sides(NamedTuple):
     """Who is compared: positions of one image a patient, and who all images are of."""
 
@@ -67,6 +76,7 @@ class _Sides(NamedTuple):
     non_members: Numbers
     halves: NDArray[np.int64]  # 0 or 1 for each non-member
     member_halves: NDArray[np.int64]
+    classes: _Classes | None  # None where classes are not known, or not the same on all sides
 
 
 def audit_privacy(
@@ -120,7 +130,7 @@ def audit_privacy(
     check_alike(training, [held_out], what="held-out")
     held_out, warnings = _check_apart(training, held_out)
     warnings += [*notes, *_check_generator(training, held_out, trained_on, parts or {})]
-    sides = _draw_sides(training, held_out, seed)
+    sides = _draw_sides(training, held_out, synthetic, seed)
     least = fewest_patients(level)
     if len(sides.non_members) < least:
         there = len(sides.non_members)
@@ -130,7 +140,7 @@ def audit_privacy(
             f"A level of {level:g} needs {least} held-out patients, and {held_out.source} has {there:,}: nothing could "
             f"be said with them. Give more held-out patients{advice}."
         )
-    weights, control_weights = _weights(training, held_out, synthetic, sides)
+    weights = None if sides.classes is None else _weights(sides.classes.non_members, sides.classes.synthetic)
     if weights is not None and effective_number(weights) < _EVEN * len(weights):
         warnings.append(
             "Synthetic images are not of the held-out patients' classes in their shares. For the copy test, held-out "
@@ -149,9 +159,7 @@ def audit_privacy(
             progress(number, total, "comparing " + ("pixels" if extractor is None else extractor.name))
         space: Space = PixelSpace() if extractor is None else FeatureSpace(extractor, training, cache_dir=cache_dir)
         known.append(space)
-        result, near, near_held_out = _examine(
-            space, training, held_out, synthetic, sides, level, weights, control_weights, seed
-        )
+        result, near, near_held_out = _examine(space, training, held_out, synthetic, sides, level, weights, seed)
         results.append(result)
         found_pairs += _pairs(result, near, training, synthetic)
         rows, reasons = _by_subgroup(columns, space.name, training, sides, near, near_held_out, level, seed)
@@ -227,13 +235,19 @@ def _check_generator(
     return [note.replace("validation and test", "held-out") for note in notes]
 
 
-def _draw_sides(training: ImageDataset, held_out: ImageDataset, seed: int) -> _Sides:
+def _draw_sides(training: ImageDataset, held_out: ImageDataset, synthetic: ImageDataset, seed: int) -> _Sides:
     """Draw one image of each patient, and divide the patients into halves."""
     rng = np.random.default_rng([seed, 23])
     of_training, of_held_out = patients_of(training), patients_of(held_out)
     members, non_members = _one_each(of_training, rng), _one_each(of_held_out, rng)
     if len(members) > _MOST_MEMBERS:
         members = np.sort(rng.choice(members, _MOST_MEMBERS, replace=False))
+    classes = None
+    names = [_class_names(each, training.spec.labels) for each in (training, held_out, synthetic)]
+    if names[0] is not None and names[1] is not None and names[2] is not None:
+        members = _with_classes(members, of_training, names[0], np.unique(names[2]), rng)
+        non_members = _with_classes(non_members, of_held_out, names[1], np.unique(names[2]), rng)
+        classes = _Classes(names[2], names[0][members], names[1][non_members])
     return _Sides(
         of_training,
         of_held_out,
@@ -241,6 +255,7 @@ def _draw_sides(training: ImageDataset, held_out: ImageDataset, seed: int) -> _S
         non_members,
         rng.permutation(len(non_members)) % 2,
         rng.permutation(len(members)) % 2,
+        classes,
     )
 
 
@@ -251,22 +266,50 @@ def _one_each(patients: Numbers, rng: np.random.Generator) -> Numbers:
     return np.sort(order[first])
 
 
-def _weights(
-    training: ImageDataset, held_out: ImageDataset, synthetic: ImageDataset, sides: _Sides
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """Return weights of held-out and of training patients that give them the synthetic images' classes."""
-    spec = training.spec.labels
-    if spec is None or any(
-        each.labels is None or each.labels.ndim != 1 or each.spec.labels != spec
-        for each in (training, held_out, synthetic)
-    ):
-        return None, None
-    names = np.array(spec.names)
-    assert training.labels is not None and held_out.labels is not None and synthetic.labels is not None  # noqa: PT018 - for the type checker
-    wanted = names[synthetic.labels]
-    ours = class_weights(names[held_out.labels[sides.non_members]], wanted)
-    theirs = class_weights(names[training.labels[sides.members]], wanted)
-    return (None if np.ptp(ours) == 0 else ours), (None if np.ptp(theirs) == 0 else theirs)
+def _class_names(images: ImageDataset, spec: LabelSpec | None) -> NDArray[np.str_] | None:
+    """Return the class of each image; None if there are no classes, or others."""
+    if spec is None or images.labels is None or images.labels.ndim != 1 or images.spec.labels != spec:
+        return None
+    return np.asarray(np.array(spec.names)[images.labels], np.str_)
+
+
+def _with_classes(
+    drawn: Numbers,
+    patients: Numbers,
+    classes: NDArray[np.str_],
+    wanted: NDArray[np.str_],
+    rng: np.random.Generator,
+) -> Numbers:
+    """Give each class that chance left out an image, in the place of another one of its patient, or of anybody.
+
+    Args:
+        drawn: Positions of images, one a patient.
+        patients: Who each image is of.
+        classes: What each image shows.
+        wanted: Classes that are to be among the drawn ones, if a patient has them.
+        rng: Decides.
+    """
+    drawn, kept = drawn.copy(), np.zeros(len(drawn), np.bool_)
+    # The rarest first: it has the fewest patients to choose from.
+    for name in sorted(wanted, key=lambda name: int((classes == name).sum())):
+        there = np.flatnonzero((classes[drawn] == name) & ~kept)
+        if not len(there):
+            others = np.flatnonzero((classes == name) & ~np.isin(patients, patients[drawn[kept]]))
+            if not len(others) or kept.all():
+                continue
+            image = rng.choice(others)
+            there = np.flatnonzero(patients[drawn] == patients[image])
+            if not len(there):
+                there = rng.permutation(np.flatnonzero(~kept))
+            drawn[there[0]] = image
+        kept[there[0]] = True
+    return np.sort(drawn)
+
+
+def _weights(ours: NDArray[np.str_], synthetic: NDArray[np.str_]) -> NDArray[np.float64] | None:
+    """Return weights of real images that give them the synthetic images' classes; None if these are theirs."""
+    weights = class_weights(ours, synthetic)
+    return None if np.ptp(weights) == 0 else weights
 
 
 # --------------------------------------------------------------------------------------- a space
@@ -290,7 +333,6 @@ def _examine(
     sides: _Sides,
     level: float,
     weights: NDArray[np.float64] | None,
-    control_weights: NDArray[np.float64] | None,
     seed: int,
 ) -> tuple[SpaceResult, Nearest, Nearest]:
     """Do all tests in one space; return them with the nearest training images of synthetic and held-out ones."""
@@ -300,9 +342,10 @@ def _examine(
     control = None
     if len(sides.members) >= fewest_patients(level):
         try:
-            of_new = sides.held_out_patients
-            control = _compare(space, new, made, real[sides.members], of_new, level, control_weights, seed)
-        except DataError:  # weights that leave too few training patients: the report says that there is no control
+            of_new, classes = sides.held_out_patients, sides.classes
+            theirs = None if classes is None else _weights(classes.members, classes.synthetic)
+            control = _compare(space, new, made, real[sides.members], of_new, level, theirs, seed)
+        except DataError:  # too few training patients, in all or of a class: the report says that there is no control
             control = None
     flagged = found.near.distances < found.copies.threshold
     result = SpaceResult(
@@ -540,7 +583,10 @@ def _limits(
                 "attack finds may be that difference. Divide the patients at random."
             )
         if each.control is None:
-            said.append(f"{each.space}: there are too few training patients for the control of the copy test.")
+            said.append(
+                f"{each.space}: there are too few training patients, in all or of a class of the synthetic images, for "
+                "the control of the copy test."
+            )
         if each.data_copying is None:
             said.append(f"{each.space}: there are too few images for a cell of C_T.")
     size = list(training.spec.size[-2:])

@@ -11,6 +11,7 @@ import pytest
 from medgan.data import ImageDataset
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.privacy import AuditReport, audit_privacy, make_page, summarise_audit, write_audit
+from medgan.evaluation.privacy.audit import _with_classes
 
 Real = tuple[ImageDataset, ImageDataset]
 Make = Callable[..., ImageDataset]
@@ -127,6 +128,35 @@ def test_an_identical_image_is_a_leak_whatever_the_numbers_say(real: Real, make_
 def test_another_seed_draws_other_images_and_the_same_one_the_same(real: Real, make_synthetic: Make) -> None:
     first, again = (audit_privacy(*real, make_synthetic(0, count=60), seed=5).to_dict() for _ in range(2))
     assert first == again
+
+
+def test_a_rare_class_is_drawn_though_its_patients_have_other_images() -> None:
+    """Ten images a patient, of whom three show class C once: chance alone leaves C out in three draws of four."""
+    patients = np.repeat(np.arange(30), 10)
+    classes = np.where(np.isin(np.arange(300), [5, 104, 207]), "C", np.where(patients % 2, "A", "B"))
+    wanted = np.array(["A", "B", "C"])
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        drawn = np.arange(30) * 10 + rng.integers(10, size=30)
+        found = _with_classes(drawn, patients, classes, wanted, rng)
+        assert sorted(patients[found]) == list(range(30))
+        assert set(classes[found]) == {"A", "B", "C"}
+        assert np.count_nonzero(found != drawn) == ("C" not in classes[drawn])
+        # Of some of the patients only: somebody else's place.
+        some = drawn[patients[drawn] > 25]
+        found = _with_classes(some, patients, classes, wanted, rng)
+        assert set(classes[found]) == {"A", "B", "C"}
+        assert len(set(patients[found])) == len(some)
+
+
+def test_a_class_that_the_training_lacks_leaves_out_the_control_alone(real: Real, make_synthetic: Make) -> None:
+    training, held_out = real
+    normal = training.subset(np.flatnonzero(training.labels == 0))
+    report = audit_privacy(normal, held_out, make_synthetic(0, count=60))
+    assert report.spaces[0].control is None
+    assert any("in all or of a class" in warning for warning in report.warnings)
+    with pytest.raises(DataError, match="class PNEUMONIA and no held-out patient of it"):
+        audit_privacy(training, held_out.subset(np.flatnonzero(held_out.labels == 0)), make_synthetic(0), level=0.05)
 
 
 # ------------------------------------------------------------------------------------ bad input
