@@ -162,7 +162,7 @@ def audit_privacy(
         result, near, near_held_out = _examine(space, training, held_out, synthetic, sides, level, weights, seed)
         results.append(result)
         found_pairs += _pairs(result, near, training, synthetic)
-        rows, reasons = _by_subgroup(columns, space.name, training, sides, near, near_held_out, level, seed)
+        rows, reasons = _by_subgroup(columns, space.name, training, sides, near, near_held_out, level, weights, seed)
         tables += rows
         left_out = reasons
     if progress is not None:
@@ -460,6 +460,7 @@ def _by_subgroup(
     near: Nearest,
     near_new: Nearest,
     level: float,
+    weights: NDArray[np.float64] | None,
     seed: int,
 ) -> tuple[list[Subgroup], list[str]]:
     """Do the copy test for each group of training patients: among images that are nearest to one of them."""
@@ -473,12 +474,20 @@ def _by_subgroup(
         rows = []
         for group, inside in divided.members.items():
             ours, null = inside[near.positions], inside[near_new.positions]
-            small = int(null.sum()) < max(SMALL_GROUP, fewest_patients(level)) or not ours.any()
+            # How likely an image is among the synthetic ones depends on its class alone, in every group.
+            among = None if weights is None else weights[null]
+            count = int(null.sum()) if among is None else effective_number(among)
             copies = None
-            if not small:
-                copies = measure_copies(near.distances[ours], near_new.distances[null], level=level, seed=seed)
+            if count >= SMALL_GROUP and ours.any():
+                try:
+                    copies = measure_copies(
+                        near.distances[ours], near_new.distances[null], level=level, weights=among, seed=seed
+                    )
+                except DataError:  # too few for the level: the table says so
+                    copies = None
             patients = len(np.unique(sides.training_patients[inside]))
-            rows.append(Subgroup(column, group, space, patients, int(null.sum()), int(ours.sum()), small, copies))
+            counts = patients, int(null.sum()), int(ours.sum())
+            rows.append(Subgroup(column, group, space, *counts, small=copies is None, copies=copies))
         judged = [row.copies.excess for row in rows if row.copies is not None and row.group != UNKNOWN]
         worst = max(judged, default=0.0)
         found += [

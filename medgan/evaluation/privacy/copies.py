@@ -123,13 +123,13 @@ def class_weights(held_out: ArrayLike, synthetic: ArrayLike) -> Floats:
 
 
 def effective_number(weights: ArrayLike) -> float:
-    """Return how many images of equal weight tell as much (L. Kish, "Survey Sampling", 1965).
+    """Return how many images of equal weight tell as much (L. Kish, "Survey Sampling", 1965); 0 if none has a weight.
 
     Args:
         weights: Shape ``(n,)``, none below 0.
     """
     found = np.asarray(weights, np.float64)
-    return float(found.sum() ** 2 / np.square(found).sum())
+    return float(found.sum() ** 2 / np.square(found).sum()) if found.any() else 0.0
 
 
 def measure_copies(
@@ -165,7 +165,7 @@ def measure_copies(
     relative = np.ones(len(null)) if weights is None else np.asarray(weights, np.float64)
     total = len(null)
     null, relative = null[relative > 0], relative[relative > 0]
-    patients = effective_number(relative) if len(null) else 0.0
+    patients = effective_number(relative)
     if patients < least - 1e-9:
         raise DataError(
             f"A level of {level:g} needs {least} held-out patients, and there are {patients:,.0f}"

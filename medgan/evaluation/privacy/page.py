@@ -377,7 +377,8 @@ def _subgroup_blocks(report: AuditReport) -> list[Block]:
         text = (
             "A synthetic image has no sex and no age of its own; it counts for the group of the training patient whom "
             "it is nearest to, and so do the held-out patients with whom it is compared. Nothing is corrected for the "
-            "number of groups, and by chance alone one is the highest."
+            "number of groups, and by chance alone one is the highest. Groups have no control of their own: where that "
+            "of all images finds as much as the test, a group's excess is no sign of copying either."
         )
         blocks.insert(0, Text(text))
     if report.left_out:

@@ -114,7 +114,7 @@ class Subgroup:
         training_patients: Its patients in the training.
         held_out: Held-out patients whose image is nearest to one of the group.
         synthetic: Synthetic images that are nearest to one of the group.
-        small: Whether there are too few of either for a verdict.
+        small: Whether there are too few of either for a verdict; in effect, where held-out patients are weighted.
         copies: The copy test within the group; None if it is small.
         worst: Whether it has the highest excess copy rate of its column and space, above 0.
     """

@@ -103,6 +103,19 @@ def test_the_worst_group_is_named(real: Real, make_synthetic: Make) -> None:
     assert any("sex F (pixels)" in sentence for sentence in summarise_audit(report))
 
 
+def test_groups_are_weighted_as_all_images_are(real: Real, make_synthetic: Make) -> None:
+    """All synthetic images are of PNEUMONIA, and so are those that held-out patients are asked about."""
+    made = make_synthetic(0)
+    ill = made.subset(np.flatnonzero(made.labels == 1))
+    report = audit_privacy(*real, ill, level=0.1, subgroups=["sex"])
+    whole = report.spaces[0].copies
+    assert whole.patients == pytest.approx(60)
+    groups = [each for each in report.subgroups if each.copies is not None]
+    assert len(groups) == 2
+    assert sum(each.copies.patients for each in groups if each.copies) == pytest.approx(60)
+    assert sum(each.held_out for each in groups) == 120
+
+
 def test_a_generator_without_variety_is_no_copier(real: Real, make_synthetic: Make) -> None:
     """Images near to what all patients have in common are near to everybody."""
     made = make_synthetic(0)
