@@ -582,6 +582,19 @@ def _strata(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64]:
     return np.asarray(np.where(np.isnan(values), -1, np.searchsorted(edges, values, side="right")), np.int64)
 
 
+def rarest_stratum(groups: NDArray[np.int64], strata: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the stratum that each group counts as of: of those of its images the one with the fewest images.
+
+    Args:
+        groups: Shape ``(N,)``, the group of each image, numbered from 0 without gaps.
+        strata: Shape ``(N,)``, the stratum of each image, not below 0.
+    """
+    by_frequency = np.argsort(-np.bincount(strata)[strata], kind="stable")
+    found = np.empty(int(groups.max(initial=-1)) + 1, dtype=np.int64)
+    found[groups[by_frequency]] = strata[by_frequency]  # the rarest is written last
+    return found
+
+
 def _draw(groups: NDArray[np.int64], strata: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
     """Draw a share of the groups of each stratum, with all their images.
 
@@ -600,14 +613,12 @@ def _draw(groups: NDArray[np.int64], strata: NDArray[np.int64], share: float, se
     from sklearn.model_selection import train_test_split  # slow to import
 
     _, groups = np.unique(groups, return_inverse=True)
-    _, strata, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    _, strata = np.unique(strata, return_inverse=True)
     sizes = np.bincount(groups)
-    stratum_of_group = np.empty(len(sizes), dtype=np.int64)
-    by_frequency = np.argsort(-counts[strata], kind="stable")  # the rarest is written last
-    stratum_of_group[groups[by_frequency]] = strata[by_frequency]
+    stratum_of_group = rarest_stratum(groups, strata)
 
     chosen = np.zeros(len(sizes), dtype=bool)
-    for stratum in range(len(counts)):
+    for stratum in range(int(strata.max()) + 1):
         members = np.flatnonzero(stratum_of_group == stratum)
         if len(members) < 2:
             continue

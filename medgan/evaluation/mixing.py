@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medgan.core.spec import Batch
 from medgan.data.sampling import ClassSampling, Sampler
+from medgan.data.splits import rarest_stratum
 from medgan.errors import DataError
 
 if TYPE_CHECKING:
@@ -110,17 +111,23 @@ def take_patients(dataset: ImageDataset, fraction: float, *, seed: int) -> Image
 
     Args:
         dataset: The images.
-        fraction: Share of the patients of each class, in (0, 1]; at least one patient a class.
+        fraction: Share of the patients of each class, in (0, 1]; at least one patient a class. A patient of several
+            classes counts as of the rarest, as in a split.
         seed: Chooses which.
     """
     if fraction == 1:
         return dataset
-    patients = patients_of(dataset)
-    names, first = np.unique(patients, return_index=True)
+    names, patients = np.unique(patients_of(dataset), return_inverse=True)
     labels = dataset.labels
-    classes = labels[first] if labels is not None and labels.ndim == 1 else np.zeros(len(names), dtype=np.int64)
+    shown = labels if labels is not None and labels.ndim == 1 else np.zeros(len(patients), dtype=np.int64)
+    classes = rarest_stratum(patients, shown)
     kept: list[NDArray[np.str_]] = []
-    for label in np.unique(classes):
-        of_class = np.random.default_rng([seed, int(label), 2_213]).permutation(names[classes == label])
-        kept.append(of_class[: max(1, round(fraction * len(of_class)))])
-    return dataset.subset(np.flatnonzero(np.isin(patients, np.concatenate(kept))))
+    for label in np.unique(shown):
+        of_class = classes == label
+        if of_class.any():
+            count = max(1, round(fraction * int(of_class.sum())))
+        else:  # all its patients count as of rarer classes, and those that are kept may not have it
+            count = 1
+            of_class[patients[shown == label]] = True
+        kept.append(np.random.default_rng([seed, int(label), 2_213]).permutation(names[of_class])[:count])
+    return dataset.subset(np.flatnonzero(np.isin(names[patients], np.concatenate(kept))))

@@ -97,6 +97,25 @@ def test_the_smallest_share_has_a_patient_of_each_class() -> None:
     assert class_counts(take_patients(images, 0.01, seed=0)).tolist() == [1, 1]
 
 
+def test_patients_of_several_classes_count_as_of_the_rarest() -> None:
+    """A hundred patients have an image of a; three of them, later, one of b."""
+    images = numbered(100, 3, patients=[*map(str, range(100)), "17", "41", "98"])
+    for seed in range(10):
+        few, more = (take_patients(images, share, seed=seed) for share in (0.05, 0.4))
+        assert class_counts(few).tolist() == [6, 1]  # a twentieth of 97, and one of three, who has an a, too
+        assert set(patients_of(few)) <= set(patients_of(more))
+
+
+def test_a_class_whose_patients_all_have_rarer_images_is_not_lost() -> None:
+    """Four patients have all ten images of a, and one of b each; five others have an image of b alone."""
+    b = [*"wxyz", *"ghijk"]
+    images = numbered(10, len(b), patients=[*"wwwxxxyyzz", *b])
+    for seed in range(10):
+        few, more = (take_patients(images, share, seed=seed) for share in (0.05, 0.4))
+        assert class_counts(few).min() > 0
+        assert set(patients_of(few)) <= set(patients_of(more))
+
+
 def test_images_without_labels_teach_nothing() -> None:
     images = ImageDataset.from_arrays(np.zeros((2, 4, 4), np.uint8))
     with pytest.raises(DataError, match="no labels"):
