@@ -15,13 +15,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from medgan.errors import ConfigError
 
-__all__ = ["CONFIDENCE", "difference_interval", "divide", "grouped_mean_interval", "mean_interval", "median_interval"]
+__all__ = [
+    "CONFIDENCE",
+    "clopper_pearson",
+    "difference_interval",
+    "divide",
+    "grouped_mean_interval",
+    "mean_interval",
+    "median_interval",
+    "share_interval",
+]
 
 CONFIDENCE = 0.95
 """Of every interval; two-sided."""
 
 _DRAWS = 2_000
 _DRAWS_AT_A_TIME = 100
+_ROUNDING = 1e-9  # an error of a share
 
 Positions = NDArray[np.int64]
 Bounds = tuple[float, float]
@@ -99,6 +109,41 @@ def grouped_mean_interval(values: ArrayLike, groups: NDArray[Any]) -> tuple[floa
     error = math.sqrt(count / (count - 1) * float(sums @ sums)) / len(found)
     width = _quantile(count - 1) * error
     return error, (float(found.mean()) - width, float(found.mean()) + width)
+
+
+def share_interval(values: ArrayLike, groups: NDArray[Any]) -> tuple[str, Bounds]:
+    """Return the interval of a share of images, of which those of a group go together, and whose method it is.
+
+    Where all groups are alike, such as all 1, there is no variance to see, and `grouped_mean_interval` has no width.
+    The interval is then that of as many single images as there are groups, as if a group told no more than one.
+
+    Args:
+        values: Shape ``(N,)``, in [0, 1].
+        groups: Shape ``(N,)``: who each image is of.
+
+    Returns:
+        Student's t or Clopper and Pearson, and bounds; NaN for fewer than 2 groups.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    error, bounds = grouped_mean_interval(found, groups)
+    if not error < _ROUNDING:
+        return "Student's t", bounds
+    count = len(np.unique(groups))
+    return "Clopper and Pearson", clopper_pearson(min(count, count * float(found.mean())), count)
+
+
+def clopper_pearson(hits: float, count: int) -> Bounds:
+    """Return Clopper and Pearson's interval of a share (1934, doi:10.1093/biomet/26.4.404).
+
+    Args:
+        hits: How many there are; parts of one are allowed.
+        count: Of how many.
+    """
+    from scipy.special import betaincinv
+
+    tail = (1 - CONFIDENCE) / 2
+    low = float(betaincinv(hits, count - hits + 1, tail)) if hits > 0 else 0.0
+    return low, float(betaincinv(hits + 1, count - hits, 1 - tail)) if hits < count else 1.0
 
 
 def difference_interval(difference: float, first: tuple[float, int], second: tuple[float, int]) -> Bounds:

@@ -23,7 +23,7 @@ from medgan.evaluation.fidelity.features import Settings
 from medgan.evaluation.fidelity.groups import patients_of
 from medgan.evaluation.fidelity.metrics import Number
 from medgan.evaluation.fidelity.records import Floor, Interval, Score
-from medgan.evaluation.fidelity.replicates import divide, grouped_mean_interval
+from medgan.evaluation.fidelity.replicates import divide, share_interval
 from medgan.evaluation.fidelity.result_cache import ResultCache
 from medgan.evaluation.options import SUBGROUPS
 from medgan.evaluation.subgroups import SMALL_GROUP, groups_of
@@ -103,7 +103,7 @@ def subgroup_scores(
                     relative = there / mean if mean > 0 else None
                 interval = None
                 if entry["interval"] is not None:
-                    method = f"Student's t over {entry['over']}; it holds for these synthetic images"
+                    method = f"{entry['method']}; it holds for these synthetic images"
                     low, high = entry["interval"]
                     interval = Interval(low, high, len(found[1]), method)
                 scores.append(
@@ -143,23 +143,25 @@ def _compute(
         whole = [manifold_members(x, y, k=_K) for y in ys]
         floors = _halve(x, ys, patients, members, settings)
     except DataError:  # too few images for a neighbour: the report says so
-        empty = {"value": None, "interval": None, "over": "", "floor": None}
+        empty = {"value": None, "interval": None, "method": "", "floor": None}
         return result | {key: [empty] * len(members) for key in (_COVERAGE.key, _PRECISION.key)}
     result["images"] = floors[0]
     for place, inside in enumerate(members):
         covered = [each.covered[inside] for each in whole]
-        _, bounds = grouped_mean_interval(np.mean(covered, axis=0), patients[inside])
-        result[_COVERAGE.key].append(_entry(float(np.mean(covered)), bounds, "patients", floors[1][:, :, 0, place]))
+        how, bounds = share_interval(np.mean(covered, axis=0), patients[inside])
+        result[_COVERAGE.key].append(
+            _entry(float(np.mean(covered)), bounds, f"{how} over patients", floors[1][:, :, 0, place])
+        )
         precise = np.concatenate([each.inside[inside[each.nearest]] for each in whole])
         value, bounds = math.nan, (math.nan, math.nan)
         if len(precise):
             value = float(precise.mean())
-            _, bounds = grouped_mean_interval(precise, np.arange(len(precise)))
-        result[_PRECISION.key].append(_entry(value, bounds, "synthetic images", floors[1][:, :, 1, place]))
+            how, bounds = share_interval(precise, np.arange(len(precise)))
+        result[_PRECISION.key].append(_entry(value, bounds, f"{how} over synthetic images", floors[1][:, :, 1, place]))
     return result
 
 
-def _entry(value: float, bounds: tuple[float, float], over: str, halves: Floats) -> dict[str, Any]:
+def _entry(value: float, bounds: tuple[float, float], method: str, halves: Floats) -> dict[str, Any]:
     """Return a share with what it takes to judge it; `halves` are the halvings' shares of real and synthetic images."""
     known = halves[np.isfinite(halves).all(axis=1)]
     floor = None
@@ -168,7 +170,7 @@ def _entry(value: float, bounds: tuple[float, float], over: str, halves: Floats)
     return {
         "value": None if math.isnan(value) else value,
         "interval": None if math.isnan(bounds[0]) else [max(0.0, bounds[0]), min(1.0, bounds[1])],
-        "over": over,
+        "method": method,
         "floor": floor,
     }
 

@@ -30,9 +30,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from medgan.errors import ConfigError, DataError
+from medgan.evaluation.fidelity.replicates import clopper_pearson
 
 __all__ = ["CONFIDENCE", "CopyRate", "class_weights", "effective_number", "fewest_patients", "measure_copies"]
 
@@ -192,14 +192,15 @@ def measure_copies(
     most_rate = rng.beta(flagged + 1, m - flagged, _DRAWS) if flagged < m else np.ones(_DRAWS)
     tail = (1 - CONFIDENCE) / 2
     rate = flagged / m
+    rate_low, rate_high = clopper_pearson(flagged, m)
     return CopyRate(
         level=attained,
         threshold=threshold,
         images=m,
         flagged=flagged,
         rate=rate,
-        rate_low=float(special.betaincinv(flagged, m - flagged + 1, tail)) if flagged else 0.0,
-        rate_high=float(special.betaincinv(flagged + 1, m - flagged, 1 - tail)) if flagged < m else 1.0,
+        rate_low=rate_low,
+        rate_high=rate_high,
         excess=(rate - attained) / (1 - attained),
         low=float(np.quantile((least_rate - honest) / (1 - honest), tail)),
         high=float(np.quantile((most_rate - honest) / (1 - honest), 1 - tail)),

@@ -13,6 +13,7 @@ from medgan.evaluation.fidelity.replicates import (
     grouped_mean_interval,
     mean_interval,
     median_interval,
+    share_interval,
 )
 
 
@@ -79,6 +80,22 @@ def test_interval_of_grouped_images_covers_the_mean() -> None:
         low, high = grouped_mean_interval(values, groups)[1]
         hits += low <= 0 <= high
     assert 0.91 < hits / 400 < 0.985
+
+
+def test_a_share_of_all_has_an_interval_all_the_same() -> None:
+    """Three patients of three say little, however many images each has; nor are equal shares of each a certainty."""
+    groups = np.repeat([0, 1, 2], [5, 1, 3])
+    exact = stats.binomtest(3, 3).proportion_ci()
+    assert share_interval(np.ones(9), groups) == ("Clopper and Pearson", pytest.approx((exact.low, 1)))
+    assert share_interval(np.zeros(9), groups)[1] == pytest.approx((0, 1 - exact.low))
+    low, high = share_interval(np.tile([0.0, 1.0], 20), np.repeat(np.arange(20), 2))[1]
+    assert (low, high) == pytest.approx(tuple(stats.binomtest(10, 20).proportion_ci()))
+    assert all(math.isnan(bound) for bound in share_interval(np.ones(4), np.zeros(4))[1])
+
+
+def test_a_share_of_some_has_students_interval() -> None:
+    values, groups = np.array([0.0, 1.0, 1.0, 0.4]), np.array([0, 0, 1, 2])
+    assert share_interval(values, groups) == ("Student's t", grouped_mean_interval(values, groups)[1])
 
 
 def test_difference_is_welchs() -> None:

@@ -53,6 +53,19 @@ def test_a_group_that_is_missing_is_named(real: ImageDataset, make_textures: Mak
     assert "is that of B" in sentences[0]
 
 
+def test_a_group_of_few_that_are_all_covered_is_not_certain(
+    real: ImageDataset, make_textures: Make, moments: Extractor
+) -> None:
+    """The generator repeats every image, so all are covered; of C there are four patients."""
+    report = measure(real, real, moments)
+    (covered,) = [each for each in report.scores if (each.group, each.metric) == ("C", "subgroup_coverage")]
+    assert covered.value == 1
+    assert covered.interval is not None
+    assert covered.interval.low == pytest.approx(0.025 ** (1 / 4))
+    assert covered.interval.high == 1
+    assert covered.interval.method.startswith("Clopper and Pearson over patients")
+
+
 def test_all_groups_of_an_honest_generator_reach_their_floor(
     real: ImageDataset, make_textures: Make, moments: Extractor
 ) -> None:
