@@ -97,6 +97,11 @@ class Membership:
     control: Control
     blind: Separation
 
+    @property
+    def comparable(self) -> bool:
+        """Whether the blind attack does not tell the groups apart, so that the attack means something."""
+        return self.blind.low <= 0.5 <= self.blind.high
+
 
 def membership_scores(to_synthetic: ArrayLike, to_reference: ArrayLike) -> Floats:
     """Return the attack's score of candidates.

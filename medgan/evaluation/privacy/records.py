@@ -17,8 +17,9 @@ from medgan.evaluation.privacy.membership import Membership
 __all__ = ["AuditReport", "Finding", "Pair", "SpaceResult", "Subgroup", "Verdict"]
 
 Verdict = Literal["leakage", "unclear", "none"]
-"""``leakage`` was detected; ``unclear``: images are unusually near to training patients, but just as near to patients
-whom the generator has not seen; ``none`` was detected under these tests."""
+"""``leakage`` was detected; ``unclear``: something was, but not more than a control finds, that is, images are just as
+near to patients whom the generator has not seen, or the groups of patients differ in themselves; ``none`` was detected
+under these tests."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Finding:
         p_value: Of the hypothesis that nothing leaks, one-sided.
         corrected: The same, corrected for the number of tests (Holm).
         detected: Whether that is below 0.05.
-        specific: False if the control finds as much.
+        specific: False if the control finds as much; or, of all tests but copies, if the blind attack tells the groups
+            of patients apart.
     """
 
     test: str

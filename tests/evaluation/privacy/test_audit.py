@@ -10,8 +10,15 @@ import pytest
 
 from medgan.data import ImageDataset
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.privacy import AuditReport, audit_privacy, make_page, summarise_audit, write_audit
-from medgan.evaluation.privacy.audit import _with_classes
+from medgan.evaluation.privacy import (
+    AuditReport,
+    audit_privacy,
+    infer_membership,
+    make_page,
+    summarise_audit,
+    write_audit,
+)
+from medgan.evaluation.privacy.audit import _judge, _verdict, _with_classes
 
 Real = tuple[ImageDataset, ImageDataset]
 Make = Callable[..., ImageDataset]
@@ -128,6 +135,29 @@ def test_a_generator_without_variety_is_no_copier(real: Real, make_synthetic: Ma
     for test in ("copies", "data copying, C_T", "authenticity"):
         assert found[test].detected
         assert not found[test].specific
+
+
+@pytest.mark.parametrize(("difference", "verdict"), [(0.0, "leakage"), (1.0, "unclear"), (-1.0, "unclear")])
+def test_an_attack_on_groups_that_differ_in_themselves_is_not_clear(
+    honest: AuditReport, difference: float, verdict: str
+) -> None:
+    rng = np.random.default_rng(0)
+    membership = infer_membership(
+        rng.normal(2, size=200),
+        rng.normal(size=120),
+        blind_members=rng.normal(difference, size=200),
+        blind_non_members=rng.normal(size=120),
+    )
+    near = [replace(each.authenticity, p_value=1e-9) for each in honest.spaces]
+    spaces = zip(honest.spaces, near, strict=True)
+    findings = _judge([replace(each, membership=membership, authenticity=other) for each, other in spaces])
+    assert {each.test for each in findings if each.detected} == {
+        "authenticity",
+        "membership, all patients",
+        "membership, few false positives",
+    }
+    assert _verdict(findings, 0) == verdict
+    assert _verdict(findings, 1) == "leakage"
 
 
 def test_an_identical_image_is_a_leak_whatever_the_numbers_say(real: Real, make_synthetic: Make) -> None:
