@@ -54,6 +54,7 @@ __all__ = ["audit_privacy"]
 _SIGNIFICANT = 0.05
 _EVEN = 0.9  # of the patients: so many tell as much as all, if weights are nearly equal
 _FEW = 0.01  # of the held-out images: public data sets hold that many images twice
+_FEWEST_PATIENTS = 4  # held out; each half is the reference of the other one
 _MOST_MEMBERS = 1_000  # training patients that are attacked; a share of them is known well enough
 _PATIENTS_A_CELL, _MOST_CELLS = 30, 20
 
@@ -106,7 +107,7 @@ def audit_privacy(
         synthetic: What the generator made.
         extractors: What features are computed with; none leaves the pixels.
         level: Share of honest images that the copy test flags, and of non-members whom the attack suspects. It needs
-            ``1 / level - 1`` held-out patients.
+            ``1 / level - 1`` held-out patients, and never fewer than 4.
         subgroups: Columns of the training images' index to report copies by; None for the usual ones and the label.
         pairs: How many of the closest pairs the report lists.
         trained_on: `GAN.provenance` of the generator, where known.
@@ -133,7 +134,7 @@ def audit_privacy(
     held_out, warnings = _check_apart(training, held_out)
     warnings += [*notes, *_check_generator(training, held_out, trained_on, parts or {})]
     sides = _draw_sides(training, held_out, synthetic, seed)
-    least = fewest_patients(level)
+    least = max(_FEWEST_PATIENTS, fewest_patients(level))
     if len(sides.non_members) < least:
         there = len(sides.non_members)
         affordable = -(-1000 // (there + 1)) / 1000

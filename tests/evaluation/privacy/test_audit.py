@@ -213,6 +213,18 @@ def test_too_few_held_out_patients(real: Real, make_synthetic: Make) -> None:
         audit_privacy(training, held_out.subset(range(3)), make_synthetic(0))
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_high_level_needs_a_few_patients_all_the_same(real: Real, make_synthetic: Make, count: int) -> None:
+    held_out = replace(real[1], index=real[1].index.assign(patient_id=[f"p{number % count}" for number in range(120)]))
+    with pytest.raises(DataError, match=rf"A level of 0\.5 needs 4 held-out patients, and .* has {count}"):
+        audit_privacy(real[0], held_out, make_synthetic(0, count=60), level=0.5)
+
+
+def test_four_patients_are_enough_for_a_high_level(real: Real, make_synthetic: Make) -> None:
+    report = audit_privacy(real[0], real[1].subset(range(4)), make_synthetic(0, count=60), level=0.5)
+    assert report.spaces[0].membership.non_members == 4
+
+
 def test_slices_of_a_volume_are_of_one_patient(real: Real, make_synthetic: Make, draw: Any) -> None:
     """Though nobody says of whom: 240 slices of 12 volumes are 12 patients, and too few."""
     slices = ImageDataset.from_arrays(draw(240, 2), np.arange(240) % 2, names=["NORMAL", "PNEUMONIA"], name="slices")
