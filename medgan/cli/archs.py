@@ -53,12 +53,9 @@ def print_plugins(columns: Sequence[str], describe: Callable[[Plugin, Summary | 
     for column in columns:
         table.add_column(column, overflow="fold")
     for plugin, found in summaries():
-        summary = None
         if isinstance(found, PluginError):
             broken.append(str(found))
-        else:
-            summary = found
-        table.add_row(plugin.name, *describe(plugin, summary))
+        table.add_row(plugin.name, *describe(plugin, None if isinstance(found, PluginError) else found))
     _print(table)
     for message in broken:
         click.echo(f"Broken: {message}")

@@ -18,6 +18,7 @@ from medgan.cli.options import (
     free_folder,
     given,
     open_as,
+    report_option,
     truncation_option,
     which_option,
 )
@@ -85,11 +86,7 @@ class _Real(NamedTuple):
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices.")
 @truncation_option
 @device_option
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder.  [default: audit-NAME; with a number if there is one]",
-)
+@report_option("audit-NAME", "Folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def audit(

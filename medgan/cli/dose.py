@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medgan.cli.options import free_folder
+from medgan.cli.options import free_folder, report_option
 from medgan.cli.synthetic import folder_name
 from medgan.errors import DataError
 
@@ -31,11 +31,7 @@ _SHOWN = 10  # problems that are printed
 )
 @click.option("--coefficient-unit", metavar="UNIT", help="Unit of your number, such as 'mSv/(Gy.cm2)'.")
 @click.option("--citation", metavar="TEXT", help="Who published your number: a DOI, or the number of a report.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the report.  [default: dose-NAME; with a number if there is one]",
-)
+@report_option("dose-NAME", "Folder of the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the statement as JSON.")
 def dose(
     source: str,

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from medgan.cli.options import free_folder, given, make_options
+from medgan.cli.options import free_folder, given, make_options, report_option
 from medgan.data.config import DataConfig
 
 __all__ = ["inspect"]
@@ -22,11 +22,7 @@ _OPTIONS = [option for option in make_options(DataConfig) if option.name != "dat
 @click.command(params=[*_OPTIONS])
 @click.argument("source")
 @click.option("--transforms", metavar="MODULE:OBJECT", help="Preprocessing of your own, as for `medgan fit`.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for pictures and tables.  [default: inspection-NAME; with a number if there is one]",
-)
+@report_option("inspection-NAME", "Folder for pictures and tables.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @click.pass_context
 def inspect(

@@ -19,6 +19,7 @@ from medgan.cli.options import (
     free_folder,
     given,
     open_as,
+    report_option,
     truncation_option,
     which_option,
 )
@@ -98,11 +99,7 @@ class _Real(NamedTuple):
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices.")
 @truncation_option
 @device_option
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder.  [default: metrics-NAME; with a number if there is one]",
-)
+@report_option("metrics-NAME", "Folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def metrics(

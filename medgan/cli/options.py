@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +13,6 @@ from medgan.core.config import Config, Option
 from medgan.data.config import DataConfig, shape_options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from medgan.core.spec import DataSpec
     from medgan.data import ImageDataset
 
@@ -25,6 +24,7 @@ __all__ = [
     "given",
     "make_options",
     "open_as",
+    "report_option",
     "truncation_option",
     "which_option",
 ]
@@ -118,6 +118,20 @@ def open_as(
         return opened
     with reading_progress() as progress:
         return open_configured(DataConfig.from_dict(options), transforms=transforms, progress=progress)
+
+
+def report_option(default: str, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the option ``--out`` of a command that writes a report, into a `free_folder` if it is not given.
+
+    Args:
+        default: What the folder is called then, for the help.
+        text: What is in it, for the help.
+    """
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        help=f"{text}  [default: {default}; with a number if there is one]",
+    )
 
 
 def free_folder(folder: Path) -> Path:

@@ -186,6 +186,11 @@ class DataSpec:
             object.__setattr__(self, "paired", True)  # nothing to be apart from; specs without sources are equal
 
     @property
+    def numel(self) -> int:
+        """How many numbers an image has, in all channels."""
+        return self.channels * math.prod(self.size)
+
+    @property
     def num_labels(self) -> int:
         """Number of classes, findings or quantities; 0 without labels."""
         return 0 if self.labels is None else len(self.labels)

@@ -195,7 +195,7 @@ def train_features(
 
     def train(steps: int) -> tuple[Classifier, list[float]]:
         classifier = _make_classifier(spec, num_classes=len(names), multilabel=multilabel, seed=seed)
-        fitting = max(_LEAST_BATCH, _NUMBERS // (spec.channels * math.prod(spec.size)))
+        fitting = max(_LEAST_BATCH, _NUMBERS // spec.numel)
         batch_size = min(classifier.recipe.batch_size, fitting)
         times: list[float] = []
         train_classifier(

@@ -60,7 +60,6 @@ References:
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -565,17 +564,12 @@ def _first_percentile(distances: NDArray[np.float64]) -> tuple[float, int]:
 
 def _some(dataset: ImageDataset, rows: NDArray[np.int64]) -> Batch:
     """Return the first images of an order, for the discriminator."""
-    return dataset.batch_at(rows[: max(2, min(_JUDGED, _JUDGED_NUMBERS // _numbers(dataset)))])
-
-
-def _numbers(dataset: ImageDataset) -> int:
-    """Return how many numbers an image has."""
-    return dataset.spec.channels * math.prod(dataset.spec.size)
+    return dataset.batch_at(rows[: max(2, min(_JUDGED, _JUDGED_NUMBERS // dataset.spec.numel))])
 
 
 def _read(dataset: ImageDataset, rows: NDArray[np.int64]) -> Iterator[Tensor]:
     """Read images, as many at a time as memory surely has room for."""
-    count = max(1, min(256, _BLOCK // _numbers(dataset)))
+    count = max(1, min(256, _BLOCK // dataset.spec.numel))
     for start in range(0, len(rows), count):
         yield dataset.images_at(rows[start : start + count])
 

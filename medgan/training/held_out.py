@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -215,8 +214,8 @@ def choose_held_out(validation: ImageDataset) -> NDArray[np.int64]:
     Returns:
         Positions, about 1,000 at most, and of large volumes about as many as have 2²⁹ numbers.
     """
-    labels, spec = validation.labels, validation.spec
-    most = max(_LEAST, min(_MOST, _NUMBERS // (spec.channels * math.prod(spec.size))))
+    labels = validation.labels
+    most = max(_LEAST, min(_MOST, _NUMBERS // validation.spec.numel))
     if len(validation) <= most:
         return np.arange(len(validation))
     if labels is None or labels.ndim != 1:

@@ -30,7 +30,7 @@ from medgan.data.splits import image_identities
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.fidelity.groups import check_alike, patients_of
 from medgan.evaluation.intervals import holm
-from medgan.evaluation.leakage import check_leakage, pixel_hashes
+from medgan.evaluation.leakage import check_leakage, count_unknown_patients, pixel_hashes
 from medgan.evaluation.options import SUBGROUPS
 from medgan.evaluation.privacy.authenticity import Authenticity, authenticity
 from medgan.evaluation.privacy.copies import (
@@ -575,7 +575,7 @@ def _limits(
     """Say what a careful reader would ask about."""
     said = []
     for name, images in (("training", training), ("held-out", held_out)):
-        unknown = int((images.index["patient_id"] == "").sum())
+        unknown = count_unknown_patients(images)
         if unknown:
             said.append(
                 f"The patients of {unknown:,} {name} images are not known, and each file counts as a patient of its "
