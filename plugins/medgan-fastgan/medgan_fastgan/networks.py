@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
 from medgan.core.trainer import memory_format
-from medgan.nn import LabelEmbedding
+from medgan.nn import LabelEmbedding, MinibatchStdDev
 
 __all__ = ["FastGANDiscriminator", "FastGANGenerator", "Judgement", "SkipLayerExcitation", "quarter"]
 
@@ -141,9 +141,10 @@ class FastGANDiscriminator(Discriminator):
     Args:
         data: Facts of the data; square, of 64, 128 or 256 pixels a side.
         width: Channels at 128×128; 8 times as many at 8×8.
+        minibatch_std: Images in a group of `MinibatchStdDev`; 0 for none.
     """
 
-    def __init__(self, data: DataSpec, width: int) -> None:
+    def __init__(self, data: DataSpec, width: int, minibatch_std: int = 0) -> None:
         """Create the layers."""
         super().__init__()
         sizes = _sizes(_LAST, data.size[0])[::-1]
@@ -151,7 +152,9 @@ class FastGANDiscriminator(Discriminator):
         self.from_image = nn.Sequential(nn.Conv2d(data.channels, widths[0], 3, padding=1), nn.LeakyReLU(0.2))
         self.blocks = nn.ModuleList(_DownBlock(i, o) for i, o in pairwise(widths))
         self.see = nn.Sequential(*_seen(nn.Conv2d(widths[-1], widths[-1], 1, bias=False)))
-        self.realness = nn.Conv2d(widths[-1], 1, 4)
+        # After the last normalisation, which would hide from a batch of images all alike that their spread is small.
+        self.minibatch_std = MinibatchStdDev(minibatch_std, gain=4) if minibatch_std else None
+        self.realness = nn.Conv2d(widths[-1] + (minibatch_std > 0), 1, 4)
         self.embed = nn.Embedding(data.num_labels, widths[-1]) if data.labels else None
         if self.embed is not None:
             nn.init.normal_(self.embed.weight, std=widths[-1] ** -0.5)
@@ -166,7 +169,10 @@ class FastGANDiscriminator(Discriminator):
             middle, hidden = hidden, block(hidden)
         seen = self.see(hidden)
         features = seen.mean(dim=(2, 3))
-        patches = self.realness(seen).squeeze(1)
+        judged = seen
+        if self.minibatch_std is not None:
+            judged = self.minibatch_std(seen, labels if labels is not None and labels.ndim == 1 else None)
+        patches = self.realness(judged).squeeze(1)
         if self.embed is not None and labels is not None:
             patches = patches + (self.embed(labels) * features).sum(dim=1).view(-1, 1, 1)
         judgement = Judgement(patches.mean(dim=(1, 2)), None, features)

@@ -67,7 +67,7 @@ def expected(config: FastGANConfig, data: DataSpec) -> tuple[int, int]:
         a, b = table[i], table[o]
         discriminator += a * b * 16 + b * b * 9 + a * b + 3 * 2 * b
     a = table[8]
-    discriminator += a * a + 2 * a + a * 16 + 1 + classes * a
+    discriminator += a * a + 2 * a + (a + bool(config.minibatch_std)) * 16 + 1 + classes * a
     half = {s: max(1, n // 2) for s, n in table.items()}
     for source, target in ((8, min(size, 128)), (16, min(size // 2, 128))):
         widths = [table[source], *(half[s] for s in (16, 32, 64, 128) if s <= target)]
@@ -98,7 +98,7 @@ def test_numbers_of_parameters_in_the_readme() -> None:
     numbers = {name: expected(config, GREY) for name, config in FastGAN.presets.items()}
     assert numbers == {
         "tiny": (47_549, 8_983),
-        "small": (1_281_201, 136_243),
+        "small": (1_281_201, 136_259),
         "paper": (31_582_081, 8_580_483),
     }
 
@@ -152,6 +152,37 @@ def test_label_is_added_to_each_patch() -> None:
         judged, plain = discriminator(images, labels), discriminator(images)
         inner = (discriminator.embed.weight[labels] * judged.features).sum(dim=1)
     torch.testing.assert_close(judged.patches - plain.patches, inner.view(-1, 1, 1).expand(-1, 5, 5))
+
+
+def test_spread_of_a_class_is_judged() -> None:
+    torch.manual_seed(0)
+    discriminator: Any = begun(minibatch_std=4).discriminator
+    images, labels = torch.rand(8, 1, 64, 64) * 2 - 1, torch.tensor([0, 1] * 4)
+    with torch.no_grad():
+        for _ in range(50):  # statistics of these images, without which what is seen of them is all the same
+            discriminator(images, labels)
+        discriminator.eval()
+        before = discriminator(images, labels).patches
+        discriminator.realness.weight[:, :-1] = 0
+        alone = discriminator(images, labels).patches
+        # All images of class 1 are the same one now: it is these whose spread is gone, and they are judged otherwise.
+        images[1::2] = images[1]
+        alike = discriminator(images, labels).patches
+        seen = discriminator.see(torch.nn.Sequential(discriminator.from_image, *discriminator.blocks)(images))
+        spread = 4 * (seen[::2].var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=0)
+        weight, bias = discriminator.realness.weight[0, -1], discriminator.realness.bias
+        expected = (spread.unfold(0, 4, 1).unfold(1, 4, 1) * weight).sum(dim=(2, 3)) + bias
+        inner = (discriminator.embed.weight[labels] * seen.mean(dim=(2, 3))).sum(dim=1).view(-1, 1, 1)
+    assert not torch.allclose(before, alone)
+    torch.testing.assert_close(alike[::2], alone[::2])
+    torch.testing.assert_close(alike[::2] - inner[::2], expected.expand(4, 5, 5))
+    assert not torch.allclose(alike[1::2], alone[1::2], atol=1e-3)
+    torch.testing.assert_close(alike[1::2] - inner[1::2], bias.expand(4, 5, 5), rtol=0, atol=1e-3)
+
+
+def test_a_group_larger_than_the_batch_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"batch of 2 .* Type --minibatch-std 2"):
+        FastGANConfig(batch_size=2, minibatch_std=4)
 
 
 # ----------------------------------------------------------------------------------------------- losses

@@ -229,7 +229,7 @@ def test_what_presets_say_gives_way_where_there_is_no_penalty_or_burn_in() -> No
     plain = R3GANConfig()
     for preset in ("small", "tiny"):
         config = R3GAN.get_preset(preset).replace(gradient_penalty="none")
-        assert (config.burn_in_penalty, config.penalty_weight, config.burn_in_lr) == (plain.burn_in_penalty, None, 2.0)
+        assert (config.burn_in_penalty, config.penalty_weight, config.burn_in_lr) == (plain.burn_in_penalty, None, 1.5)
         config = R3GAN.get_preset(preset).replace(burn_in_kimg=0)
         assert (config.burn_in_lr, config.burn_in_penalty) == (plain.burn_in_lr, plain.burn_in_penalty)
 
