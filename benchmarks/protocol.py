@@ -241,17 +241,24 @@ def summarise(
                 row["ratio"] = spread([one / other for one, other in zip(walls, base, strict=True)])
         sides.append(row)
     by_name = {row["name"]: row for row in sides}
-    targets = [
-        {
-            "side": target.side,
-            "of": target.of,
-            "bound": target.bound,
-            "value": target.value,
-            "found": (measured := by_name[target.side].get(target.of, {}).get("median")),
-            "met": None if measured is None else target.met_by(measured),
-        }
-        for target in comparison.targets
-    ]
+    targets = []
+    for target in comparison.targets:
+        measured = by_name[target.side].get(target.of, {})
+        median, interval = measured.get("median"), measured.get("interval")
+        met = None if median is None else target.met_by(median)
+        targets.append(
+            {
+                "side": target.side,
+                "of": target.of,
+                "bound": target.bound,
+                "value": target.value,
+                "found": median,
+                "interval": interval,
+                "met": met,
+                # Whether the whole interval is on the median's side of the bound.
+                "beyond_chance": None if interval is None else all(target.met_by(end) == met for end in interval),
+            }
+        )
     return {
         "title": comparison.title,
         "unit": comparison.unit,

@@ -73,6 +73,28 @@ def test_a_side_that_fails_says_why(settings):
         measure(Comparison(title="", unit="", sides=[side]), settings, quiet)
 
 
+def test_an_aim_that_the_interval_crosses_is_not_beyond_chance():
+    comparison = Comparison(
+        title="",
+        unit="",
+        sides=[sleeping("a", 1), sleeping("b", 1)],
+        targets=[Target(side="b", of="ratio", bound="at most", value=value) for value in (1.8, 2.1, 3, 0.5)],
+    )
+    ratios = [1.5, 1.6, 1.7, 1.9, 2.0, 2.1, 2.2, 2.3]
+    found = {
+        name: [{"wall": wall, "cpu": wall, "peak_mib": 1, "value": None} for wall in walls]
+        for name, walls in (("a", [1] * 8), ("b", ratios))
+    }
+    targets = summarise(comparison, found, turns=4, rounds=2)["targets"]
+    assert [(target["met"], target["beyond_chance"]) for target in targets] == [
+        (False, False),
+        (True, False),
+        (True, True),
+        (False, True),
+    ]
+    assert targets[0]["interval"][0] < 1.8 < targets[0]["interval"][1]
+
+
 def test_ratios_are_paired():
     comparison = Comparison(title="", unit="", sides=[sleeping("a", 1), sleeping("b", 1)])
     walls = {"a": [1, 10, 1, 10, 1, 10, 1, 10], "b": [2, 20, 2, 20, 2, 20, 2, 20]}  # a machine that is busy at times

@@ -13,7 +13,7 @@ from benchmarks.worker import Work
 
 TITLE = "A training step, beside the report's model in Keras"
 
-_KERAS = "Keras, train_on_batch"
+_STYLES = {"Keras, train_on_batch": "train_on_batch", "Keras, tf.function": "function"}
 
 
 def make_comparisons(settings: Settings) -> list[Comparison]:
@@ -47,10 +47,10 @@ def make_comparisons(settings: Settings) -> list[Comparison]:
                             python=settings.keras_python,
                             missing=missing,
                         )
-                        for name, style in ((_KERAS, "train_on_batch"), ("Keras, tf.function", "function"))
+                        for name, style in _STYLES.items()
                     ),
                 ],
-                targets=[Target(side=_KERAS, of="ratio", bound="at least", value=ratio)],
+                targets=[Target(side=name, of="ratio", bound="at least", value=ratio) for name in _STYLES],
                 turns=7,
                 rounds=3,
             )
