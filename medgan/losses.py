@@ -357,7 +357,8 @@ def data_to_data_cross_entropy(
     """
     units, centres = F.normalize(embeddings.float()), F.normalize(proxies.float())
     near = ((units * centres[labels]).sum(dim=1, keepdim=True) - margin).clamp(max=0) / temperature
-    others = (units @ units.T - (1 - margin)).clamp(min=0) / temperature
+    cosines = (units.unsqueeze(1) * units).sum(dim=2)  # no matrix product: autocast would take its precision down
+    others = (cosines - (1 - margin)).clamp(min=0) / temperature
     others = others.masked_fill(labels.unsqueeze(1) == labels, -torch.inf)
     entropy = torch.cat([near, others], dim=1).logsumexp(dim=1) - near.squeeze(1)
     return entropy.mean() if reduction == "mean" else entropy

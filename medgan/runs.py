@@ -991,7 +991,7 @@ def _class_shares(config: GANConfig, dataset: ImageDataset) -> dict[str, float]:
 def _is_left(folder: Path) -> bool:
     """Whether a folder holds what a run makes before its first checkpoint, and nothing else."""
     made = {"config.json", "data", "log.txt", "metrics.jsonl", "checkpoints", "samples", "plots"}
-    made |= {"evaluation", "tensorboard", "wandb", _LOCK}
+    made |= {"evaluation", "health.jsonl", "tensorboard", "wandb", _LOCK}
     return not _checkpoint(folder).is_file() and all(
         entry.name in made or re.fullmatch(r"\..*\.tmp", entry.name) for entry in folder.iterdir()
     )

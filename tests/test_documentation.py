@@ -382,3 +382,51 @@ def test_broken_python_is_found(text: str, tmp_path: Path) -> None:
     pytest.importorskip("ruff", reason="ruff, of the extra lint, looks for names that are not defined")
     (tmp_path / "page.py").write_text(text, encoding="utf-8")
     assert "page.py:" in find_undefined(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------- links
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def anchors(text: str) -> set[str]:
+    """Return the names of a page's headings, as GitHub and MyST make them."""
+    titles = re.findall(r"^#+ +(.*)$", BLOCK.sub("", text), re.M)
+    return {
+        re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title).lower()).replace(" ", "-")
+        for title in titles
+    }
+
+
+def broken_links(page: Path) -> list[str]:
+    """Return the links of a page to files or headings that are not there; those to the network are not looked at."""
+    found = []
+    for target in LINK.findall(BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        place = (page.parent / name).resolve() if name else page
+        if not place.exists() or (anchor and anchor not in anchors(place.read_text(encoding="utf-8"))):
+            found.append(target)
+    return found
+
+
+def test_links_of_pages_outside_the_site() -> None:
+    """Those of the site are Sphinx's to find."""
+    outside = [page for page in PAGES if not page.is_relative_to(ROOT / "docs")]
+    assert len(outside) > 10
+    assert {str(page): links for page in outside if (links := broken_links(page))} == {}
+
+
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# A `b`: c\n", encoding="utf-8")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[](other.md#a-b-c) [](other.md#d) [](none.md) [](#here) ![](no.png) [](https://e.org)\n\n## Here\n"
+    )
+    assert broken_links(page) == ["other.md#d", "none.md", "no.png"]
+
+
+def test_plugins_show_what_they_make() -> None:
+    pages = sorted((ROOT / "plugins").glob("*/README.md"))
+    assert [page.parent.name for page in pages if ".png)" not in page.read_text(encoding="utf-8")] == []

@@ -88,7 +88,7 @@ class Budget:
         self._before = 0.0
         self._longest: dict[int, float] = {}
         self._first = 0
-        self._warm: float | None = None
+        self._warm: tuple[int, float] | None = None  # the step from which the pace is measured, and when it was done
 
     @property
     def spent(self) -> float:
@@ -145,17 +145,17 @@ class Budget:
         Returns:
             At least `step`; None while it cannot be told yet; 0 if the time ran out before that.
         """
-        done = step - self._first
-        if done == _WARM_UP:
-            self._warm = self._clock()
+        # Several processes with accelerators ask only every some steps, and so perhaps not after this one.
+        if self._warm is None and step - self._first >= _WARM_UP:
+            self._warm = step, self._clock()
         left = self.seconds - self.spent - self.kept
-        if done < _WARM_UP + _CALIBRATION or self._warm is None:
+        if self._warm is None or step - self._warm[0] < _CALIBRATION:
             if left > 0:
                 return None
             return step if self._before else 0
         if self.total_steps is None and left <= 0 and not self._before:
             return 0
-        self.step_seconds = max((self._clock() - self._warm) / (done - _WARM_UP), 1e-9)
+        self.step_seconds = max((self._clock() - self._warm[1]) / (step - self._warm[0]), 1e-9)
         return step + max(0, math.floor(left / self.step_seconds + 1e-6))
 
     def may_fix(self) -> bool:

@@ -373,7 +373,8 @@ class Trainer(ABC, Generic[C]):
         if self.data.labels is None or labels is None or labels.ndim != 1:
             return
         members = F.one_hot(labels, len(self.data.labels)).float()
-        totals = torch.stack([values.detach().float() @ members, members.sum(dim=0)])
+        # No matrix product: autocast would take its precision down.
+        totals = torch.stack([(values.detach().float().unsqueeze(1) * members).sum(dim=0), members.sum(dim=0)])
         if self._part and name in self._class_totals:
             totals = totals + self._class_totals[name]
         self._class_totals[name] = totals
@@ -634,7 +635,7 @@ class AdversarialTrainer(Trainer[C]):
 
     @property
     def realness_is_relative(self) -> bool:
-        """Whether the losses see only differences of realness, so that where it is zero means nothing.
+        """Whether the sign of the realness means nothing, as the losses see only differences, or part at another value.
 
         An adaptive augmentation then goes by pairs of a real and a generated image, not by the sign on real images.
         """

@@ -477,8 +477,8 @@ class ACGANTrainer(AdversarialTrainer[ACGANConfig]):
 
     @property
     def realness_is_relative(self) -> bool:
-        """Whether the loss on the realness is one of differences."""
-        return self.config.adversarial in ("relativistic", "wgan")
+        """Whether the loss on the realness is one of differences, or parts real from fake elsewhere than at 0."""
+        return self.config.adversarial in ("relativistic", "wgan", "lsgan")
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return Adam or RMSprop, each network with its own rate and weight decay."""

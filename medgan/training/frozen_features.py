@@ -102,8 +102,8 @@ class ClassifierFeatures:
                 found = self.classifier.features(some.to(self._device))
                 logits = self.classifier.class_logits(self.classifier.head(found))
                 chances = logits.sigmoid() if self.classifier.multilabel else logits.softmax(dim=1)
-                features.append(found.double().cpu().numpy())
-                probabilities.append(chances.double().cpu().numpy())
+                features.append(found.cpu().double().numpy())
+                probabilities.append(chances.cpu().double().numpy())
         return Described(np.concatenate(features), np.concatenate(probabilities))
 
 
@@ -139,7 +139,7 @@ class RandomFeatures:
         for some in _blocks(images):
             depth = some.shape[2]
             slices = [some] if some.ndim == 4 else [some[:, :, depth * quarter // 4] for quarter in (1, 2, 3)]
-            rows.append(torch.cat([self._extractor(part.clamp(-1, 1)) for part in slices], dim=1).double().cpu())
+            rows.append(torch.cat([self._extractor(part.clamp(-1, 1)) for part in slices], dim=1).cpu().double())
         return Described(torch.cat(rows).numpy(), None)
 
 

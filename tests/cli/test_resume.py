@@ -154,6 +154,7 @@ def test_job_that_was_killed_before_its_first_checkpoint(medgan, tmp_path):
     shutil.rmtree(job / "model")
     (job / ".config.json.tmp").write_text("{")
     (job / "evaluation").mkdir()  # where the classifier of --evaluate-every is kept
+    (job / "health.jsonl").write_text('{"step": 1, "monitor": "look"}\n')
     command = ("fit", *medgan.small, "--steps", 2, "--log-every", 1, "--outdir", tmp_path, "--name", "job")
     assert "It holds no checkpoint to continue from" in medgan.fails(*command)
     medgan.works(*command, "--resume", "auto")

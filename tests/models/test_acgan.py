@@ -816,6 +816,25 @@ def test_losses_against_numpy(adversarial: str, label_on_fakes: bool, label_weig
         assert {name: float(term) for name, term in terms.items()} == pytest.approx(values, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("adversarial", "by_pairs"),
+    [("hinge", False), ("bce", False), ("lsgan", True), ("wgan", True), ("relativistic", True)],
+)
+def test_the_augmentation_goes_by_signs_only_where_zero_parts_real_from_generated(
+    adversarial: str, by_pairs: bool
+) -> None:
+    trainer = ACGAN(DataSpec(1, (32, 32)), **SMALL | {"adversarial": adversarial}).make_trainer(device="cpu")
+    assert isinstance(trainer, ACGAN.Trainer)
+    assert trainer.realness_is_relative is by_pairs
+    if adversarial in ("wgan", "relativistic"):
+        return  # any number added to all realness leaves them as they are
+    # The realness of a discriminator that cannot tell: where the loss on both kinds, judged alike, is least.
+    said = torch.linspace(-3, 3, 601)
+    found = torch.stack([trainer._discriminator_realness(value[None], value[None]) for value in said])
+    least = said[found.isclose(found.min(), atol=1e-6)]
+    assert bool((least.abs() < 0.02).any()) is not by_pairs
+
+
 @pytest.mark.parametrize(("optimizer", "kind"), [("adam", torch.optim.Adam), ("rmsprop", torch.optim.RMSprop)])
 def test_optimizers_have_their_own_rates_and_decays(optimizer: str, kind: type[torch.optim.Optimizer]) -> None:
     rates = {"generator_lr": 1e-3, "discriminator_lr": 2e-3}
