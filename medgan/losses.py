@@ -1,4 +1,4 @@
-"""Losses on realness and labels, and penalties: tensors in, a scalar out, nothing else.
+"""Losses on realness, labels and images, and penalties: tensors in, a scalar out, nothing else.
 
 `realness` is what a discriminator says of each image, shape ``(N,)``, unbounded; higher is more
 real. Everything is computed in float32, also under automatic mixed precision.
@@ -23,6 +23,7 @@ __all__ = [
     "label_loss",
     "least_squares",
     "lecam",
+    "mean_absolute_error",
     "non_saturating_discriminator",
     "non_saturating_generator",
     "one_centred_gradient_penalty",
@@ -249,6 +250,22 @@ def _slopes(realness: Tensor, images: Tensor) -> Tensor:
     """Gradient of the realness of each image with respect to its pixels, ``(N, pixels)``, float32."""
     slopes: Tensor = torch.autograd.grad(realness.float().sum(), images, create_graph=True)[0]
     return slopes.flatten(1).float()
+
+
+def mean_absolute_error(images: Tensor, targets: Tensor) -> Tensor:
+    """Mean absolute difference of each pixel from what it should be (L1), which blurs less than its square.
+
+    Args:
+        images: Any shape.
+        targets: The same shape.
+
+    Returns:
+        Scalar, at least 0.
+
+    References:
+        Isola et al., 2017, arXiv:1611.07004, section 3.1.
+    """
+    return F.l1_loss(images.float(), targets.float())
 
 
 def l2_penalty(weights: Iterable[Tensor], scale: float) -> Tensor:

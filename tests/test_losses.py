@@ -51,12 +51,13 @@ def tensor(values: Any, dtype: torch.dtype = torch.float32) -> torch.Tensor:
             lambda r, f: losses.lecam(r, f, real_anchor=tensor(0.7), fake_anchor=tensor(-0.2)),
             np.mean(np.maximum(0, REAL + 0.2) ** 2) + np.mean(np.maximum(0, 0.7 - FAKE) ** 2),
         ),
+        (lambda r, f: losses.mean_absolute_error(r[:5], f), np.mean(np.abs(REAL[:5] - FAKE))),
     ],
     ids=[
         *("least squares real", "least squares fake", "hinge discriminator", "hinge generator"),
         *("non-saturating discriminator", "non-saturating generator", "l2", "smoothed"),
         *("wasserstein discriminator", "wasserstein generator"),
-        *("relativistic discriminator", "relativistic generator", "lecam"),
+        *("relativistic discriminator", "relativistic generator", "lecam", "mean absolute error"),
     ],
 )
 def test_against_numpy(computed: Callable[..., torch.Tensor], expected: float) -> None:
@@ -96,6 +97,7 @@ def test_cross_entropy_on_probabilities_is_the_same() -> None:
         lambda x: losses.non_saturating_discriminator(x, x * 0.7),
         losses.non_saturating_generator,
         lambda x: losses.l2_penalty([x], 0.1),
+        lambda x: losses.mean_absolute_error(x, torch.zeros(7)),
         lambda x: losses.label_loss(x.view(1, 7), torch.tensor([2]), "categorical"),
         lambda x: losses.label_loss(x.view(1, 7), tensor([[1, 0, 0, np.nan, 1, 0, np.nan]]), "multilabel"),
         lambda x: losses.label_loss(x.view(1, 7), tensor([[0.3, -2, 1, np.nan, 0, 1, np.nan]]), "continuous"),

@@ -370,6 +370,23 @@ class GANConfig(Config):
         if self.ema_halflife == 0:
             yield Idle(("ema_rampup",), "no weights are averaged. Type --ema-halflife 10000, for example.")
 
+    def _check_minibatch_std(self, group: int, *, least: int = 0) -> None:
+        """Raise if a batch is smaller than the groups of `medgan.nn.MinibatchStdDev`; for an option ``minibatch_std``.
+
+        Args:
+            group: Images in a group.
+            least: The smallest number that the option takes.
+
+        Raises:
+            ConfigError: If so.
+        """
+        if group > self.batch_size:
+            fitting = max(self.batch_size if self.batch_size > 1 else 0, least)  # one image has no spread
+            raise ConfigError(
+                f"A batch of {self.batch_size} is smaller than the group of {group} images whose spread the "
+                f"discriminator sees. Type --minibatch-std {fitting}, or a larger --batch-size."
+            )
+
     @property
     def images_per_step(self) -> int:
         """Real images that a generator step takes, per process."""

@@ -140,12 +140,7 @@ class ACGANConfig(GANConfig):
 
     def _check_group(self) -> None:
         """Raise if a batch is smaller than what is compared within it."""
-        if self.minibatch_std > self.batch_size:
-            raise ConfigError(
-                f"A batch of {self.batch_size} is smaller than the group of {self.minibatch_std} images whose spread "
-                f"the discriminator sees. Type --minibatch-std {self.batch_size if self.batch_size > 1 else 0}, or a "
-                "larger --batch-size."
-            )
+        self._check_minibatch_std(self.minibatch_std)
         if self.minibatch_discrimination and self.batch_size < 2:
             raise ConfigError(
                 f"--minibatch-discrimination {self.minibatch_discrimination} compares images, but a batch is a single "

@@ -1,8 +1,8 @@
 """Blocks that two or more architectures can use."""
 
 from medgan.nn.blocks import ChannelLayerNorm, FiLMNorm, MinibatchDiscrimination, MinibatchStdDev
-from medgan.nn.labels import LabelEmbedding, fill_unknown, label_planes, label_vectors
-from medgan.nn.pyramid import channels_at, halvings, initialise_normal, seed_size
+from medgan.nn.labels import LabelEmbedding, Projection, fill_unknown, label_planes, label_vectors
+from medgan.nn.pyramid import halvings, initialise_normal, level_widths, seed_size
 from medgan.nn.residual import ConditionalBatchNorm, ResidualDecoder, ResidualDownBlock, ResidualUpBlock
 
 __all__ = [
@@ -12,14 +12,15 @@ __all__ = [
     "LabelEmbedding",
     "MinibatchDiscrimination",
     "MinibatchStdDev",
+    "Projection",
     "ResidualDecoder",
     "ResidualDownBlock",
     "ResidualUpBlock",
-    "channels_at",
     "fill_unknown",
     "halvings",
     "initialise_normal",
     "label_planes",
     "label_vectors",
+    "level_widths",
     "seed_size",
 ]

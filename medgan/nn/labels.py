@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["LabelEmbedding", "fill_unknown", "label_planes", "label_vectors"]
+__all__ = ["LabelEmbedding", "Projection", "fill_unknown", "label_planes", "label_vectors"]
 
 
 def fill_unknown(labels: Tensor, kind: Literal["multilabel", "continuous"]) -> Tensor:
@@ -78,3 +78,38 @@ class LabelEmbedding(nn.Embedding):
     def forward(self, input: Tensor) -> Tensor:
         """Return vectors ``(N, embedding_dim)``, of class indices ``(N,)`` or as the mean by weights ``(N, K)``."""
         return input @ self.weight if input.is_floating_point() else super().forward(input)
+
+
+class Projection(nn.Linear):
+    """What a projection discriminator adds to the realness: ``(V y)·φ(x)``, V this layer, y the label's vector.
+
+    As a linear layer without a bias it can be initialised like any other, and divided by its spectral norm.
+
+    Args:
+        num_labels: Number K of classes, findings or quantities.
+        features: Length F of the features φ.
+        kind: What the labels are, as in `medgan.core.LabelSpec`.
+
+    References:
+        Miyato and Koyama, 2018, arXiv:1802.05637.
+    """
+
+    def __init__(
+        self, num_labels: int, features: int, kind: Literal["categorical", "ordinal", "multilabel", "continuous"]
+    ) -> None:
+        """Draw the weights, shape ``(F, K)``, as `torch.nn.Linear` does."""
+        super().__init__(num_labels, features, bias=False)
+        self.kind = kind
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
+        """Return how much features are like those of the labels.
+
+        Args:
+            features: Shape ``(N, F)``.
+            labels: As in `label_vectors`; what is not known counts as neutral.
+
+        Returns:
+            Shape ``(N,)``, unbounded.
+        """
+        embedded = super().forward(label_vectors(labels, self.in_features, self.kind))
+        return (embedded * features).sum(dim=1)

@@ -6,7 +6,7 @@ import math
 
 from torch import nn
 
-__all__ = ["channels_at", "halvings", "initialise_normal", "seed_size"]
+__all__ = ["halvings", "initialise_normal", "level_widths", "seed_size"]
 
 _SEED = 4  # pixels along the shortest side of the coarsest level
 
@@ -29,28 +29,31 @@ def seed_size(size: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(_SEED * length // min(size) for length in size)
 
 
-def channels_at(width: int, level: int, *, most: int) -> int:
-    """Return the channels so many halvings below full resolution: twice as many at each, up to a limit.
+def level_widths(width: int, levels: int, *, most: int) -> list[int]:
+    """Return the channels at each of some levels, the finest first: twice as many at each, up to a limit.
 
     Args:
-        width: Channels at full resolution.
-        level: Number of halvings.
-        most: The limit, in times of `width`.
+        width: Channels at the finest level.
+        levels: Number of levels, each of half the resolution of the one before it.
+        most: The limit, in times of `width`; 1 for as many everywhere.
     """
-    return width * min(1 << level, most)
+    return [width * min(1 << level, most) for level in range(levels)]
 
 
 def initialise_normal(module: nn.Module) -> None:
-    """Draw weights as DCGAN does: from N(0, 0.02), those of batch normalisation from N(1, 0.02); biases are 0.
+    """Draw weights as DCGAN does: from N(0, 0.02), the scales of normalisation from N(1, 0.02); biases are 0.
 
     Args:
-        module: A layer; one of another kind is left as it is. Pass this to `torch.nn.Module.apply`.
+        module: A linear layer, a convolution, or a batch or instance normalisation; one without weights or of another
+            kind is left as it is. Pass this to `torch.nn.Module.apply`.
 
     References:
-        Radford et al., 2016, arXiv:1511.06434.
+        Radford et al., 2016, arXiv:1511.06434; Isola et al., 2017, arXiv:1611.07004 (instance normalisation).
     """
-    if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.Linear | nn.modules.conv._ConvNd):
-        norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    norm = isinstance(module, nn.modules.batchnorm._NormBase)  # batch and instance normalisation, of any dimensions
+    if norm or isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+        if module.weight is None:
+            return
         nn.init.normal_(module.weight, 1.0 if norm else 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

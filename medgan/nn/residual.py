@@ -7,7 +7,7 @@ number of channels changes. All are for images of two dimensions, ``(N, C, heigh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Literal
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgan.nn.blocks import FiLMNorm
+from medgan.nn.pyramid import halvings, level_widths, seed_size
 
 __all__ = ["ConditionalBatchNorm", "ResidualDecoder", "ResidualDownBlock", "ResidualUpBlock"]
 
@@ -138,11 +139,14 @@ class ResidualDownBlock(nn.Module):
 class ResidualDecoder(nn.Module):
     """Turns vectors into images: a dense layer, blocks that double the size, and a last convolution with tanh.
 
+    The dense layer makes 4 pixels along the shorter side.
+
     Args:
         length: Length of a vector.
-        base: Height and width of what the dense layer makes.
-        widths: Channels there and after each block.
-        channels: Channels of the image.
+        size: Height and width of the images; each 4 times a power of two.
+        channels: Channels of the images.
+        width: Channels after the last block, at full resolution; doubled at each halving.
+        most: The limit of the channels, in times of `width`; 1 for as many everywhere.
         norm: ``batch`` normalisation as the papers have it, or ``group`` normalisation, which treats each image by
             itself, in training as in sampling, and has no statistics.
         condition: Length of the condition vector that the blocks' normalisations are given; 0 for none. The last
@@ -155,17 +159,19 @@ class ResidualDecoder(nn.Module):
     def __init__(
         self,
         length: int,
-        base: tuple[int, ...],
-        widths: Sequence[int],
+        size: tuple[int, ...],
         channels: int,
         *,
+        width: int,
+        most: int,
         norm: Literal["batch", "group"] = "batch",
         condition: int = 0,
     ) -> None:
         """Create the layers."""
         super().__init__()
-        self.base = base
-        self.dense = nn.Linear(length, widths[0] * math.prod(base))
+        widths = level_widths(width, halvings(size) + 1, most=most)[::-1]
+        self.base = seed_size(size)
+        self.dense = nn.Linear(length, widths[0] * math.prod(self.base))
         nn.init.xavier_uniform_(self.dense.weight)
         nn.init.zeros_(self.dense.bias)
         make_norm = partial(_norm, norm, condition)
@@ -181,7 +187,7 @@ class ResidualDecoder(nn.Module):
             condition: Shape ``(N, condition)``, or None for none.
 
         Returns:
-            Shape ``(N, channels, height, width)``, the base doubled with each block.
+            Shape ``(N, channels, *size)``.
         """
         hidden = self.dense(vectors).view(len(vectors), -1, *self.base)
         hidden = hidden.contiguous(memory_format=torch.channels_last)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.utils.parametrizations import spectral_norm
 
-from medgan.nn import LabelEmbedding, label_planes, label_vectors
+from medgan.nn import LabelEmbedding, Projection, label_planes, label_vectors
 
 
 @pytest.mark.parametrize("kind", ["categorical", "ordinal"])
@@ -49,3 +51,36 @@ def test_embedding_takes_classes_and_their_weights() -> None:
     assert torch.allclose(embed(torch.eye(3)[classes]), embed(classes))
     middle = embed(torch.tensor([[0.5, 0.5, 0.0]]))
     assert torch.allclose(middle[0], embed.weight[:2].mean(dim=0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "vectors"),
+    [
+        ("categorical", [2, 0], [[0, 0, 1], [1, 0, 0]]),
+        ("ordinal", [1, 1], [[0, 1, 0], [0, 1, 0]]),
+        ("multilabel", [[1.0, math.nan, 0.0], [0.0, 1.0, 1.0]], [[1, 0.5, 0], [0, 1, 1]]),
+        ("continuous", [[1.5, math.nan, -2.0], [0.0, 3.0, 1.0]], [[1.5, 0, -2], [0, 3, 1]]),
+    ],
+)
+def test_projection_against_numpy(kind, labels, vectors):
+    """(V y)·φ, of labels of all kinds."""
+    torch.manual_seed(0)
+    projection = Projection(3, 5, kind)
+    features = torch.randn(2, 5)
+    weight = projection.weight.detach().double().numpy()
+    expected = np.einsum("nk,fk,nf->n", np.array(vectors, dtype=float), weight, features.double().numpy())
+    found = projection(features, torch.tensor(labels))
+    assert (found.shape, found.dtype) == ((2,), torch.float32)
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+    # What has been saved by a linear layer is found again.
+    assert {name: tuple(weight.shape) for name, weight in projection.state_dict().items()} == {"weight": (5, 3)}
+
+
+def test_projection_can_be_divided_by_its_spectral_norm() -> None:
+    torch.manual_seed(0)
+    plain = Projection(3, 5, "categorical")
+    norm = float(torch.linalg.matrix_norm(plain.weight.detach(), 2))
+    features, labels = torch.randn(4, 5), torch.tensor([2, 0, 1, 1])
+    expected = plain(features, labels) / norm
+    bounded = spectral_norm(plain, n_power_iterations=30)
+    torch.testing.assert_close(bounded(features, labels), expected, rtol=1e-3, atol=1e-4)

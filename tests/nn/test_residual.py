@@ -149,23 +149,23 @@ def test_down_block_wraps_each_convolution() -> None:
 @pytest.mark.parametrize("condition", [0, 2])
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_decoder_counts(norm: Any, condition: int) -> None:
-    decoder = ResidualDecoder(7, (4, 2), (6, 5, 3), 2, norm=norm, condition=condition)
+    decoder = ResidualDecoder(7, (32, 16), 2, width=3, most=3, norm=norm, condition=condition)
     # Scale and shift; of a condition, for each of its entries, and once more beside groups.
     rows = {("batch", 0): 1, ("batch", 2): 2, ("group", 0): 1, ("group", 2): 3}[norm, condition]
-    expected = 7 * 6 * 8 + 6 * 8
-    for i, o in ((6, 5), (5, 3)):
+    expected = 7 * 9 * 8 * 4 + 9 * 8 * 4
+    for i, o in ((9, 6), (6, 3)):
         expected += 2 * rows * (i + o) + 9 * i * o + o + 9 * o * o + o + i * o + o
     expected += 2 * 3 + 9 * 3 * 2 + 2
     assert sum(weight.numel() for weight in decoder.parameters()) == expected
     images = decoder(noise(3, 7), noise(3, condition) if condition else None)
-    assert images.shape == (3, 2, 16, 8)
+    assert images.shape == (3, 2, 32, 16)
     assert images.abs().max() <= 1
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_decoder_learns_the_condition(norm: Any) -> None:
     """It makes no difference at first, has a gradient at once, and makes a difference when it has moved."""
-    decoder = ResidualDecoder(7, (2, 2), (8, 4), 1, norm=norm, condition=2)
+    decoder = ResidualDecoder(7, (8, 8), 1, width=4, most=8, norm=norm, condition=2)
     vectors = noise(4, 7)
     one, other = torch.tensor([[1.0, 0.0]]).expand(4, 2), torch.tensor([[0.0, 1.0]]).expand(4, 2)
     assert torch.equal(decoder(vectors, one), decoder(vectors, other))
@@ -179,11 +179,11 @@ def test_decoder_learns_the_condition(norm: Any) -> None:
 
 
 def test_decoder_with_groups_treats_each_image_by_itself() -> None:
-    decoder = stirred(ResidualDecoder(7, (2, 2), (16, 4), 1, norm="group", condition=2))
+    decoder = stirred(ResidualDecoder(7, (8, 8), 1, width=8, most=8, norm="group", condition=2))
     vectors, condition = noise(4, 7), noise(4, 2)
     torch.testing.assert_close(decoder(vectors[1:2], condition[1:2])[0], decoder(vectors, condition)[1])
     assert list(decoder.buffers()) == []
-    mixing = stirred(ResidualDecoder(7, (2, 2), (16, 4), 1, norm="batch", condition=2))
+    mixing = stirred(ResidualDecoder(7, (8, 8), 1, width=8, most=8, norm="batch", condition=2))
     assert (mixing(vectors[:2], condition[:2]) - mixing(vectors, condition)[:2]).abs().max() > 1e-3
 
 

@@ -25,9 +25,11 @@ from medgan.core import (
     Sides,
     option,
 )
-from medgan.nn import channels_at, halvings, initialise_normal, label_vectors
+from medgan.nn import Projection, halvings, initialise_normal, label_vectors, level_widths, seed_size
 
 __all__ = ["DCGAN3D", "DCGAN3DConfig", "DCGAN3DDiscriminator", "DCGAN3DGenerator", "DCGAN3DTrainer"]
+
+_MOST = 8  # channels, in times of the width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,8 @@ class DCGAN3DGenerator(Generator):
         """Create the layers."""
         super().__init__(latent_dim)
         self.labels = data.labels
-        widths = _widths(data, width)[::-1]
-        self.base = tuple(length >> len(widths) for length in data.size)
+        widths = level_widths(width, halvings(data.size), most=_MOST)[::-1]
+        self.base = seed_size(data.size)
         self.project = nn.Linear(latent_dim + data.num_labels, widths[0] * math.prod(self.base), bias=False)
         self.norm = nn.BatchNorm3d(widths[0])
         self.blocks = nn.Sequential(
@@ -96,27 +98,25 @@ class DCGAN3DDiscriminator(Discriminator):
     def __init__(self, data: DataSpec, width: int) -> None:
         """Create the layers."""
         super().__init__()
-        self.labels = data.labels
-        widths = _widths(data, width)
+        widths = level_widths(width, halvings(data.size), most=_MOST)
         self.blocks = nn.Sequential(
             *(
                 nn.Sequential(spectral_norm(_initialised(nn.Conv3d(i, o, 4, stride=2, padding=1))), nn.LeakyReLU(0.2))
                 for i, o in pairwise([data.channels, *widths])
             )
         )
-        features = widths[-1] * math.prod(length >> len(widths) for length in data.size)
+        features = widths[-1] * math.prod(seed_size(data.size))
         self.realness = spectral_norm(_initialised(nn.Linear(features, 1)))
-        self.embed = (
-            spectral_norm(_initialised(nn.Linear(data.num_labels, features, bias=False))) if data.labels else None
-        )
+        self.embed = None
+        if data.labels:
+            self.embed = spectral_norm(_initialised(Projection(data.num_labels, features, data.labels.kind)))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         """Judge volumes, as of their labels."""
         features = self.blocks(images).flatten(1)
         realness = self.realness(features).squeeze(1)
-        if self.embed is not None and self.labels is not None and labels is not None:
-            vectors = self.embed(label_vectors(labels, len(self.labels), self.labels.kind))
-            realness = realness + (vectors * features).sum(dim=1)
+        if self.embed is not None and labels is not None:
+            realness = realness + self.embed(features, labels)
         return DiscriminatorOutput(realness, None, features)
 
     def stages(self) -> list[nn.Module]:
@@ -177,11 +177,6 @@ class DCGAN3D(GAN):
     def make_discriminator(self, config: DCGAN3DConfig, data: DataSpec) -> Discriminator:
         """Return a fresh `DCGAN3DDiscriminator`."""
         return DCGAN3DDiscriminator(data, config.width)
-
-
-def _widths(data: DataSpec, width: int) -> list[int]:
-    """Channels at each halving, the finest first; the coarsest is 4 voxels on its shortest side."""
-    return [channels_at(width, level, most=8) for level in range(halvings(data.size))]
 
 
 def _initialised(module: nn.Module) -> nn.Module:

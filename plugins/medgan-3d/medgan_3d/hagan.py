@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from medgan import losses
@@ -99,9 +98,10 @@ class HAGANTrainer(Trainer[HAGANConfig]):
         with frozen(generator.project, generator.trunk, generator.low, generator.high):
             part = generator.make_part(encoder.encode_part(views.high), 0, slices)
             again = generator.make_views(encoder(real.images, slices), real.labels, starts, slices)
+        distance = losses.mean_absolute_error
         return {
-            "reconstruction_high": _distance(part, views.high),
-            "reconstruction": (_distance(again.high, views.high) + _distance(again.low, views.low)) / 2,
+            "reconstruction_high": distance(part, views.high),
+            "reconstruction": (distance(again.high, views.high) + distance(again.low, views.low)) / 2,
         }
 
     def _discriminator_step(self, real: Batch, views: Views, starts: Sequence[int], slices: int) -> Metrics:
@@ -172,8 +172,3 @@ class HAGAN(GAN):
     def make_discriminator(self, config: HAGANConfig, data: DataSpec) -> Discriminator:
         """Return a fresh `HAGANDiscriminator`."""
         return HAGANDiscriminator(data, config.width, config.sub_volumes)
-
-
-def _distance(one: Tensor, other: Tensor) -> Tensor:
-    """Mean absolute difference, in float32."""
-    return F.l1_loss(one.float(), other.float())

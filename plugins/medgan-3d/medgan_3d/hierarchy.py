@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
-from medgan.nn import ChannelLayerNorm, label_vectors
+from medgan.nn import ChannelLayerNorm, Projection, halvings, label_vectors, level_widths, seed_size
 
 __all__ = ["FACTOR", "HAGANDiscriminator", "HAGANEncoder", "HAGANGenerator", "Judgement", "Views", "thickness"]
 
@@ -67,9 +67,9 @@ class HAGANGenerator(Generator):
         """Create the layers."""
         super().__init__(latent_dim)
         self.labels = data.labels
-        levels = _levels(data)
-        self.base = tuple(length // FACTOR >> levels for length in data.size)
-        widths = [width << min(level, 3) for level in range(levels, -1, -1)]
+        low = _low_size(data)
+        self.base = seed_size(low)
+        widths = level_widths(width, halvings(low) + 1, most=8)[::-1]
         self.project = nn.Linear(latent_dim + data.num_labels, widths[0] * math.prod(self.base))
         self.trunk = nn.Sequential(
             _block(widths[0], widths[0]),
@@ -164,13 +164,12 @@ class HAGANEncoder(nn.Module):
         self.of_parts = nn.Sequential(
             _block(data.channels, half, kernel=4, stride=2), _block(half, half), _block(half, width, kernel=4, stride=2)
         )
-        levels = _levels(data)
-        widths = [width, *(half << level for level in range(levels))]
-        base = math.prod(length // FACTOR >> levels for length in data.size)
+        low = _low_size(data)
+        widths = [width, *(half << level for level in range(halvings(low)))]
         self.of_features = nn.Sequential(
             *(_block(i, o, kernel=4, stride=2) for i, o in pairwise(widths)),
             nn.Flatten(),
-            nn.Linear(widths[-1] * base, latent_dim),
+            nn.Linear(widths[-1] * math.prod(seed_size(low)), latent_dim),
         )
 
     def encode_part(self, high: Tensor) -> Tensor:
@@ -221,17 +220,18 @@ class HAGANDiscriminator(Discriminator):
     def __init__(self, data: DataSpec, width: int, parts: int) -> None:
         """Create the layers."""
         super().__init__()
-        self.labels = data.labels
         self.slices = thickness(data, parts)
-        low = tuple(length // FACTOR for length in data.size)
         self.high_blocks, features = _downwards(data.channels, (FACTOR * self.slices, *data.size[1:]), width // 4)
         self.high_dense = spectral_norm(nn.Linear(features, 2 * width))
         self.high_placed = spectral_norm(nn.Linear(2 * width + 1, width))
         self.high_realness = spectral_norm(nn.Linear(width, 1))
-        self.low_blocks, features = _downwards(data.channels, low, width // 2)
+        self.low_blocks, features = _downwards(data.channels, _low_size(data), width // 2)
         self.low_realness = spectral_norm(nn.Linear(features, 1))
-        self.high_embed = spectral_norm(nn.Linear(data.num_labels, width, bias=False)) if data.labels else None
-        self.low_embed = spectral_norm(nn.Linear(data.num_labels, features, bias=False)) if data.labels else None
+        self.high_embed = self.low_embed = None
+        if data.labels:
+            kind = data.labels.kind
+            self.high_embed = spectral_norm(Projection(data.num_labels, width, kind))
+            self.low_embed = spectral_norm(Projection(data.num_labels, features, kind))
 
     def judge(self, views: Views, labels: Tensor | None = None) -> Judgement:
         """Judge what is seen in training.
@@ -245,15 +245,8 @@ class HAGANDiscriminator(Discriminator):
         high = F.leaky_relu(self.high_placed(placed), 0.2)
         low = self.low_blocks(views.low)
         on_high, on_low = self.high_realness(high).squeeze(1), self.low_realness(low).squeeze(1)
-        if (
-            self.labels is not None
-            and labels is not None
-            and self.high_embed is not None
-            and self.low_embed is not None
-        ):
-            vectors = label_vectors(labels, len(self.labels), self.labels.kind)
-            on_high = on_high + (self.high_embed(vectors) * high).sum(dim=1)
-            on_low = on_low + (self.low_embed(vectors) * low).sum(dim=1)
+        if self.high_embed is not None and self.low_embed is not None and labels is not None:
+            on_high, on_low = on_high + self.high_embed(high, labels), on_low + self.low_embed(low, labels)
         return Judgement(on_high, on_low, torch.cat([high, low], dim=1))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
@@ -276,9 +269,9 @@ def thickness(data: DataSpec, parts: int) -> int:
     return max(1, data.size[0] // FACTOR // parts)
 
 
-def _levels(data: DataSpec) -> int:
-    """How often the low resolution is halved, to 4 voxels on its shortest side."""
-    return int(math.log2(min(data.size) // FACTOR)) - 2
+def _low_size(data: DataSpec) -> tuple[int, ...]:
+    """Size of volumes at low resolution."""
+    return tuple(length // FACTOR for length in data.size)
 
 
 def _position(volumes: Tensor, starts: Sequence[int], slices: int, *, factor: int = FACTOR) -> Tensor:

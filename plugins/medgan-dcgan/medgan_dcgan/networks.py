@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
-from medgan.nn import channels_at, halvings, initialise_normal, label_planes, label_vectors
+from medgan.nn import halvings, initialise_normal, label_planes, label_vectors, level_widths, seed_size
 
 __all__ = ["DCGANDiscriminator", "DCGANGenerator"]
+
+_MOST = 8  # channels, in times of the width
 
 
 class DCGANGenerator(Generator):
@@ -30,8 +32,8 @@ class DCGANGenerator(Generator):
         """Create the layers."""
         super().__init__(latent_dim)
         self.labels = data.labels
-        widths = _widths(data, width)[::-1]
-        self.base = tuple(length >> len(widths) for length in data.size)
+        widths = level_widths(width, halvings(data.size), most=_MOST)[::-1]
+        self.base = seed_size(data.size)
         self.project = nn.Linear(latent_dim + data.num_labels, widths[0] * math.prod(self.base), bias=False)
         self.norm = nn.BatchNorm2d(widths[0])
         self.blocks = nn.Sequential(
@@ -71,7 +73,7 @@ class DCGANDiscriminator(Discriminator):
         """Create the layers."""
         super().__init__()
         self.labels = data.labels
-        widths = _widths(data, width)
+        widths = level_widths(width, halvings(data.size), most=_MOST)
         first = nn.Sequential(nn.Conv2d(data.channels + data.num_labels, width, 5, stride=2, padding=2), _leaky())
         self.blocks = nn.Sequential(
             first,
@@ -84,7 +86,7 @@ class DCGANDiscriminator(Discriminator):
                 for i, o in pairwise(widths)
             ),
         )
-        pixels = math.prod(length >> len(widths) for length in data.size)
+        pixels = math.prod(seed_size(data.size))
         self.realness = nn.Linear(widths[-1] * pixels, 1)
         self.apply(initialise_normal)
 
@@ -99,11 +101,6 @@ class DCGANDiscriminator(Discriminator):
     def stages(self) -> list[nn.Module]:
         """Return the blocks, one for each halving."""
         return list(self.blocks)
-
-
-def _widths(data: DataSpec, width: int) -> list[int]:
-    """Channels at each halving, the finest first; the coarsest is 4 pixels on its shorter side."""
-    return [channels_at(width, level, most=8) for level in range(halvings(data.size))]
 
 
 def _leaky() -> nn.Module:

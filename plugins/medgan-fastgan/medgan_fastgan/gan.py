@@ -12,7 +12,6 @@ from torch import Tensor
 from medgan import losses
 from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, Sides
 from medgan.core.config import ClassSampling, option
-from medgan.errors import ConfigError
 from medgan_fastgan.networks import FastGANDiscriminator, FastGANGenerator, Judgement, quarter
 
 __all__ = ["FastGAN", "FastGANConfig", "FastGANTrainer"]
@@ -47,12 +46,7 @@ class FastGANConfig(GANConfig):
     def __post_init__(self) -> None:
         """Check what concerns two options."""
         super().__post_init__()
-        if self.minibatch_std > self.batch_size:
-            raise ConfigError(
-                f"A batch of {self.batch_size} is smaller than the group of {self.minibatch_std} images whose spread "
-                f"the discriminator sees. Type --minibatch-std {self.batch_size if self.batch_size > 1 else 0}, or a "
-                "larger --batch-size."
-            )
+        self._check_minibatch_std(self.minibatch_std)
 
 
 class FastGANTrainer(AdversarialTrainer[FastGANConfig]):
@@ -81,7 +75,8 @@ class FastGANTrainer(AdversarialTrainer[FastGANConfig]):
         numbers = self.draw(len(images), _quarters)
         whole, part = self.discriminator.reconstruct(judgement, numbers)
         smaller = F.adaptive_avg_pool2d(images.float(), whole.shape[-1])
-        return F.l1_loss(whole.float(), smaller) + F.l1_loss(part.float(), quarter(images.float(), numbers))
+        distance = losses.mean_absolute_error
+        return distance(whole, smaller) + distance(part, quarter(images, numbers))
 
 
 def _quarters(n: int, rng: torch.Generator) -> Tensor:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgan import losses
@@ -26,7 +25,8 @@ from medgan.core import (
 from medgan.core.distribution import gather_rows
 from medgan.core.networks import frozen
 from medgan.errors import ConfigError
-from medgan_pix2pix.patches import PatchNetwork, initialise
+from medgan.nn import initialise_normal
+from medgan_pix2pix.patches import PatchNetwork
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -105,7 +105,7 @@ class ResNet(nn.Module):
             )
         )
         self.to_image = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(width, channels_out, 7))
-        self.apply(initialise)
+        self.apply(initialise_normal)
 
     def forward(self, images: Tensor) -> Tensor:
         """Translate images, shape ``(N, channels_in, height, width)``."""
@@ -263,14 +263,15 @@ class CycleGANTrainer(Trainer[CycleGANConfig]):
             made_sources: Translations of `images`.
         """
         generator, discriminator, config = self.generator, self.discriminator, self.config
+        distance = losses.mean_absolute_error
         terms = {
             "adversarial": losses.least_squares(discriminator.of_images(made_images), 1)
             + losses.least_squares(discriminator.of_sources(made_sources), 1),
             "cycle": config.cycle_weight
-            * (_distance(generator.back(made_images), sources) + _distance(generator.there(made_sources), images)),
+            * (distance(generator.back(made_images), sources) + distance(generator.there(made_sources), images)),
         }
         if config.identity_weight:
-            kept = _distance(generator.there(images), images) + _distance(generator.back(sources), sources)
+            kept = distance(generator.there(images), images) + distance(generator.back(sources), sources)
             terms["identity"] = config.cycle_weight * config.identity_weight * kept
         return terms
 
@@ -388,8 +389,3 @@ class CycleGAN(GAN):
 def _normalised(channels: int) -> list[nn.Module]:
     """Return a normalisation and a ReLU."""
     return [nn.InstanceNorm2d(channels, affine=True), nn.ReLU()]
-
-
-def _distance(one: Tensor, other: Tensor) -> Tensor:
-    """Mean absolute difference, in float32."""
-    return F.l1_loss(one.float(), other.float())

@@ -1,4 +1,4 @@
-"""What both architectures share: the PatchGAN discriminator and the initial weights."""
+"""What both architectures share: the PatchGAN discriminator."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput
-from medgan.nn import label_planes
+from medgan.nn import initialise_normal, label_planes, level_widths
 
-__all__ = ["PatchDiscriminator", "PatchNetwork", "initialise"]
+__all__ = ["PatchDiscriminator", "PatchNetwork"]
 
 
 class PatchNetwork(nn.Module):
@@ -29,7 +29,7 @@ class PatchNetwork(nn.Module):
     def __init__(self, channels: int, width: int, layers: int) -> None:
         """Create the layers."""
         super().__init__()
-        widths = [channels, *(width << min(level, 3) for level in range(layers + 1))]
+        widths = [channels, *level_widths(width, layers + 1, most=8)]
         strides = [2] * layers + [1]
         self.blocks = nn.Sequential()
         for level, stride in enumerate(strides):
@@ -39,7 +39,7 @@ class PatchNetwork(nn.Module):
             parts += [] if plain else [nn.InstanceNorm2d(outside, affine=True)]
             self.blocks.append(nn.Sequential(*parts, nn.LeakyReLU(0.2)))
         self.realness = nn.Conv2d(widths[-1], 1, 4, 1, 1)
-        self.apply(initialise)
+        self.apply(initialise_normal)
 
     def forward(self, images: Tensor) -> Tensor:
         """Judge each patch.
@@ -85,11 +85,3 @@ class PatchDiscriminator(Discriminator):
     def stages(self) -> list[nn.Module]:
         """Return the blocks, one a layer; the last convolution comes after them."""
         return list(self.network.blocks)
-
-
-def initialise(module: nn.Module) -> None:
-    """Weights from N(0, 0.02), those of the normalisation from N(1, 0.02), biases 0."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.InstanceNorm2d) and module.weight is not None:
-        nn.init.normal_(module.weight, 1.0 if isinstance(module, nn.InstanceNorm2d) else 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

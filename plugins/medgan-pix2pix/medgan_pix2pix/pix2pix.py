@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from medgan import losses
@@ -57,7 +56,7 @@ class Pix2PixTrainer(AdversarialTrainer[Pix2PixConfig]):
         """Make translations whose patches pass as true, and that are near to the true images."""
         return {
             "adversarial": losses.non_saturating_generator(self.discriminator(*fake).features),
-            "l1": self.config.l1_weight * F.l1_loss(fake.images.float(), real.images.float()),
+            "l1": self.config.l1_weight * losses.mean_absolute_error(fake.images, real.images),
         }
 
 

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgan.core import DataSpec, Translator
-from medgan.nn import label_planes
-from medgan_pix2pix.patches import initialise
+from medgan.nn import initialise_normal, label_planes, level_widths
 
 __all__ = ["UNet", "depth_of"]
 
@@ -41,7 +40,7 @@ class UNet(Translator):
     def __init__(self, data: DataSpec, width: int, dropout: float) -> None:
         """Create the layers."""
         depth = depth_of(data.size)
-        widths = [width << min(level, 3) for level in range(depth)]
+        widths = level_widths(width, depth, most=8)
         # Layer k of the decoder makes the resolution at which layer depth - 1 - k of the encoder starts.
         noisy = range(min(_NOISY, depth - 1)) if dropout else range(0)
         shapes = {
@@ -70,7 +69,7 @@ class UNet(Translator):
             for level in reversed(range(depth - 1))
         )
         self.to_image = nn.ConvTranspose2d(2 * widths[0], data.channels, 4, 2, 1)
-        self.apply(initialise)
+        self.apply(initialise_normal)
 
     def make_latents(self, n: int, rng: torch.Generator | None = None) -> Tensor:
         """Draw what dropout multiplies by: 0, or ``1 / (1 - dropout)``; see `Generator.make_latents`."""

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
-from medgan.nn import ResidualDecoder, ResidualDownBlock, channels_at, halvings, label_vectors, seed_size
+from medgan.nn import Projection, ResidualDecoder, ResidualDownBlock, halvings, label_vectors, level_widths
 
 __all__ = ["Growth", "SNGANDiscriminator", "SNGANGenerator"]
 
 Growth = Literal["doubling", "constant"]
 
-_WIDEST = 16  # times the width at full resolution
+_MOST: dict[Growth, int] = {"doubling": 16, "constant": 1}  # channels, in times of the width
 
 
 class SNGANGenerator(Generator):
@@ -38,9 +38,8 @@ class SNGANGenerator(Generator):
         """Create the layers."""
         super().__init__(latent_dim)
         self.labels = data.labels
-        widths = [_width(width, level, growth) for level in range(halvings(data.size) + 1)][::-1]
         self.decoder = ResidualDecoder(
-            latent_dim, seed_size(data.size), widths, data.channels, norm=norm, condition=data.num_labels
+            latent_dim, data.size, data.channels, width=width, most=_MOST[growth], norm=norm, condition=data.num_labels
         )
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -68,16 +67,17 @@ class SNGANDiscriminator(Discriminator):
     def __init__(self, data: DataSpec, width: int, growth: Growth) -> None:
         """Create the layers."""
         super().__init__()
-        self.labels = data.labels
         keeping = 1 if growth == "doubling" else 2
         factors = [2] * (halvings(data.size) - keeping + 1) + [1] * keeping
-        widths = [data.channels, *(_width(width, level, growth) for level in range(len(factors)))]
+        widths = [data.channels, *level_widths(width, len(factors), most=_MOST[growth])]
         self.blocks = nn.ModuleList(
             ResidualDownBlock(widths[level], widths[level + 1], factor=factor, first=level == 0, wrap=spectral_norm)
             for level, factor in enumerate(factors)
         )
-        self.realness = spectral_norm(_linear(widths[-1], 1, bias=True))
-        self.embed = spectral_norm(_linear(data.num_labels, widths[-1], bias=False)) if data.labels else None
+        self.realness = spectral_norm(_initialised(nn.Linear(widths[-1], 1)))
+        self.embed = None
+        if data.labels:
+            self.embed = spectral_norm(_initialised(Projection(data.num_labels, widths[-1], data.labels.kind)))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         """Judge images, as of their labels where there are some."""
@@ -86,9 +86,8 @@ class SNGANDiscriminator(Discriminator):
             hidden = block(hidden)
         features = F.relu(hidden).sum(dim=(2, 3))
         realness = self.realness(features).squeeze(1)
-        if self.embed is not None and self.labels is not None and labels is not None:
-            vectors = label_vectors(labels, len(self.labels), self.labels.kind)
-            realness = realness + (self.embed(vectors) * features).sum(dim=1)
+        if self.embed is not None and labels is not None:
+            realness = realness + self.embed(features, labels)
         return DiscriminatorOutput(realness, None, features)
 
     def stages(self) -> list[nn.Module]:
@@ -96,15 +95,9 @@ class SNGANDiscriminator(Discriminator):
         return list(self.blocks)
 
 
-def _width(width: int, level: int, growth: Growth) -> int:
-    """Channels `level` halvings below full resolution."""
-    return width if growth == "constant" else channels_at(width, level, most=_WIDEST)
-
-
-def _linear(length_in: int, length_out: int, *, bias: bool) -> nn.Linear:
-    """Return a dense layer, its weights Glorot-uniform."""
-    layer = nn.Linear(length_in, length_out, bias=bias)
+def _initialised(layer: nn.Linear) -> nn.Linear:
+    """Return the dense layer, its weights Glorot-uniform and its biases 0."""
     nn.init.xavier_uniform_(layer.weight)
-    if bias:
+    if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer

@@ -14,7 +14,6 @@ from medgan import losses
 from medgan.core import GAN, AdversarialTrainer, Batch, DataSpec, Discriminator, GANConfig, Generator, Metrics, Sides
 from medgan.core.config import GradientPenalty, Idle, option
 from medgan.core.distribution import mean_of_processes
-from medgan.errors import ConfigError
 from medgan_stylegan2.networks import StyleDiscriminator, StyleGenerator
 
 if TYPE_CHECKING:
@@ -67,11 +66,7 @@ class StyleGAN2Config(GANConfig):
     def __post_init__(self) -> None:
         """Check what concerns two options."""
         super().__post_init__()
-        if self.minibatch_std > self.batch_size:
-            raise ConfigError(
-                f"A batch of {self.batch_size} is smaller than the group of {self.minibatch_std} images whose spread "
-                f"the discriminator sees. Type --minibatch-std {self.batch_size}, or a larger --batch-size."
-            )
+        self._check_minibatch_std(self.minibatch_std, least=1)
 
     def idle(self) -> Iterator[Idle]:
         """Yield what acts on nothing; see `Config.idle`."""

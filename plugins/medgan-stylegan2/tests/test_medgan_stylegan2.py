@@ -471,6 +471,7 @@ def test_r1_of_the_discriminator_is_cores() -> None:
     [
         ({"path_length_weight": 0.0, "path_length_every": 8}, "--path-length-every 8 acts on nothing"),
         ({"minibatch_std": 16}, "Type --minibatch-std 8, or a larger --batch-size"),
+        ({"minibatch_std": 16, "batch_size": 1}, "Type --minibatch-std 1, or"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medgan.core import DataSpec, Discriminator, DiscriminatorOutput, Generator
-from medgan.nn import ResidualDecoder, ResidualDownBlock, channels_at, halvings, label_vectors, seed_size
+from medgan.nn import ResidualDecoder, ResidualDownBlock, halvings, label_vectors, level_widths, seed_size
 
 __all__ = ["Growth", "WGANGPCritic", "WGANGPGenerator"]
 
 Growth = Literal["doubling", "constant"]
 
-_WIDEST = 8  # times the width at full resolution
+_MOST: dict[Growth, int] = {"doubling": 8, "constant": 1}  # channels, in times of the width
 
 
 class WGANGPGenerator(Generator):
@@ -39,9 +39,8 @@ class WGANGPGenerator(Generator):
         """Create the layers."""
         super().__init__(latent_dim)
         self.labels = data.labels
-        widths = [_width(width, level, growth) for level in range(halvings(data.size) + 1)][::-1]
         self.decoder = ResidualDecoder(
-            latent_dim, seed_size(data.size), widths, data.channels, norm=norm, condition=data.num_labels
+            latent_dim, data.size, data.channels, width=width, most=_MOST[growth], norm=norm, condition=data.num_labels
         )
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -83,7 +82,7 @@ class WGANGPCritic(Discriminator):
         else:
             self.stem = nn.Conv2d(data.channels, width, 3, padding=1)
             factors = [2] * levels
-            widths = [_width(width, level, growth) for level in range(levels + 1)]
+            widths = level_widths(width, levels + 1, most=_MOST[growth])
         self.blocks = nn.ModuleList(
             ResidualDownBlock(
                 widths[level],
@@ -110,8 +109,3 @@ class WGANGPCritic(Discriminator):
     def stages(self) -> list[nn.Module]:
         """Return the residual blocks."""
         return list(self.blocks)
-
-
-def _width(width: int, level: int, growth: Growth) -> int:
-    """Channels `level` halvings below full resolution."""
-    return width if growth == "constant" else channels_at(width, level, most=_WIDEST)
