@@ -50,10 +50,12 @@ def initialise_normal(module: nn.Module) -> None:
     References:
         Radford et al., 2016, arXiv:1511.06434; Isola et al., 2017, arXiv:1611.07004 (instance normalisation).
     """
-    norm = isinstance(module, nn.modules.batchnorm._NormBase)  # batch and instance normalisation, of any dimensions
-    if norm or isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-        if module.weight is None:
-            return
-        nn.init.normal_(module.weight, 1.0 if norm else 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    if isinstance(module, nn.modules.batchnorm._NormBase) and module.affine:  # batch and instance normalisation
+        mean = 1.0
+    elif isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+        mean = 0.0
+    else:
+        return
+    nn.init.normal_(module.weight, mean, 0.02)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
