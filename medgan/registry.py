@@ -86,11 +86,16 @@ class Plugin:
     def _way_out(self) -> str:
         """Say what to type when it cannot be imported."""
         if not self.distribution:
-            return f"Mend it, or take it out of {VARIABLE}."
-        return (
-            f"Type pip install -U {self.distribution}, which also brings what it needs, or pip uninstall "
-            f"{self.distribution}."
-        )
+            return f"Mend it, or {self._removal()}."
+        return f"Type pip install -U {self.distribution}, which also brings what it needs, or {self._removal()}."
+
+    def _removal(self) -> str:
+        """Say how it is taken away."""
+        if self.distribution:
+            return f"pip uninstall {self.distribution}"
+        if self.origin == VARIABLE:
+            return f"take it out of {VARIABLE}"
+        return f"delete the .dist-info or .egg-info folder of {self.origin}"
 
 
 def plugins() -> dict[str, Plugin]:
@@ -104,10 +109,12 @@ def plugins() -> dict[str, Plugin]:
     """
     found: dict[str, list[Plugin]] = {}
     for point in entry_points(group=GROUP):
-        plugin = Plugin(point.name, point.value, "an unknown distribution")
+        plugin = Plugin(point.name, point.value, "a distribution without metadata")
         if point.dist is not None:
-            name, version = point.dist.name, point.dist.version
-            plugin = replace(plugin, origin=f"{name} {version}", distribution=name, version=version)
+            # What is left of an installation that was interrupted has no name, whatever the annotation says.
+            name, version = point.dist.name or "", point.dist.version or ""
+            origin = f"{name} {version}".strip() if name else f"{plugin.origin} in {point.dist.locate_file('')}"
+            plugin = replace(plugin, origin=origin, distribution=name, version=version)
         # The same distribution can be on the path twice, for example from its own source folder.
         if plugin not in found.setdefault(point.name, []):
             found[point.name].append(plugin)
@@ -127,14 +134,8 @@ def _single(declared: list[Plugin]) -> Plugin:
     if len(declared) == 1:
         return declared[0]
     places = " and ".join(f"{plugin.origin} ({plugin.value})" for plugin in declared)
-    ways_out = [
-        f"pip uninstall {plugin.distribution}" if plugin.distribution else f"take it out of {plugin.origin}"
-        for plugin in declared
-    ]
-    clash = (
-        f"Architecture {declared[0].name!r} is declared twice: by {places}. Uninstall one of them: "
-        f"{', or '.join(ways_out)}."
-    )
+    ways_out = ", or ".join(plugin._removal() for plugin in declared)
+    clash = f"Architecture {declared[0].name!r} is declared twice: by {places}. Uninstall one of them: {ways_out}."
     return replace(
         declared[0],
         value=", ".join(plugin.value for plugin in declared),

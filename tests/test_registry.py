@@ -137,6 +137,19 @@ def test_same_distribution_twice_on_the_path_is_one(
     assert "good" in registry.names()
 
 
+def test_what_is_left_of_an_installation(installed: Install, tmp_path: Path) -> None:
+    """A folder without METADATA has no name that pip could uninstall."""
+    installed("plugin-one", {"same": "plugin_one:A"})
+    installed("plugin-two", {"same": "plugin_two:B", "lost": "plugin_gone:C"})
+    (tmp_path / "plugin_two-1.2.dist-info" / "METADATA").unlink()
+    place = re.escape(f"delete the .dist-info or .egg-info folder of a distribution without metadata in {tmp_path}")
+    with pytest.raises(PluginError, match=f"Uninstall one of them: .*{place}") as caught:
+        registry.get("same")
+    assert "pip uninstall plugin-one" in str(caught.value)
+    with pytest.raises(PluginError, match=f"'lost' .* cannot be imported: .* Mend it, or {place}"):
+        registry.get("lost")
+
+
 def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UnknownArchitectureError, match=r"'acgna' is not installed. Did you mean 'acgan'"):
         registry.get("acgna")

@@ -25,13 +25,14 @@ def plugins() -> None:
 
 @plugins.command()
 @click.argument("name")
-@click.option("--from", "copy_of", metavar="ARCH", help="Begin with the losses of an installed architecture.")
+@click.option("--from", "copy_of", metavar="ARCH", help="Begin with a copy of the losses of an installed architecture.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to create; medgan-NAME if not given.")
 def new(name: str, copy_of: str | None, out: Path | None) -> None:
     """Write a package with an architecture called NAME, which trains as it stands.
 
     Without --from it has two networks and two losses of its own. With --from it is a subclass with a
-    copy of the other's losses, to be changed, and has all else from there.
+    copy of the other's losses, and of its step if that is its own, to be changed. It has all else from
+    there. The written README says what was copied.
     """
     from medgan.scaffold import write_plugin
 

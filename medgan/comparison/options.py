@@ -29,7 +29,7 @@ class MeasureConfig(Config):
         None, "What their features are computed with, as for `medgan metrics`; radiomics if not given, none of volumes."
     )
     weights: str | None = option(None, "File of weights of the extractor.")
-    per_class: bool = option(False, "Compare each class as well.")
+    per_class: bool = option(False, "Compare each class as well, of the models that learn labels.")
     num: int | None = option(None, "Synthetic images a sample; as many as real ones if not given.", ge=2)
     samples: int = option(5, "Independent samples of each model, for the intervals.", ge=1)
     halvings: int = option(10, "Random halvings of the real patients, for the floors.", ge=2)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medgan import registry
+from medgan import __version__, registry
 from medgan.comparison.options import OF_ONE_TRAINING
 from medgan.core.config import GANConfig
 from medgan.core.saving import write_aside
@@ -18,7 +18,7 @@ from medgan.data.defaults import choose_data
 from medgan.errors import CheckpointError, ConfigError, MedganError, UnknownArchitectureError, nearest
 from medgan.runs import OpenedData, Run, RunConfig, resolve
 
-__all__ = ["Contender", "as_seen", "check_contenders", "keep_plan", "make_contenders", "make_plan", "open_shared"]
+__all__ = ["Contender", "as_seen", "check_contenders", "check_per_class", "keep_plan", "make_contenders", "make_plan", "open_shared"]
 
 # What may differ when a comparison is continued: where the same images lie, and what no training learns from.
 _FREE = frozenset({"data", "workers", "tracker"})
@@ -75,8 +75,8 @@ def make_contenders(
     if len(named) < 2:
         given = f"only {named[0][0]}" if named else "none"
         raise ConfigError(
-            f"A comparison needs two architectures or more, got {given}. Type --archs acgan,dcgan, or two presets of "
-            "one, such as --archs acgan:modern,acgan:original."
+            f"A comparison needs two architectures or more, got {given}. Type two of those that medgan archs "
+            "lists, joined by a comma, or two presets of one, such as --archs acgan:modern,acgan:original."
         )
     _check_options(options)
     options = {**options, **_choose_shared(named, options)}
@@ -218,6 +218,24 @@ def check_contenders(contenders: Sequence[Contender], data: OpenedData) -> dict[
     return sizes
 
 
+def check_per_class(contenders: Sequence[Contender], data: OpenedData) -> None:
+    """Raise if classes are to be compared, and there are none in what any training makes.
+
+    Args:
+        contenders: The trainings.
+        data: From `open_shared`.
+
+    Raises:
+        ConfigError: If so.
+    """
+    names = " and ".join(contender.name for contender in contenders)
+    labels = data.whole.spec.labels
+    if not any(contender.run.architecture.label_kinds for contender in contenders):
+        raise ConfigError(f"Classes cannot be compared: {names} learn no labels. Leave out --per-class.")
+    if labels is None or labels.kind == "continuous":
+        raise ConfigError(f"Classes cannot be compared: the images of {data.whole.source} have none. Leave out --per-class.")
+
+
 def make_plan(contenders: Sequence[Contender], data: OpenedData) -> dict[str, Any]:
     """Return what a comparison is of, as plain JSON values.
 
@@ -236,7 +254,15 @@ def make_plan(contenders: Sequence[Contender], data: OpenedData) -> dict[str, An
             "splits": hashlib.sha256(data.splits.to_json().encode("utf-8", "surrogateescape")).hexdigest(),
         },
         "transforms": contenders[0].run.transforms,
+        "versions": _versions(contenders),
     }
+
+
+def _versions(contenders: Sequence[Contender]) -> dict[str, str]:
+    """Return the versions of medgan and of the distributions that the architectures are from, by name."""
+    plugins = registry.plugins()
+    declared = {plugins[contender.arch].distribution: plugins[contender.arch].version for contender in contenders}
+    return {"medgan": __version__} | {name: declared[name] for name in sorted(declared) if name}
 
 
 def keep_plan(out: Path, plan: Mapping[str, Any], command: str) -> None:
@@ -268,11 +294,18 @@ def keep_plan(out: Path, plan: Mapping[str, Any], command: str) -> None:
             text = json.dumps({"command": command, **wanted}, indent=2, ensure_ascii=False)
             aside.write_text(text + "\n", encoding="utf-8")
         return
-    differences = list(_differences(found, wanted))
+    differences = list(_differences({**found, "versions": None}, {**wanted, "versions": None}))
     if differences:
         raise ConfigError(
             f"{out} holds another comparison: {'; '.join(differences[:3])}. Name another --out, or go on with the "
             f"command that it was begun with: {found.get('command') or 'see its plan.json'}"
+        )
+    # What has a name in two versions may be two networks.
+    differences = list(_differences(found["versions"], wanted["versions"], "versions"))
+    if differences:
+        raise ConfigError(
+            f"{out} holds a comparison that was begun with other versions: {'; '.join(differences[:3])}. Name another "
+            "--out, or install those again."
         )
 
 

@@ -16,6 +16,7 @@ from medgan.comparison.plan import (
     Contender,
     as_seen,
     check_contenders,
+    check_per_class,
     keep_plan,
     make_contenders,
     make_plan,
@@ -101,6 +102,8 @@ def compare(
     options = {"seed": 0, **options}  # and not each preset's own
     contenders = make_contenders(archs, options, out=out, transforms=transforms, say=say)
     data = open_shared(contenders)
+    if config.per_class:
+        check_per_class(contenders, data)
     reference = choose_reference(data)
     device = make_accelerator(contenders[0].run.config.device).device.type
     extractor = make_extractor(config, reference.images, device)

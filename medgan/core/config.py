@@ -355,6 +355,15 @@ class GANConfig(Config):
         "natural", "How often each class is drawn: as it is, in proportion to the root of its size, or equally often."
     )
 
+    def __post_init__(self) -> None:
+        """Check each option, and that what is named as augmentation can ever be applied."""
+        super().__post_init__()
+        if self.augment != "none" and self.augment_probability == 0 and self.ada_target is None:
+            raise ConfigError(
+                f"--augment {self.augment} acts on nothing: its chance is 0, and nothing moves it. Type "
+                "--augment-probability 1, --ada-target 0.6, or --augment none."
+            )
+
     def idle(self) -> Iterator[Idle]:
         """Yield what acts on nothing; see `Config.idle`."""
         yield from super().idle()

@@ -54,9 +54,19 @@ class CopiedRecipe:
     volumes: bool
     translates: bool
 
+    @property
+    def what(self) -> str:
+        """What was copied, in words."""
+        if "train_step" not in self.hooks:
+            return "losses"
+        return "step" if len(self.hooks) == 1 else "step and losses"
+
 
 def copy_recipe(architecture: type[GAN]) -> CopiedRecipe:
-    """Copy the losses of an architecture, or its whole step if that has no losses of their own.
+    """Copy the losses of an architecture.
+
+    Of a trainer with a step of its own, these are the step and the public methods whose names end in ``_terms``, which
+    return the terms of a network's loss.
 
     Args:
         architecture: The class.
@@ -66,7 +76,7 @@ def copy_recipe(architecture: type[GAN]) -> CopiedRecipe:
     """
     trainer = architecture.Trainer
     own_step = not issubclass(trainer, AdversarialTrainer) or trainer.train_step is not AdversarialTrainer.train_step
-    hooks = ("train_step",) if own_step else ("discriminator_loss", "generator_loss")
+    hooks = ("train_step", *_terms_of(trainer)) if own_step else ("discriminator_loss", "generator_loss")
     imports = {
         *_import_of(architecture),
         *_import_of(architecture.Config),
@@ -96,6 +106,13 @@ def copy_recipe(architecture: type[GAN]) -> CopiedRecipe:
         volumes="depth" in chosen,
         translates=architecture.translates,
     )
+
+
+def _terms_of(trainer: type[Any]) -> list[str]:
+    """Return the names of the public methods that return the terms of a loss, in the order of their definition."""
+    bases = reversed(trainer.__mro__)
+    names = dict.fromkeys(name for base in bases for name, value in vars(base).items() if isinstance(value, FunctionType))
+    return [name for name in names if name.endswith("_terms") and not name.startswith("_")]
 
 
 Import = tuple[str, str, str]

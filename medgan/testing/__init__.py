@@ -16,8 +16,8 @@ or, without pytest::
 
 or, of one that is installed, ``medgan plugins check my-gan`` on the command line.
 
-All checks run on the CPU with the preset ``tiny``; together they take some seconds. The kit itself
-does not need pytest.
+All checks run on the CPU with the preset ``tiny``; together they take about half a minute. The kit
+itself does not need pytest.
 """
 
 from medgan.testing.declaration import RESERVED

@@ -635,7 +635,13 @@ def check_resume(architecture: type[GAN]) -> None:
 
 
 # No more than that: what acts beside a stabiliser alone, such as a penalty's weight, would be refused if it were given.
-_UNSTABILISED: dict[str, Any] = {"gradient_penalty": "none", "lecam_weight": 0.0, "ada_target": None}
+# What ADA alone would move from a chance of 0 would be refused, too, so that there is no augmentation.
+_UNSTABILISED: dict[str, Any] = {
+    "gradient_penalty": "none",
+    "lecam_weight": 0.0,
+    "augment": "none",
+    "ada_target": None,
+}
 _ADAPTIVE: dict[str, Any] = {
     "augment": "brightness",
     "augment_probability": 0.4,

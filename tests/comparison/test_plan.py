@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from medgan import registry
+from medgan import __version__, registry
 from medgan.comparison import MeasureConfig, compare
-from medgan.comparison.plan import check_contenders, keep_plan, make_contenders, make_plan, open_shared
+from medgan.comparison.plan import (
+    check_contenders,
+    check_per_class,
+    keep_plan,
+    make_contenders,
+    make_plan,
+    open_shared,
+)
 from medgan.errors import CheckpointError, ConfigError, MedganError, UnknownArchitectureError
 from medgan.models import ACGAN
 
@@ -131,9 +140,38 @@ def test_plans(site: Path, tmp_path: Path) -> None:
     other = contenders("acgan:tiny", "plain", seed=4)
     with pytest.raises(ConfigError, match=r"other patients were held out|seed is 3 there, and 4 here"):
         keep_plan(tmp_path, make_plan(other, open_shared(other)), "")
+    older = plan | {"versions": {**plan["versions"], "medgan": "0.0.9"}}
+    with pytest.raises(ConfigError, match=rf"other versions: medgan is {re.escape(__version__)} there, and 0\.0\.9 here"):
+        keep_plan(tmp_path, older, "")
     (tmp_path / "plan.json").write_text("[1", encoding="utf-8")
     with pytest.raises(CheckpointError, match="Name another --out"):
         keep_plan(tmp_path, plan, "")
+
+
+def test_versions_are_those_of_the_architectures_distributions(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = contenders("acgan:tiny", "plain")
+    data = open_shared(found)
+    assert make_plan(found, data)["versions"] == {"medgan": __version__}  # no distribution declares plain
+    plugins = registry.plugins()
+    plugins["plain"] = replace(plugins["plain"], distribution="medgan-rivals", version="2.1")
+    monkeypatch.setattr(registry, "plugins", lambda: plugins)
+    assert make_plan(found, data)["versions"] == {"medgan": __version__, "medgan-rivals": "2.1"}
+
+
+def test_classes_that_nobody_learns_are_not_compared(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = contenders("acgan:tiny", "plain")
+    data = open_shared(found)
+    check_per_class(found, data)
+    with pytest.raises(ConfigError, match=r"the images of phantom://.* have none\. Leave out --per-class"):
+        check_per_class(found, data._replace(whole=data.whole.without_labels()))
+    monkeypatch.setattr(ACGAN, "label_kinds", ())
+    with pytest.raises(ConfigError, match=r"acgan-tiny and plain learn no labels\. Leave out --per-class"):
+        compare(
+            ["acgan:tiny", "plain"], out=tmp_path / "out", options=OPTIONS, config=MeasureConfig(per_class=True)
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:

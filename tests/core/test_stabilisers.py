@@ -695,6 +695,10 @@ def test_checkpoint_without_the_stabilisers_state_is_refused(plain: type[GAN], d
         ({"ada_kimg": 50.0}, "--ada-kimg 50.0 acts on nothing: .* Add --ada-target"),
         ({"ada_limit": 0.5, "augment": "xray"}, "--ada-limit 0.5 acts on nothing"),
         ({"ada_target": 0.6}, r"--ada-target 0.6 acts on nothing: there is no aug.* Or type --ada-target none"),
+        (
+            {"augment": "xray", "augment_probability": 0.0},
+            "--augment xray acts on nothing: its chance is 0.* Type --augment-probability 1, .* or --augment none",
+        ),
         ({"gradient_penalty": "r3"}, "expected one of: none, r1, r2, r1r2, wgan-gp"),
         ({"lr_decay": 1.5}, "at most 1"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -195,6 +196,7 @@ class Stepping(ACGAN):
     text = (folder / "medgan_stepped" / "gan.py").read_text(encoding="utf-8")
     assert "def train_step(self, batch: Batch):" in text
     assert "def discriminator_loss" not in text
+    assert '    """The step, as in stepping so far' in text
     assert "super(SteppingTrainer, self).train_step(batch)" in text
     assert "from math import tau as turn\n" in text
     assert "from plugin_stepping import _HALF, Stepping, SteppingTrainer, halve\n" in text
@@ -227,6 +229,15 @@ def test_copies_of_all_architectures(installed: list[str], tmp_path: Path) -> No
         architecture.check(architecture.get_preset("tiny"), data)
         readme = (folder / "README.md").read_text(encoding="utf-8")
         assert choose_data([(architecture, architecture.get_preset())], {})["data"] in readme
+        # What the README says was copied is there, and what defines the losses is among it.
+        (line,) = [line for line in readme.splitlines() if f"copied from `{name}`" in line]
+        said = re.findall(r"`(\w+)`(?=,)", line)
+        code = ast.parse((folder / "medgan_mine" / "gan.py").read_text(encoding="utf-8"))
+        (trainer,) = [node for node in code.body if isinstance(node, ast.ClassDef) and node.name == "MineTrainer"]
+        assert said == [node.name for node in trainer.body if isinstance(node, ast.FunctionDef)]
+        assert {"cyclegan": 2, "ha-gan": 3}.get(name, 0) == len([hook for hook in said if hook.endswith("_terms")])
+        assert {"discriminator_loss", "discriminator_terms"} & set(said)
+        assert line.startswith("| the step and losses |" if "train_step" in said else "| the losses |")
         assert ("--source" in readme) == architecture.translates
         assert ("--format nifti" in readme) == (2 not in architecture.spatial_dims)
         if find_spec("ruff") is not None:

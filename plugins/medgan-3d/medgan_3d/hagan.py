@@ -26,7 +26,9 @@ class HAGANConfig(GANConfig):
     latent_dim: int = option(1024, "Length of a latent vector.", ge=1)
     width: int = option(64, "Channels of the features that both resolutions are made from.", ge=4)
     sub_volumes: int = option(
-        8, "Sub-volumes along the depth of a volume, of which a step makes and judges one.", choices=(1, 2, 4, 8, 16)
+        8,
+        "Sub-volumes along the depth of a volume, of which a step makes and judges one; none is thinner than 4 voxels.",
+        choices=(1, 2, 4, 8, 16),
     )
     generator_lr: float = option(1e-4, "Learning rate of the generator and the encoders.", ge=0)
     discriminator_lr: float = option(4e-4, "Learning rate of the discriminator.", ge=0)

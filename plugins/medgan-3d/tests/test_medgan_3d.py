@@ -11,7 +11,7 @@ from medgan.core import Batch, DataSpec, LabelSpec
 from medgan.errors import ConfigError
 from medgan.testing import parametrize_with_checks
 from medgan_3d import DCGAN3D, HAGAN
-from medgan_3d.hierarchy import HAGANDiscriminator, HAGANGenerator, Views
+from medgan_3d.hierarchy import FACTOR, HAGANDiscriminator, HAGANGenerator, Views, thickness
 
 LABELS = LabelSpec(("NORMAL", "EMPHYSEMA"))
 GREY = DataSpec(1, (64, 64, 64), LABELS)
@@ -249,6 +249,13 @@ def test_a_step_makes_sub_volumes_only():
     assert set(judged) == {4 * slices}
     volumes = gan.sample(1).images
     assert volumes.shape == (1, 1, 128, 16, 16)
+
+
+@pytest.mark.parametrize(("depth", "parts", "voxels"), [(128, 8, 16), (32, 8, 4), (32, 16, 4), (16, 8, 4), (16, 2, 8)])
+def test_sub_volumes_are_as_thick_as_the_help_says(depth, parts, voxels):
+    (option,) = [each for each in HAGAN.Config.options() if each.name == "sub_volumes"]
+    assert option.help.endswith("none is thinner than 4 voxels.")
+    assert FACTOR * thickness(DataSpec(1, (depth, 16, 16)), parts) == voxels == max(4, depth // parts)
 
 
 def test_sub_volumes_begin_anywhere():

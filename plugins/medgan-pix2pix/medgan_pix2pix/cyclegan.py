@@ -356,9 +356,9 @@ class CycleGAN(GAN):
         assert isinstance(config, CycleGANConfig)
         if config.identity_weight and data.channels != data.source_channels:
             raise ConfigError(
-                f"--identity-weight {config.identity_weight:g} shows each generator what it is to make, but sources "
-                f"have {data.source_channels} channel(s) and images {data.channels}. Type --identity-weight 0, or "
-                "--channels 1."
+                f"{cls._who()} shows each generator what it is to make (--identity-weight {config.identity_weight:g}), "
+                f"which needs sources and images of as many channels, but sources have {data.source_channels} and "
+                f"images {data.channels}. Type --identity-weight 0, or --channels 1, which reads both in grey."
             )
         if config.augment != "none":
             raise ConfigError(

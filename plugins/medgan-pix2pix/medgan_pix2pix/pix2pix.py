@@ -63,8 +63,8 @@ class Pix2PixTrainer(AdversarialTrainer[Pix2PixConfig]):
 class Pix2Pix(GAN):
     """Translation learnt from pairs: a U-Net beside a discriminator of patches, conditional where there are labels.
 
-    Presets: ``paper`` has the paper's widths, for GPUs and images of 256 pixels; ``small`` has an eighth of the
-    generator's and a quarter of the discriminator's channels, for two CPU cores at 64 pixels; ``tiny`` is for tests.
+    Presets: ``paper`` has the paper's widths, for GPUs and images of 256 pixels; ``small`` has a quarter of
+    the channels, for two CPU cores at 64 pixels; ``tiny`` is for tests.
 
     References:
         Isola et al., 2017, arXiv:1611.07004.

@@ -194,7 +194,7 @@ class R3GAN(GAN):
     For square images of 32 to 256 pixels, without labels or with classes.
 
     Presets: ``paper``, the paper's networks and schedules, for a GPU; ``small``, narrower ones with plain convolutions
-    and a lazy penalty, for two CPU cores at 64×64; ``tiny`` for tests.
+    and a penalty on one image of each four, for two CPU cores at 64×64; ``tiny`` for tests.
 
     Example:
         >>> from medgan.core import DataSpec, LabelSpec

@@ -132,8 +132,8 @@ class StyleGAN2Trainer(AdversarialTrainer[StyleGAN2Config]):
     def generator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Pass as real; and, when it is due, move evenly with the styles.
 
-        The penalty has latents of its own, half as many as there are images, with every second label. It is 0 the first
-        time, as there is no mean yet to be drawn to.
+        The penalty has latents of its own, half as many as there are images, with the label of one of each two images,
+        drawn anew. It is 0 the first time, as there is no mean yet to be drawn to.
         """
         terms = {"adversarial": losses.non_saturating_generator(self.discriminator(*fake).realness)}
         config = self.config
@@ -171,7 +171,8 @@ class StyleGAN2Trainer(AdversarialTrainer[StyleGAN2Config]):
         latents = self.draw(n, generator.make_latents)
         shape = (self.data.channels, *self.data.size)
         directions = self.draw(n, lambda count, rng: torch.randn(count, *shape, generator=rng, device=rng.device))
-        styles = generator.mapping(latents, None if labels is None else labels[::2])
+        # Drawn, as classes may come in turn, so that every second label would be of the same class at each step.
+        styles = generator.mapping(latents, None if labels is None else labels[self._one_in(2, images)])
         layers = generator.synthesis.num_styles
         images_of = generator.synthesis(styles.unsqueeze(1).expand(-1, layers, -1), generator.make_noise(latents))
         return path_lengths(images_of, styles, directions, layers=layers)

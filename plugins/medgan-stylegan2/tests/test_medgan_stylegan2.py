@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medgan.core import Callback, DataSpec, LabelSpec, Metrics, Trainer
+from medgan.augment import AdaptiveAugment, DiffAugment
+from medgan.core import Batch, Callback, DataSpec, LabelSpec, Metrics, Trainer
 from medgan.errors import CheckpointError, ConfigError
 from medgan.testing import parametrize_with_checks
 from medgan.testing.probe import differences, make_batch, perturbed
@@ -447,6 +448,56 @@ def test_processes_share_the_latents_and_directions_of_the_penalty() -> None:
     assert whole.std() > 0
 
 
+@pytest.mark.parametrize("images", [4, 5])
+def test_paths_have_labels_of_all_classes_that_come_in_turn(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `--class-sampling uniform`: A B A B ..., where each second label is of one class."""
+    trainer = make().make_trainer(device="cpu")
+    seen: list[Tensor] = []
+    forward = MappingNetwork.forward
+
+    def watched(self: MappingNetwork, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        assert labels is not None
+        seen.append(labels)
+        return forward(self, latents, labels)
+
+    monkeypatch.setattr(MappingNetwork, "forward", watched)
+    labels = torch.arange(images) % 2
+    for _ in range(20):
+        trainer._path_lengths(images, labels)
+    assert {len(some) for some in seen} == {math.ceil(images / 2)}
+    assert torch.cat(seen).bincount().min() >= 8  # of 40 or 60
+    assert any(len(some.unique()) == 2 for some in seen)
+
+
+def test_path_lengths_of_a_training_in_mixed_precision() -> None:
+    """The second penalty, the first with a slope, is that of float32 at the same weights, as is its gradient."""
+    trainer = make().make_trainer(device="cpu", precision="bf16")
+    log = Log()
+    trainer.fit([make_batch(DATA, 8, seed=number) for number in range(3)], 3, [log])
+    assert log.rows[2]["generator/path_length"] > 0
+    exact = make().make_trainer(device="cpu")
+    exact.load_state_dict(trainer.state_dict())
+    found = []
+    for each in (trainer, exact):
+        each.step = 4  # the next at which it is due
+        real = make_batch(DATA, 8, seed=5)
+        with each.accelerator.autocast():
+            fake = Batch(each.generator(each.draw(8, each.generator.make_latents), real.labels), real.labels)
+            term = each.generator_loss(real, fake)["path_length"]
+        weights = dict(each.generator.named_parameters())
+        slopes = torch.autograd.grad(term, list(weights.values()), allow_unused=True)
+        found.append((term, {name: slope for name, slope in zip(weights, slopes, strict=True) if slope is not None}))
+    (term, slopes), (expected, exact_slopes) = found
+    assert term > 0
+    torch.testing.assert_close(term, expected)
+    assert any("mapping" in name for name in slopes)
+    assert slopes.keys() == exact_slopes.keys()
+    for name, slope in slopes.items():
+        assert slope.dtype == torch.float32
+        torch.testing.assert_close(slope, exact_slopes[name])
+    assert all(slopes[name].abs().max() > 0 for name in slopes if "affine.weight" in name)
+
+
 def test_r1_of_the_discriminator_is_cores() -> None:
     """Half the squared slope of the sum of what it says, by difference quotients in random directions."""
     trainer = make(gradient_penalty="r1", penalty_weight=3.0, minibatch_std=1).make_trainer(device="cpu")
@@ -472,6 +523,7 @@ def test_r1_of_the_discriminator_is_cores() -> None:
         ({"path_length_weight": 0.0, "path_length_every": 8}, "--path-length-every 8 acts on nothing"),
         ({"minibatch_std": 16}, "Type --minibatch-std 8, or a larger --batch-size"),
         ({"minibatch_std": 16, "batch_size": 1}, "Type --minibatch-std 1, or"),
+        ({"ada_target": None}, "--augment xray acts on nothing: .* Type --augment-probability 1, .* --augment none"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
@@ -483,6 +535,18 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: s
 def test_other_sizes_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ConfigError, match=r"square images of 32, 64, 128 or 256 pixels a side.*Try --size"):
         make(DataSpec(1, size))
+
+
+def test_augmentation_at_a_fixed_chance_and_none() -> None:
+    fixed = make(ada_target=None, augment_probability=1.0).make_trainer(device="cpu").augment
+    assert isinstance(fixed, DiffAugment)
+    assert not isinstance(fixed, AdaptiveAugment)
+    assert (fixed.policy, fixed.probability) == ("xray", 1.0)
+    images = make_batch(DATA, 8).images
+    assert not torch.equal(fixed(images), images)
+    none = make(augment="none")
+    assert none.config.ada_target is None
+    assert torch.equal(none.make_trainer(device="cpu").augment(images), images)
 
 
 def test_penalty_can_be_left_out() -> None:
