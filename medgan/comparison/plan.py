@@ -18,7 +18,16 @@ from medgan.data.defaults import choose_data
 from medgan.errors import CheckpointError, ConfigError, MedganError, UnknownArchitectureError, nearest
 from medgan.runs import OpenedData, Run, RunConfig, resolve
 
-__all__ = ["Contender", "as_seen", "check_contenders", "check_per_class", "keep_plan", "make_contenders", "make_plan", "open_shared"]
+__all__ = [
+    "Contender",
+    "as_seen",
+    "check_contenders",
+    "check_per_class",
+    "keep_plan",
+    "make_contenders",
+    "make_plan",
+    "open_shared",
+]
 
 # What may differ when a comparison is continued: where the same images lie, and what no training learns from.
 _FREE = frozenset({"data", "workers", "tracker"})
@@ -233,7 +242,9 @@ def check_per_class(contenders: Sequence[Contender], data: OpenedData) -> None:
     if not any(contender.run.architecture.label_kinds for contender in contenders):
         raise ConfigError(f"Classes cannot be compared: {names} learn no labels. Leave out --per-class.")
     if labels is None or labels.kind == "continuous":
-        raise ConfigError(f"Classes cannot be compared: the images of {data.whole.source} have none. Leave out --per-class.")
+        raise ConfigError(
+            f"Classes cannot be compared: the images of {data.whole.source} have none. Leave out --per-class."
+        )
 
 
 def make_plan(contenders: Sequence[Contender], data: OpenedData) -> dict[str, Any]:

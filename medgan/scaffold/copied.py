@@ -110,9 +110,9 @@ def copy_recipe(architecture: type[GAN]) -> CopiedRecipe:
 
 def _terms_of(trainer: type[Any]) -> list[str]:
     """Return the names of the public methods that return the terms of a loss, in the order of their definition."""
-    bases = reversed(trainer.__mro__)
-    names = dict.fromkeys(name for base in bases for name, value in vars(base).items() if isinstance(value, FunctionType))
-    return [name for name in names if name.endswith("_terms") and not name.startswith("_")]
+    names = dict.fromkeys(name for base in reversed(trainer.__mro__) for name in vars(base))
+    terms = (name for name in names if name.endswith("_terms") and not name.startswith("_"))
+    return [name for name in terms if isinstance(getattr(trainer, name), FunctionType)]
 
 
 Import = tuple[str, str, str]

@@ -141,7 +141,8 @@ def test_plans(site: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"other patients were held out|seed is 3 there, and 4 here"):
         keep_plan(tmp_path, make_plan(other, open_shared(other)), "")
     older = plan | {"versions": {**plan["versions"], "medgan": "0.0.9"}}
-    with pytest.raises(ConfigError, match=rf"other versions: medgan is {re.escape(__version__)} there, and 0\.0\.9 here"):
+    here = re.escape(__version__)
+    with pytest.raises(ConfigError, match=rf"other versions: medgan is {here} there, and 0\.0\.9 here"):
         keep_plan(tmp_path, older, "")
     (tmp_path / "plan.json").write_text("[1", encoding="utf-8")
     with pytest.raises(CheckpointError, match="Name another --out"):
@@ -168,9 +169,7 @@ def test_classes_that_nobody_learns_are_not_compared(
         check_per_class(found, data._replace(whole=data.whole.without_labels()))
     monkeypatch.setattr(ACGAN, "label_kinds", ())
     with pytest.raises(ConfigError, match=r"acgan-tiny and plain learn no labels\. Leave out --per-class"):
-        compare(
-            ["acgan:tiny", "plain"], out=tmp_path / "out", options=OPTIONS, config=MeasureConfig(per_class=True)
-        )
+        compare(["acgan:tiny", "plain"], out=tmp_path / "out", options=OPTIONS, config=MeasureConfig(per_class=True))
     assert not (tmp_path / "out").exists()
 
 
