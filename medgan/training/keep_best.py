@@ -377,8 +377,14 @@ def _is_healthy(record: Mapping[str, Any]) -> bool:
 
 
 def _is_better(record: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
-    """Whether a model is better than another: a healthy one than an ill one, else that of the higher score."""
-    return other is None or (_is_healthy(record), record["score"]) > (_is_healthy(other), other["score"])
+    """Whether a model is better than another: a healthy one than an ill one, else that of the higher score.
+
+    Scores of 0 say nothing, as those of noise: of two such models the later one is better, having been trained longer.
+    """
+    if other is None or _is_healthy(record) != _is_healthy(other):
+        return other is None or _is_healthy(record)
+    score: float = record["score"]
+    return score > other["score"] or score == other["score"] == 0
 
 
 def _read_record(model: Path) -> dict[str, Any] | None:

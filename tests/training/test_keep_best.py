@@ -107,6 +107,13 @@ def test_best_and_not_last(parts, tmp_path, monkeypatch):
     assert [row["evaluation/best_step"] for row in evaluations(tmp_path)] == [2, 4, 4]
 
 
+def test_of_models_that_are_no_good_yet_the_last_is_kept(parts, tmp_path, monkeypatch):
+    plan_scores(monkeypatch, 0.0, 0.0, 0.0)
+    gan, best, callbacks = make(parts, tmp_path)
+    gan.fit(parts[0], steps=6, device="cpu", callbacks=callbacks)
+    assert best.record["step"] == json.loads((best.model / "model.json").read_text())["evaluation"]["step"] == 6
+
+
 @pytest.mark.parametrize(("later", "kept"), [(0.5, 2), (0.9, 6)])
 def test_resume_keeps_the_record(parts, tmp_path, monkeypatch, later, kept):
     plan_scores(monkeypatch, 0.8, 0.4, later)
