@@ -383,8 +383,8 @@ def _is_better(record: Mapping[str, Any], other: Mapping[str, Any] | None) -> bo
     """
     if other is None or _is_healthy(record) != _is_healthy(other):
         return other is None or _is_healthy(record)
-    score: float = record["score"]
-    return score > other["score"] or score == other["score"] == 0
+    score, before = float(record["score"]), float(other["score"])
+    return score > before or score == before == 0
 
 
 def _read_record(model: Path) -> dict[str, Any] | None:
