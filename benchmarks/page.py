@@ -63,8 +63,8 @@ def _target_row(result: Any, comparison: Any, target: Any) -> list[str]:
     found = "not measured" if target["found"] is None else form(target["found"])
     quick = " (quick: says nothing)" if result["machine"]["quick"] else ""
     met = {True: "yes", False: "no", None: ""}[target["met"]]
-    if target["interval"] is not None:
-        found += " [{}, {}]".format(*map(form, target["interval"]))
+    if interval := target.get("interval"):  # measured before there were any
+        found += " [{}, {}]".format(*map(form, interval))
         met += "" if target["beyond_chance"] else ", not beyond chance"
     title = f"{measurements.get(result['name']).TITLE}: {comparison['title']}"
     return [title, what, found + quick, met]

@@ -374,7 +374,8 @@ def data_to_data_cross_entropy(
     """
     units, centres = F.normalize(embeddings.float()), F.normalize(proxies.float())
     near = ((units * centres[labels]).sum(dim=1, keepdim=True) - margin).clamp(max=0) / temperature
-    cosines = (units.unsqueeze(1) * units).sum(dim=2)  # no matrix product: autocast would take its precision down
+    with torch.autocast(units.device.type, enabled=False):  # which would take the precision of the product down
+        cosines = units @ units.T
     others = (cosines - (1 - margin)).clamp(min=0) / temperature
     others = others.masked_fill(labels.unsqueeze(1) == labels, -torch.inf)
     entropy = torch.cat([near, others], dim=1).logsumexp(dim=1) - near.squeeze(1)

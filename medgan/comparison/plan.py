@@ -273,7 +273,7 @@ def _versions(contenders: Sequence[Contender]) -> dict[str, str]:
     """Return the versions of medgan and of the distributions that the architectures are from, by name."""
     plugins = registry.plugins()
     declared = {plugins[contender.arch].distribution: plugins[contender.arch].version for contender in contenders}
-    return {"medgan": __version__} | {name: declared[name] for name in sorted(declared) if name}
+    return {name: declared[name] for name in sorted(declared) if name} | {"medgan": __version__}
 
 
 def keep_plan(out: Path, plan: Mapping[str, Any], command: str) -> None:

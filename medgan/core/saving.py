@@ -133,8 +133,6 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str,
     facts = {**facts, "versions": versions(), "sha256": checksum}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if not folder.exists() and _previous_of(folder).is_dir():
-            _previous_of(folder).replace(folder)  # its card has the owner's text
         fresh = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
@@ -164,15 +162,9 @@ def read_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: If it is missing or damaged.
     """
-    previous = _previous_of(folder)
-    if not folder.exists() and previous.is_dir():
-        # Read where it is: whoever writes may be just between the two renames, and need the name.
-        return _read_files(previous)
-    return _read_files(folder)
-
-
-def _read_files(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the weights and the facts of a folder."""
+    if not folder.exists():
+        with contextlib.suppress(OSError):  # a process killed between the two renames of `_swap`
+            folder.with_name(f".{folder.name}.previous").replace(folder)
     weights_file, facts_file = folder / _FILES[0], folder / _FILES[1]
     if not folder.is_dir():
         raise CheckpointError(f"There is no folder {folder}. Pass a run folder or a saved model's folder.")
@@ -219,14 +211,9 @@ def _renew_card(facts: Mapping[str, Any], folder: Path, fresh: Path) -> str:
     return render_card(facts, licence=before.licence, own=before.own)
 
 
-def _previous_of(folder: Path) -> Path:
-    """Return where `_swap` puts the old folder until the new one stands; a process killed meanwhile leaves it there."""
-    return folder.with_name(f".{folder.name}.previous")
-
-
 def _swap(fresh: Path, folder: Path) -> None:
     """Put a new folder in the place of an old one; the old one is gone only when the new one stands."""
-    previous = _previous_of(folder)
+    previous = folder.with_name(f".{folder.name}.previous")
     if folder.exists():
         if previous.exists():
             shutil.rmtree(previous)
@@ -234,6 +221,10 @@ def _swap(fresh: Path, folder: Path) -> None:
     try:
         fresh.replace(folder)
     except OSError:
+        if folder.exists() and not previous.exists():
+            # A reader that came between the two renames has given the old one its name back.
+            _swap(fresh, folder)
+            return
         if previous.exists():
             previous.replace(folder)
         raise

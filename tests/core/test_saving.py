@@ -206,6 +206,24 @@ def test_failed_write_keeps_the_previous_model(tmp_path: Path, monkeypatch: pyte
     assert names(tmp_path) == ["model"]
 
 
+def test_a_reader_between_the_two_renames_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_model(tmp_path / "model", WEIGHTS, FACTS)
+    replace = Path.replace
+    read: list[Mapping[str, object]] = []
+
+    def slowly(self: Path, target: Path) -> Path:
+        if self.name == ".model.tmp" and not read:
+            read.append(read_model(folder)[1])
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", slowly)
+        write_model(folder, {"other": torch.zeros(1)}, {**FACTS, "config": {"seed": 9}})
+    assert read[0]["config"] == FACTS["config"]
+    assert read_model(folder)[1]["config"] == {"seed": 9}
+    assert names(tmp_path) == ["model"]
+
+
 def test_missing_and_damaged_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"holds no saved model: model\.safetensors and model\.json"):
         read_model(tmp_path)

@@ -57,13 +57,7 @@ def test_which_model_of_a_run(tmp_path):
     assert find_model(latest) == latest
     assert torch.equal(load_model(tmp_path).sample(2).images, gan.sample(2).images)
     assert not torch.equal(load_model(tmp_path, which="latest").sample(2).images, gan.sample(2).images)
-    previous = best.with_name(".best.previous")
-    best.rename(previous)  # as a process leaves it that is killed between two renames
+    best.rename(best.with_name(".best.previous"))  # as a process leaves it that is killed between two renames
     assert torch.equal(load_model(tmp_path).sample(2).images, gan.sample(2).images)
-    assert previous.is_dir()  # a reader takes no name away from a process that may be writing
-    assert not best.exists()
-    gan.save(best)
-    assert torch.equal(load_model(tmp_path).sample(2).images, gan.sample(2).images)
-    assert not previous.exists()
     with pytest.raises(ConfigError, match="expected 'best' or 'latest'"):
         find_model(tmp_path, which="last")

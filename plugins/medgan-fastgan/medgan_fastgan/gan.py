@@ -86,7 +86,7 @@ def _quarters(n: int, rng: torch.Generator) -> Tensor:
 
 _PAPER = FastGANConfig()
 # Narrow networks take higher rates. What keeps the images of a class from becoming one is that the discriminator sees
-# their spread; without that they did, whatever the rates, the width, the augmentation or a gradient penalty.
+# their spread; without it they become one, whatever the rates, the width, the augmentation or a gradient penalty.
 _SMALL = FastGANConfig(
     latent_dim=128,
     generator_lr=4e-4,
@@ -96,7 +96,7 @@ _SMALL = FastGANConfig(
     width=8,
     minibatch_std=4,
 )
-_TINY = FastGANConfig(latent_dim=16, width=2, ema_halflife=500)
+_TINY = FastGANConfig(latent_dim=16, width=2, ema_halflife=500, minibatch_std=2)
 
 
 class FastGAN(GAN):

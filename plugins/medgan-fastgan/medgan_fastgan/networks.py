@@ -169,9 +169,7 @@ class FastGANDiscriminator(Discriminator):
             middle, hidden = hidden, block(hidden)
         seen = self.see(hidden)
         features = seen.mean(dim=(2, 3))
-        judged = seen
-        if self.minibatch_std is not None:
-            judged = self.minibatch_std(seen, labels if labels is not None and labels.ndim == 1 else None)
+        judged = seen if self.minibatch_std is None else self.minibatch_std(seen, labels)
         patches = self.realness(judged).squeeze(1)
         if self.embed is not None and labels is not None:
             patches = patches + (self.embed(labels) * features).sum(dim=1).view(-1, 1, 1)

@@ -85,7 +85,7 @@ class R3GANConfig(GANConfig):
         if self.gradient_penalty == "none":
             yield Idle(("burn_in_penalty",), "there is no gradient penalty. Add --gradient-penalty r1r2, for example.")
         if self.burn_in_kimg == 0:
-            because = "there is no burn-in. Type --burn-in-kimg 40, for example."
+            because = "there is no burn-in. Type --burn-in-kimg 10, for example."
             yield Idle(("burn_in_lr", "burn_in_beta2", "burn_in_penalty"), because)
 
     @property
@@ -158,8 +158,8 @@ class R3GANTrainer(AdversarialTrainer[R3GANConfig]):
 _PAPER = R3GANConfig(penalty_weight=0.2)
 # Plain convolutions and a penalty on one image in four: what two CPU cores can do. The rest is scaled to a training of
 # some ten thousand images, where the paper's are of ten millions and more: small batches for many steps, at high rates.
-# The discriminator's is the higher one. Where both were equal it hardly told images apart, and within a few hundred
-# steps all images of a class had one pose, whatever the penalty.
+# The discriminator's is the higher one: with equal ones it hardly tells images apart, whatever the penalty, and no
+# outlines of chests come.
 _SMALL = R3GANConfig(
     batch_size=8,
     generator_lr=2e-4,
