@@ -209,7 +209,7 @@ def test_failed_write_keeps_the_previous_model(tmp_path: Path, monkeypatch: pyte
 def test_a_reader_between_the_two_renames_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_model(tmp_path / "model", WEIGHTS, FACTS)
     replace = Path.replace
-    read: list[Mapping[str, object]] = []
+    read: list[dict[str, object]] = []
 
     def slowly(self: Path, target: Path) -> Path:
         if self.name == ".model.tmp" and not read:
