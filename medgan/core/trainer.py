@@ -635,7 +635,7 @@ class AdversarialTrainer(Trainer[C]):
 
     @property
     def realness_is_relative(self) -> bool:
-        """Whether the sign of the realness means nothing: the losses see only differences, or part at another number.
+        """Whether the sign of the realness means nothing, because the losses see differences only or part elsewhere.
 
         An adaptive augmentation then goes by pairs of a real and a generated image, not by the sign on real images.
         """
