@@ -271,7 +271,7 @@ def test_an_adaptive_augmentation_keeps_its_chance() -> None:
         (DataSpec(1, (64, 32)), {}, "square"),
         (DataSpec(1, (64, 64)), {"group_size": 5}, "--group-size 0"),
         (DataSpec(1, (64, 64)), {"gradient_penalty": "none", "burn_in_penalty": 2.0}, "--gradient-penalty r1r2"),
-        (DataSpec(1, (64, 64)), {"burn_in_kimg": 0, "burn_in_lr": 3.0}, "there is no burn-in. Type --burn-in-kimg 40"),
+        (DataSpec(1, (64, 64)), {"burn_in_kimg": 0, "burn_in_lr": 3.0}, "there is no burn-in. Type --burn-in-kimg 10"),
     ],
 )
 def test_what_cannot_be_is_refused(data: DataSpec, options: dict[str, Any], hint: str) -> None:
