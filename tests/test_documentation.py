@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from textwrap import dedent
 
 import click
 import pytest
@@ -33,12 +33,11 @@ PAGES = sorted(
     if not {"_build", "gallery"} & set(path.relative_to(ROOT).parts)
 )
 
+FOLLOW = runpy.run_path(str(ROOT / "docs" / "follow.py"))
+commands_of: Callable[[str], list[str]] = FOLLOW["commands_of"]
+
 # ---------------------------------------------------------------------------------------- commands
 
-FENCE = re.compile(
-    r"^(?P<indent> *)(?P<fence>`{3,}|:{3,})(?P<info>[^`\n]*)\n(?P<text>.*?)^ *(?P=fence) *$", re.M | re.S
-)
-SHELLS = {"bash", "console", "sh", "shell", "{code-block} bash", "{code-block} console"}
 BETWEEN = ("&&", "||", "|", ";", "&", "(", ")", ">", ">>", "2>")
 BEFORE = re.compile(r"[A-Za-z_]\w*=.*|time|nohup|srun|do|then|-m")  # of the command itself, or what starts it
 CONTROL = {"config", "resume", "transforms", "dry_run"}  # flags of `fit` that are no options of a run
@@ -51,16 +50,6 @@ FOREIGN = {"--logdir", "--master_addr", "--nnodes", "--no-deps", "--node_rank", 
 
 class Uncheckable(Exception):  # noqa: N818 - no error
     """A placeholder stands where a value of some kind is needed."""
-
-
-def shell_lines(text: str) -> Iterator[str]:
-    """Yield the commands in the shell blocks of a page; beside lines with a prompt, others are what was printed."""
-    for block in FENCE.finditer(text):
-        if block["info"].strip() not in SHELLS:
-            continue
-        lines = re.sub(r"\\\n\s*", "", block["text"]).splitlines()
-        typed = [line.strip()[2:] for line in lines if line.strip().startswith("$ ")]
-        yield from typed or [line.strip() for line in lines]
 
 
 def calls(line: str) -> Iterator[list[str]]:
@@ -200,7 +189,7 @@ def test_commands_parse(installed: None) -> None:
     found = [
         (str(page.relative_to(ROOT)), call)
         for page in PAGES
-        for line in shell_lines(page.read_text(encoding="utf-8"))
+        for line in commands_of(page.read_text(encoding="utf-8"))
         for call in calls(line)
     ]
     broken, unchecked = [], []
@@ -216,6 +205,19 @@ def test_commands_parse(installed: None) -> None:
     assert not broken, "\n".join(broken)
     assert len(found) > 60
     assert len(unchecked) < 5
+
+
+CONSOLE = re.compile(
+    r"^ *```(?P<info>bash|sh|shell|console|\{code-block\} *(?:bash|console))\n(?P<text>.*?)^ *```", re.M | re.S
+)
+
+
+def test_commands_have_prompts() -> None:
+    """Every block of commands is one of `console`, and begins with a prompt; other lines are what was printed."""
+    blocks = [(page, block) for page in PAGES for block in CONSOLE.finditer(page.read_text(encoding="utf-8"))]
+    assert len(blocks) > 60
+    assert [str(page) for page, block in blocks if block["info"] != "console"] == []
+    assert [block["text"] for _, block in blocks if not block["text"].lstrip().startswith("$ ")] == []
 
 
 @pytest.mark.parametrize(
@@ -284,7 +286,7 @@ def test_inline() -> None:
 
 def test_calls() -> None:
     page = "```console\n$ A=1 medgan fit \\\n    --size $SIDE  # so\nmedgan said this\n```\n\n```text\nmedgan no\n```\n"
-    assert [call for line in shell_lines(page) for call in calls(line)] == [["fit", "--size", "1"]]
+    assert [call for line in commands_of(page) for call in calls(line)] == [["fit", "--size", "1"]]
     assert list(calls("pip install medgan && python -m medgan archs | grep medgan; cd medgan")) == [["archs"]]
     with pytest.raises(Uncheckable):
         parse(["fit", "--steps", "N"])
@@ -333,16 +335,15 @@ def test_papers() -> None:
 
 # ------------------------------------------------------------------------------------------ Python
 
-PYTHON = {"python", "{code-block} python"}
-
 
 def write_script(page: Path, folder: Path) -> Path | None:
     """Write the Python blocks of a page as one script, as they are read one after the other; None if there are none."""
-    blocks = [block for block in FENCE.finditer(page.read_text(encoding="utf-8")) if block["info"].strip() in PYTHON]
+    steps = FOLLOW["steps_of"](page.read_text(encoding="utf-8"))
+    blocks = [step.text for step in steps if step.kind != "command"]
     if not blocks:
         return None
     script = folder / "-".join(page.relative_to(ROOT).with_suffix(".py").parts)
-    script.write_text("\n\n".join(dedent(block["text"]) for block in blocks), encoding="utf-8")
+    script.write_text("\n\n".join(blocks), encoding="utf-8")
     return script
 
 
