@@ -84,7 +84,7 @@ def write_chexpert(out, number):
         (out / f"{table}.csv").write_text("\n".join(rows) + "\n")
 
 
-def write_tables(out, number=80):
+def write_tables(out, number=120):
     """Write manifests of findings, of severity and of measured quantities, beside their images."""
     write_chests(out / "manifest-images", number, ["{}.png"], pixels=96, first=0, noise=False)
     findings = ["path,label:Effusion,label:Edema,label:Mass,patient_id"]
@@ -126,8 +126,11 @@ def answer_study(out):
     from medgan.reader_study.store import Answer, AnswerStore
 
     study = load_study(out)
-    items = sorted(item for case in study.cases for item in case)
-    bright = dict(zip(items, is_bright([Image.open(study.image_file(item)) for item in items]), strict=True))
+    kinds = {item: facts["kind"] for item, facts in study.read_key()["items"].items()}
+    bright = {}
+    for kind in ("real", "synthetic"):
+        items = [item for item in kinds if kinds[item] == kind]
+        bright |= dict(zip(items, is_bright([Image.open(study.image_file(item)) for item in items]), strict=True))
     with AnswerStore(study) as store:
         for place, reader in enumerate(study.readers):
             rng = np.random.default_rng(place)
