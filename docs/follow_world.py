@@ -15,7 +15,7 @@ from medgan.data.thorax import render_thorax
 CLASSES = ("NORMAL", "PNEUMONIA")
 
 
-def draw_chest(patient, *, pneumonia, pixels=96, noise=False):
+def draw_chest(patient, *, pneumonia, pixels=64, noise=False):
     """Return a radiograph, shape (pixels, pixels), from 0 to 1; with noise as of a low dose."""
     picture = render_chest([patient], pneumonia=pneumonia, size=pixels)
     if noise:
@@ -24,8 +24,8 @@ def draw_chest(patient, *, pneumonia, pixels=96, noise=False):
 
 
 def is_ill(number):
-    """Return whether a patient has a pneumonia: three in five have."""
-    return number % 5 >= 2
+    """Return whether a patient has a pneumonia: every other has."""
+    return number % 2 == 1
 
 
 def write_chests(out, number, names, *, pixels, first, noise):
@@ -86,7 +86,7 @@ def write_chexpert(out, number):
 
 def write_tables(out, number=120):
     """Write manifests of findings, of severity and of measured quantities, beside their images."""
-    write_chests(out / "manifest-images", number, ["{}.png"], pixels=96, first=0, noise=False)
+    write_chests(out / "manifest-images", number, ["{}.png"], pixels=64, first=0, noise=False)
     findings = ["path,label:Effusion,label:Edema,label:Mass,patient_id"]
     severity, measured = ["path,label,patient_id"], ["path,age,patient_id"]
     rng = np.random.default_rng(0)
@@ -164,7 +164,7 @@ if __name__ == "__main__":
             made.add_argument("number", type=int)
         if kind == "chests":
             made.add_argument("names", nargs="+")
-            made.add_argument("--pixels", type=int, default=96)
+            made.add_argument("--pixels", type=int, default=64)
             made.add_argument("--first", type=int, default=0, help="number of the first patient")
             made.add_argument("--noise", action="store_true")
     options = vars(parser.parse_args())

@@ -169,10 +169,10 @@ def test_the_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     make("chests", "chests", "10", "NORMAL/IM-{:04}-0001.jpeg", "PNEUMONIA/person{}_bacteria_1.jpeg", "--pixels", "32")
     dataset = open_dataset("chests", size=32, patient_regex="kermany")
-    assert dataset.index["label"].value_counts().to_dict() == {"PNEUMONIA": 6, "NORMAL": 4}
+    assert dataset.index["label"].value_counts().to_dict() == {"PNEUMONIA": 5, "NORMAL": 5}
     assert dataset.index["patient_id"].nunique() == 10
     make("slices", "ct", "3")
-    values = pydicom.dcmread("ct/PNEUMONIA/slice002.dcm").pixel_array.astype(int) - 1024
+    values = pydicom.dcmread("ct/PNEUMONIA/slice001.dcm").pixel_array.astype(int) - 1024
     assert np.percentile(values, 1) < -900
     assert np.percentile(values, 90) > 0
     make("chexpert", "CheXpert-v1.0-small", "8")
