@@ -172,7 +172,7 @@ _BEFORE = {
 }
 
 # Of these not every step has been seen to go through yet. They are followed where they are named, not among all.
-_UNPROVEN = r"README|guides/.*|reference/(comparison|evaluation|privacy)|explanation/.*|plugins/.*"
+_UNPROVEN = r"README|guides/(?!resume_and_move).*|reference/(comparison|evaluation|privacy)|explanation/.*|plugins/.*"
 
 # ---------------------------------------------------------------------------------------------------- reading of pages
 
