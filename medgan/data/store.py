@@ -407,13 +407,13 @@ class _Growing:
         target = self.folder / "images.npy"
         for number, kind in enumerate(self.kinds):
             _write_header(self.folder / _pixel_file(kind), (self.kind_of.count(number), *self.size, kind[0]), kind[1])
-        images: NDArray[Any] = np.empty((count, *self.size, depth), dtype)
+        shape = (count, *self.size, depth)
         if self.kinds == [(depth, dtype)]:
             (self.folder / _pixel_file(self.kinds[0])).replace(target)
-            images = np.load(target, mmap_mode="r")
         elif count:
-            self._merge(target, images.shape, dtype)
-            images = np.load(target, mmap_mode="r")
+            self._merge(target, shape, dtype)
+        # A store may be larger than memory; an empty file cannot be mapped
+        images: NDArray[Any] = np.load(target, mmap_mode="r") if count else np.empty(shape, dtype)
         values = None
         if columns:
             values = np.zeros((0, columns), np.float32)

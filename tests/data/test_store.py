@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
+from array import array
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,7 +17,7 @@ from PIL import Image
 from medgan.data import default_cache_dir, open_dataset
 from medgan.data.decoded import DecodedImage, ReadError, Reading
 from medgan.data.sources import FolderSource, list_folder
-from medgan.data.store import _HEADER_BYTES, Preprocessing, _Refused, _write_header, open_store
+from medgan.data.store import _HEADER_BYTES, Preprocessing, _Growing, _Refused, _write_header, open_store
 from medgan.data.transforms import Resizer
 from medgan.errors import DataError
 
@@ -224,6 +226,24 @@ def test_the_header_has_room_for_any_array(tmp_path: Path) -> None:
             assert np.lib.format.read_magic(stream) == (1, 0)
             assert np.lib.format.read_array_header_1_0(stream) == (shape, False, np.dtype(dtype))
             assert stream.tell() == _HEADER_BYTES == path.stat().st_size
+
+
+def test_a_store_larger_than_memory_is_finished(tmp_path: Path) -> None:
+    """Images are mapped, not loaded: what they would take is never asked for."""
+    bytes_each, count = 2**22, 32
+    with _Growing(tmp_path / "growing", (2048, 2048)) as growing:
+        growing.kinds, growing.kind_of = [(1, "uint8")], array("B", bytes(count))
+        pixels = growing.folder / "pixels-1-uint8.npy"
+        pixels.touch()
+        os.truncate(pixels, _HEADER_BYTES + count * bytes_each)  # a file of holes
+        tracemalloc.start()
+        try:
+            images, _ = growing.finish("auto", 0)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert images.shape == (count, 2048, 2048, 1)
+    assert peak < bytes_each
 
 
 @pytest.mark.slow
