@@ -296,6 +296,7 @@ def _entries(
             tuple(numbers[position]),
             rows.refused.get(position),
             facts[told_of[position]],  # shared, as most images have the facts of others
+            patient_in_file=rows.patients_in_files,
         )
         for position in np.flatnonzero(keep).tolist()
     )
@@ -434,6 +435,8 @@ def _find_mimic(root: Path, labels: Sequence[str] | None, reading: Reading) -> t
 def _find_rsna(root: Path, labels: Sequence[str] | None, reading: Reading) -> tuple[Path, Rows]:
     """RSNA pneumonia challenge: one row a box, and three classes in a table of their own.
 
+    The patients of the table and of the files' headers are others for each image, so none is known.
+
     Without `labels`, whether there is an opacity; with several, the three classes, as those are exclusive.
     """
     path = _find(root, "stage_2_train_labels.csv")
@@ -441,10 +444,12 @@ def _find_rsna(root: Path, labels: Sequence[str] | None, reading: Reading) -> tu
     target = pd.Series(_findings(path, table, ["Target"])[:, 0]).groupby(table["patientId"], sort=False).max()
     images = _list_images(root, "stage_2_train_images", stems=True)
     frame = pd.DataFrame({"file": [images.get(name, f"stage_2_train_images/{name}.dcm") for name in target.index]})
-    frame["patient_id"] = ""  # patientId is another one for each image
+    frame["patient_id"] = ""
     opacity = "Lung Opacity"
     if labels is None or tuple(labels) == (opacity,):
-        return root, Rows(frame, "multilabel", (opacity,), np.array(target, dtype=np.float64)[:, None], {})
+        return root, Rows(
+            frame, "multilabel", (opacity,), np.array(target, dtype=np.float64)[:, None], {}, patients_in_files=False
+        )
     path = _find(root, "stage_2_detailed_class_info.csv")
     classes = read_table(path, ("patientId", "class")).drop_duplicates()
     if classes["patientId"].duplicated().any():
@@ -452,9 +457,9 @@ def _find_rsna(root: Path, labels: Sequence[str] | None, reading: Reading) -> tu
     class_of = dict(zip(classes["patientId"], classes["class"], strict=True))
     names, values = spread([[class_of[name]] if name in class_of else [] for name in target.index])
     if len(labels) == 1:
-        return root, Rows(frame, "multilabel", names, values, {})
+        return root, Rows(frame, "multilabel", names, values, {}, patients_in_files=False)
     numbers = np.where(np.isnan(values[:, 0]), np.nan, values.argmax(axis=1)).astype(np.float64)
-    return root, Rows(frame, "categorical", names, numbers[:, None], {})
+    return root, Rows(frame, "categorical", names, numbers[:, None], {}, patients_in_files=False)
 
 
 def _find_vindr(root: Path, labels: Sequence[str] | None, reading: Reading) -> tuple[Path, Rows]:
@@ -481,7 +486,9 @@ def _find_vindr(root: Path, labels: Sequence[str] | None, reading: Reading) -> t
         columns=["file", "patient_id", "split"],
     )
     voted = pd.concat([votes for *_, votes in tables])  # NaN where one of the tables lacks a finding
-    return root, Rows(frame, "multilabel", tuple(map(str, voted)), voted.to_numpy(np.float64), {})
+    return root, Rows(
+        frame, "multilabel", tuple(map(str, voted)), voted.to_numpy(np.float64), {}, patients_in_files=False
+    )
 
 
 def _find_padchest(root: Path, labels: Sequence[str] | None, reading: Reading) -> tuple[Path, Rows]:

@@ -71,6 +71,7 @@ class Rows:
         values: Shape ``(N, K)``: class indices for categorical and ordinal labels, with K = 1; else a column for each
             name, findings as in `medgan.data.labels.settle`. NaN where missing.
         refused: For some rows, by position, why the image cannot be used.
+        patients_in_files: Whether the files' own headers may say the patient where the table does not.
     """
 
     frame: pd.DataFrame
@@ -78,6 +79,7 @@ class Rows:
     names: tuple[str, ...]
     values: NDArray[np.float64]
     refused: dict[int, ReadError]
+    patients_in_files: bool = True
 
 
 def read_table(path: Path, required: Sequence[str] = (), others: Collection[str] | None = None) -> pd.DataFrame:

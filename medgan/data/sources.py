@@ -36,6 +36,7 @@ class Entry:
         file: Posix path relative to the source, unique in it.
         label: Name of its class, or "".
         patient_id: The patient, where the source knows it, or "".
+        patient_in_file: Whether the file's own header may say the patient where the source does not.
         values: Its label where a class name does not say it: the columns of a multi-label set.
         refused: A reason not to read it, found while listing.
         facts: What else the source knows of it, by names of `medgan.data.decoded.FACTS`; all values are text.
@@ -44,6 +45,7 @@ class Entry:
     file: str
     label: str = ""
     patient_id: str = ""
+    patient_in_file: bool = field(default=True, kw_only=True)
     values: tuple[float, ...] = ()
     refused: ReadError | None = None
     facts: Mapping[str, str] = field(default_factory=dict)

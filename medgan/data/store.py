@@ -48,8 +48,9 @@ from medgan.errors import DataError
 
 __all__ = ["STORE_VERSION", "Preprocessing", "Progress", "Store", "open_store"]
 
-STORE_VERSION = 2
-"""Raise it whenever the same files would give other pixels or another layout."""
+STORE_VERSION = 3
+"""Raise it whenever the same files would give other pixels, another index or another layout."""
+_FINGERPRINT_VERSION = 2  # of its form; other pixels change the fingerprint by themselves
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
@@ -365,7 +366,8 @@ class _Growing:
             self.kind_of.append(self.kinds.index(kind))
             facts = {**result.facts, **entry.facts}
             depth = result.size[0] if len(result.size) == 3 else 0
-            patient = entry.patient_id or facts.get("patient_id", "")
+            in_file = facts.get("patient_id", "") if entry.patient_in_file else ""
+            patient = entry.patient_id or in_file
             row: list[Any] = [entry.file, result.part, entry.label, patient, result.size[-1], result.size[-2], depth]
             row += [result.mode, result.bits, *(facts.get(name, "") for name in FACTS)]
             self._append("index.csv", _csv_line(row))
@@ -481,7 +483,7 @@ def _build(
             preprocessing.channels, max((len(entry.values) for entry in entries), default=0)
         )
     checksum = _checksum(images)
-    digest = hashlib.sha256(_json([STORE_VERSION, asdict(preprocessing), checksum]))
+    digest = hashlib.sha256(_json([_FINGERPRINT_VERSION, asdict(preprocessing), checksum]))
     index_checksum, quarantine_checksum = (_file_checksum(folder / f"{name}.csv") for name in ("index", "quarantine"))
     index = _read_table(folder / "index.csv", index_checksum)
     for row in zip(index["file"], index["part"] if "part" in index else index["file"], index["label"], strict=True):

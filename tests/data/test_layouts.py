@@ -478,7 +478,8 @@ def test_rsna(root: Path, draw, table) -> None:
     }
     assert _labels(source) == labels
     assert _labels(_open(root, "rsna-pneumonia", labels=("Lung Opacity",))) == labels
-    assert {entry.patient_id for entry in source.entries} == {""}
+    # The patients of table and headers are one for each image
+    assert {(entry.patient_id, entry.patient_in_file) for entry in source.entries} == {("", False)}
     assert source.read(1)[0].size == (6, 8)
     with pytest.raises(DataError, match="stage_2_detailed_class_info"):
         _open(root, "rsna-pneumonia", labels=("Normal", "Lung Opacity"))
@@ -513,7 +514,8 @@ def test_vindr_of_the_challenge(root: Path, draw, table) -> None:
     votes = {entry.file: entry.values for entry in source.entries}  # two boxes of one reader are one vote
     assert votes == {"train/b.png": (0, 1, 0), "train/a.dicom": (1, 0, 0), "train/c.dicom": (0, 1, 0)}
     assert _refused(source) == {"train/c.dicom": "file not found"}
-    assert {(entry.patient_id, entry.facts["split"]) for entry in source.entries} == {("", "train")}
+    found = {(entry.patient_id, entry.patient_in_file, entry.facts["split"]) for entry in source.entries}
+    assert found == {("", False, "train")}
 
 
 @pytest.mark.parametrize("folder", ["annotations/", ""])

@@ -11,13 +11,14 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from medgan.data import default_cache_dir, open_dataset
 from medgan.data.decoded import DecodedImage, ReadError, Reading
-from medgan.data.sources import FolderSource, list_folder
-from medgan.data.store import _HEADER_BYTES, Preprocessing, _Growing, _Refused, _write_header, open_store
+from medgan.data.sources import Entry, FolderSource, list_folder
+from medgan.data.store import _HEADER_BYTES, Preprocessing, _Done, _Growing, _Refused, _write_header, open_store
 from medgan.data.transforms import Resizer
 from medgan.errors import DataError
 
@@ -244,6 +245,18 @@ def test_a_store_larger_than_memory_is_finished(tmp_path: Path) -> None:
             tracemalloc.stop()
     assert images.shape == (count, 2048, 2048, 1)
     assert peak < bytes_each
+
+
+def test_patients_that_only_the_files_name(tmp_path: Path) -> None:
+    """A source may know that its headers name images rather than patients."""
+    image = _Done(np.zeros((8, 8, 1), np.uint8), "", (8, 8), "DICOM", 8, {"patient_id": "p1"})
+    with _Growing(tmp_path / "growing", (8, 8)) as growing:
+        growing.add(Entry("0.dcm"), [image])
+        growing.add(Entry("1.dcm", patient_in_file=False), [image])
+        growing.add(Entry("2.dcm", patient_id="p2"), [image])
+        growing.mark()
+        table = pd.read_csv(growing.folder / "index.csv", keep_default_na=False)
+    assert table["patient_id"].tolist() == ["p1", "", "p2"]
 
 
 @pytest.mark.slow
