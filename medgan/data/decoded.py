@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.data.window import Window
+from medgan.errors import DataError
 
-__all__ = ["FACTS", "DecodedImage", "ReadError", "Reading", "is_constant", "without_equal_channels"]
+__all__ = [
+    "FACTS",
+    "DecodedImage",
+    "PassingError",
+    "ReadError",
+    "Reading",
+    "is_constant",
+    "raise_if_passing",
+    "without_equal_channels",
+]
+
+# Errors of the operating system that come of a file or its name, and stay; damaged files raise some without a number
+_FAULTS_OF_FILES = frozenset(
+    {
+        None,
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM),
+        *(errno.ELOOP, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EFBIG, errno.EOVERFLOW),
+    }
+)
 
 FACTS = (
     "modality",
@@ -66,6 +86,31 @@ class ReadError(Exception):
         """Say where it failed, what is wrong, and what to do."""
         super().__init__(stage, error, hint)  # all of them, so that the exception survives pickling
         self.stage, self.error, self.hint = stage, error, hint
+
+
+class PassingError(DataError):
+    """Reading that failed for no fault of the file, such as a network share that is gone or memory that ran out.
+
+    It ends the reading: were the file put into the quarantine, it would stay there after the fault has passed.
+    """
+
+
+def raise_if_passing(exception: BaseException) -> None:
+    """Raise what a file is not to blame for.
+
+    Args:
+        exception: What reading it raised.
+
+    Raises:
+        PassingError: If memory ran out, or the operating system reports an error that says nothing of the file.
+    """
+    faulty_system = isinstance(exception, OSError) and exception.errno not in _FAULTS_OF_FILES
+    if faulty_system or isinstance(exception, MemoryError):
+        said = f"{type(exception).__name__}: {exception}".rstrip(": ")
+        raise PassingError(
+            f"Reading ended with {said}, which may pass. See that the disk or network share is there and that there is "
+            "memory left, and try again."
+        ) from exception
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,14 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medgan.data.decoded import DecodedImage, ReadError, Reading, without_equal_channels
+from medgan.data.decoded import (
+    DecodedImage,
+    PassingError,
+    ReadError,
+    Reading,
+    raise_if_passing,
+    without_equal_channels,
+)
 from medgan.data.readers import DICOM_SUFFIXES
 from medgan.data.window import Window
 
@@ -118,6 +125,9 @@ def is_dicom(path: Path) -> bool:
     Returns:
         True if the letters DICM follow the preamble. Without preamble, True for files that are named as DICOM files
         and parse to a known kind of object, or to one that describes pixels. False for files that cannot be opened.
+
+    Raises:
+        PassingError: If it cannot be told, for no fault of the file.
     """
     try:
         with path.open("rb") as file:
@@ -127,7 +137,10 @@ def is_dicom(path: Path) -> bool:
             return False
         with guard_reading():
             _open(path)
-    except (OSError, ReadError):
+    except OSError as exception:
+        raise_if_passing(exception)
+        return False
+    except ReadError:
         return False
     return True
 
@@ -220,7 +233,10 @@ def read_stored_values(path: Path) -> StoredValues:
 
 @contextmanager
 def guard_reading() -> Iterator[None]:
-    """Turn whatever pydicom raises into a `ReadError`, and keep it from warning and logging about odd metadata."""
+    """Turn whatever pydicom raises into a `ReadError`, and keep it from warning and logging about odd metadata.
+
+    What is no fault of the file becomes a `PassingError`.
+    """
     logger = logging.getLogger("pydicom")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -228,13 +244,15 @@ def guard_reading() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except ReadError:
+    except (ReadError, PassingError):
         raise
     except OSError as exception:
+        raise_if_passing(exception)
         if exception.errno is None:
             raise ReadError("decode", _describe(exception), _DAMAGED) from exception
         raise ReadError("open", _describe(exception), "see that the file is there and may be read") from exception
     except Exception as exception:  # pydicom and the codecs raise anything from KeyError to struct.error
+        raise_if_passing(exception)
         raise ReadError("decode", _describe(exception), _DAMAGED) from exception
     finally:
         logger.setLevel(level)
@@ -251,6 +269,7 @@ def _open(path: Path, *, pixels: bool = True) -> Dataset:
         dataset = dcmread(BytesIO(content), force=bare, stop_before_pixels=not pixels)
         plausible = not bare or _is_plausible(dataset)
     except Exception as exception:
+        raise_if_passing(exception)
         if not bare:
             raise ReadError("open", _describe(exception), _DAMAGED) from exception
         plausible = False

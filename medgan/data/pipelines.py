@@ -28,7 +28,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.data.decoded import ReadError
+from medgan.data.decoded import ReadError, raise_if_passing
 from medgan.data.transforms import Fit, Resizer, to_colour, to_grey
 from medgan.data.window import Window
 from medgan.errors import ConfigError, nearest
@@ -140,6 +140,7 @@ class Pipeline:
             result = step(image)
         except Exception as exception:  # whatever a library makes of an odd image: this one fails, not all
             cause = exception.__cause__ or exception  # MONAI wraps what its transforms raise
+            raise_if_passing(cause)
             error = f"{_name(step)}: {type(cause).__name__}: {cause}"
             raise ReadError("check", error, "mend the step, leave it out, or delete the file") from exception
         return image if result is image else self._checked(_name(step), result, image)

@@ -24,7 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from medgan.data.decoded import DecodedImage, ReadError, Reading, is_constant, without_equal_channels
+from medgan.data.decoded import (
+    DecodedImage,
+    PassingError,
+    ReadError,
+    Reading,
+    is_constant,
+    raise_if_passing,
+    without_equal_channels,
+)
 
 __all__ = ["DICOM_SUFFIXES", "IMAGE_SUFFIXES", "check_regular", "looks_like_image", "read_file", "read_image"]
 
@@ -70,6 +78,7 @@ def read_file(path: Path, reading: Reading) -> list[DecodedImage]:
 
     Raises:
         ReadError: If the file cannot be read, or holds no usable picture.
+        PassingError: If that is no fault of the file.
     """
     from medgan.data.dicom import is_dicom, read_dicom
     from medgan.data.volumes import is_volume, read_volume
@@ -91,10 +100,12 @@ def check_regular(path: Path) -> None:
 
     Raises:
         ReadError: If so.
+        PassingError: If it cannot be told, for no fault of the path.
     """
     try:
         mode = path.stat().st_mode
     except OSError as error:
+        raise_if_passing(error)
         hint = "allow it, or copy the file again from its origin"
         raise ReadError("open", f"cannot be opened: {error.strerror}", hint) from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -114,6 +125,7 @@ def read_image(path: Path) -> DecodedImage:
 
     Raises:
         ReadError: If the file cannot be read, or holds no usable picture.
+        PassingError: If that is no fault of the file.
     """
     try:
         check_regular(path)
@@ -122,7 +134,7 @@ def read_image(path: Path) -> DecodedImage:
             # By file, not by name: by name, Pillow 13.0 maps uncompressed TIFFs into memory and scrambles turned ones.
             with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
                 return _decode(image)
-    except ReadError:
+    except (ReadError, PassingError):
         raise
     except UnidentifiedImageError:
         error, hint = "not a PNG, JPEG, TIFF or BMP image", "convert the file to PNG, or delete it"
@@ -133,10 +145,12 @@ def read_image(path: Path) -> DecodedImage:
         hint = "shrink the image below 179 million pixels"
         raise ReadError("open", f"too large: {exception}", hint) from exception
     except OSError as exception:
+        raise_if_passing(exception)
         hint = "the file is truncated or damaged, or may not be read: copy it again from its origin, or delete it"
         stage = "open" if exception.errno is not None else "decode"
         raise ReadError(stage, _describe(exception), hint) from exception
     except Exception as exception:  # Pillow raises anything from SyntaxError to struct.error on damaged files
+        raise_if_passing(exception)
         hint = "the file is damaged: copy it again, or delete it"
         raise ReadError("decode", _describe(exception), hint) from exception
 

@@ -40,7 +40,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medgan.data.cache import default_cache_dir
-from medgan.data.decoded import FACTS, DecodedImage, ReadError, Reading, is_constant
+from medgan.data.decoded import FACTS, DecodedImage, PassingError, ReadError, Reading, is_constant
 from medgan.data.pipelines import Contrast, Pipeline, make_pipeline
 from medgan.data.sources import Entry, Source
 from medgan.data.transforms import Fit
@@ -568,14 +568,20 @@ def _process_in_worker(positions: range) -> list[_Result]:
 
 def _process(source: Source, preprocessing: Preprocessing, pipeline: Pipeline, position: int) -> _Result:
     """Read the images of an entry, and bring each into shape."""
-    refused = source.entries[position].refused
-    if refused is not None:
-        return [_Refused("", refused)]
+    entry = source.entries[position]
+    if entry.refused is not None:
+        return [_Refused("", entry.refused)]
     try:
-        found = source.read(position)
+        return [_shape(image, preprocessing, pipeline) for image in source.read(position)]
     except ReadError as error:
         return [_Refused("", error)]
-    return [_shape(image, preprocessing, pipeline) for image in found]
+    except (PassingError, MemoryError) as error:
+        cause = error.__cause__ or error
+        raise DataError(
+            f"{entry.file} of {source.description} could not be read ({cause!r}), which may pass. "
+            "See that the disk or network share is there and that there is memory left, and try again: what has been "
+            "read is kept. If it is this file each time, leave it out."
+        ) from error
 
 
 def _shape(found: DecodedImage, preprocessing: Preprocessing, pipeline: Pipeline) -> _Done | _Refused:

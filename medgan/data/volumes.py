@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.data.decoded import DecodedImage, ReadError, Reading
+from medgan.data.decoded import DecodedImage, PassingError, ReadError, Reading, raise_if_passing
 from medgan.data.window import Window
 from medgan.errors import ConfigError, nearest
 
@@ -332,9 +332,10 @@ def _guard() -> Iterator[None]:
         with warnings.catch_warnings(), LoggingOutputSuppressor():
             warnings.simplefilter("ignore")
             yield
-    except ReadError:
+    except (ReadError, PassingError):
         raise
     except Exception as exception:  # the readers raise anything from EOFError to zlib.error on damaged files
+        raise_if_passing(exception)
         stage = "open" if isinstance(exception, OSError) and exception.errno is not None else "decode"
         error = f"{type(exception).__name__}: {' '.join(str(exception).split())}"
         raise ReadError(stage, error, _DAMAGED) from exception
@@ -601,6 +602,7 @@ def _read_header(path: Path) -> list[_Header]:
     except ReadError:
         raise
     except Exception as exception:  # pydicom raises anything from KeyError to struct.error
+        raise_if_passing(exception)
         raise ReadError("open", f"{path.name}: {type(exception).__name__}: {exception}", _DAMAGED) from exception
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tracemalloc
 from array import array
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -257,6 +259,29 @@ def test_patients_that_only_the_files_name(tmp_path: Path) -> None:
         growing.mark()
         table = pd.read_csv(growing.folder / "index.csv", keep_default_na=False)
     assert table["patient_id"].tolist() == ["p1", "", "p2"]
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_a_fault_that_passes_is_not_kept(make_folder, cache: Path, monkeypatch, fault: Exception) -> None:
+    """No sound file is left out for ever since a network share was away when it was read."""
+    real = Image.open
+
+    def away(file: BinaryIO, **options: object) -> Image.Image:
+        if file.name.endswith("2.png"):
+            raise fault
+        return real(file, **options)  # type: ignore[arg-type]
+
+    source = list_folder(make_folder(A=4).resolve(), "name", Reading())
+    with monkeypatch.context() as patch:
+        patch.setattr("medgan.data.readers.Image.open", away)
+        with pytest.raises(DataError, match=r"A/patient1_2\.png of .*which may pass"):
+            open_store(source, Preprocessing((16, 16)), cache_dir=cache)
+    calls: list[int] = []
+    store = open_store(
+        source, Preprocessing((16, 16)), cache_dir=cache, progress=lambda done, total: calls.append(done)
+    )
+    assert calls == [3, 4]  # what had been read is kept
+    assert (len(store.index), len(store.quarantine)) == (4, 0)
 
 
 @pytest.mark.slow

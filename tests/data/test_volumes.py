@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medgan.data.decoded import DecodedImage, ReadError, Reading
+from medgan.data.decoded import DecodedImage, PassingError, ReadError, Reading
 from medgan.data.volumes import Slices, data_files, find_series, is_volume, parse_slices, read_volume
 from medgan.data.window import Window
 from medgan.errors import ConfigError
@@ -724,6 +725,20 @@ def test_a_damaged_slice_is_not_left_out(tmp_path: Path, name: str, content: byt
     assert error.error.startswith(f"{name}: ")
     with pytest.raises(ReadError, match=name):
         find_series(folder)
+
+
+def test_a_fault_of_the_disk_is_none_of_the_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is the series refused for it, nor a slice taken for something else."""
+    folder, real = _series(tmp_path / "series"), Path.open
+
+    def away(path: Path, *arguments: object, **options: object) -> object:
+        if path.name == "axial6.dcm":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "open", away)
+    with pytest.raises(PassingError, match="Input/output error"):
+        read_volume(folder, VOLUME)
 
 
 def test_other_objects_beside_a_series_are_left_out(tmp_path: Path) -> None:
