@@ -185,11 +185,11 @@ def read_dicom(path: Path, reading: Reading) -> list[DecodedImage]:
         dataset = _open(path)
         count = _check_header(dataset, reading.frame)
         facts, bits = _facts(dataset), int(dataset.get("BitsStored") or dataset.BitsAllocated)
-        decoded, photometric = _decode(dataset, count, reading.frame)
+        decoded, padding, photometric = _decode(dataset, count, reading.frame)
         images = []
-        for frame, stored in enumerate(decoded, start=reading.frame or 1):
+        for frame, (stored, padded) in enumerate(zip(decoded, padding, strict=True), start=reading.frame or 1):
             if photometric in _GREY and stored.ndim == 2:
-                pixels, own = _read_grey(stored, dataset, frame, reading.window)
+                pixels, own = _read_grey(stored, padded, dataset, frame, reading.window)
             else:
                 pixels, own = _read_colour(stored, dataset, photometric), {}
             if pixels.min() == pixels.max() and (count == 1 or reading.frame):
@@ -214,7 +214,7 @@ def read_stored_values(path: Path) -> StoredValues:
     """
     with guard_reading():
         dataset = _open(path)
-        decoded, photometric = _decode(dataset, _check_header(dataset, None), None)
+        decoded, _, photometric = _decode(dataset, _check_header(dataset, None), None)
         if photometric not in _GREY or decoded.ndim != 3:
             raise ReadError("check", f"{photometric} where grey values are wanted", "leave colour files out")
         ranges, frames = [], np.empty(decoded.shape, np.float32)
@@ -322,7 +322,7 @@ def _check_header(dataset: Dataset, wanted: int | None) -> int:
     return count
 
 
-def _decode(dataset: Dataset, count: int, wanted: int | None) -> tuple[NDArray[Any], str]:
+def _decode(dataset: Dataset, count: int, wanted: int | None) -> tuple[NDArray[Any], NDArray[np.bool_], str]:
     """Decode the frames of a file.
 
     Args:
@@ -332,7 +332,7 @@ def _decode(dataset: Dataset, count: int, wanted: int | None) -> tuple[NDArray[A
 
     Returns:
         The stored values, shape ``(frames, height, width)`` or ``(frames, height, width, 3)``, in the machine's byte
-        order; and their photometric interpretation, which is RGB where YCbCr has been converted.
+        order; where they are padding, of the same shape; and their photometric interpretation, which is RGB where YCbCr has been converted.
     """
     from pydicom.pixels.decoders.base import get_decoder
 
@@ -364,10 +364,12 @@ def _decode(dataset: Dataset, count: int, wanted: int | None) -> tuple[NDArray[A
             raise ReadError("decode", f"no codec for {syntax.name} with 12 bits", _CODEC_12_BIT) from exception
         hint = f"{_DAMAGED}; or {_CODECS}" if decoder.missing_dependencies else _DAMAGED
         raise ReadError("decode", _describe(exception), hint) from exception
-    native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
-    native = _stored_bits(native, dataset, shifted=decoder.is_native or syntax == RLELossless)
-    frames = native if count > 1 and wanted is None else native[None]
-    return frames, str(properties["photometric_interpretation"])
+    raw = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    native = _stored_bits(raw, dataset, shifted=decoder.is_native or syntax == RLELossless)
+    padded = _padding(raw, native, dataset)
+    several = count > 1 and wanted is None
+    frames, masks = (native, padded) if several else (native[None], padded[None])
+    return frames, masks, str(properties["photometric_interpretation"])
 
 
 def _check_streams(dataset: Dataset, count: int, wanted: int | None) -> None:
@@ -436,7 +438,7 @@ def _stored_bits(pixels: NDArray[Any], dataset: Dataset, *, shifted: bool) -> ND
     if pixels.dtype.kind == "i" and strange.any():  # the sign of a negative value may fill what is above
         negative = (raw >> kind(low + bits - 1) & kind(1)) == 1
         strange &= ~(negative & ((raw & kind(below | above)) == kind(above)))
-    if padding := _numbers(dataset, "PixelPaddingValue")[:1]:  # often beyond the stored bits; `_padding` knows it cut
+    if padding := _numbers(dataset, "PixelPaddingValue")[:1]:  # often beyond the stored bits
         strange &= raw != np.array(padding).astype(np.int64).astype(kind)
     if strange.any():
         content = int(np.bitwise_or.reduce(raw[strange])) & ~overlays
@@ -461,11 +463,10 @@ def _overlay_bits(dataset: Dataset) -> list[int]:
 
 
 def _read_grey(
-    stored: NDArray[Any], dataset: Dataset, frame: int, window: Window
+    stored: NDArray[Any], padded: NDArray[np.bool_], dataset: Dataset, frame: int, window: Window
 ) -> tuple[NDArray[Any], dict[str, str]]:
     """Turn stored values, shape ``(height, width)``, into a picture of one channel; say what has been done."""
     values, known = _to_modality_unit(stored, dataset, frame)
-    padded = _padding(stored, dataset)
     if window.kind == "auto":
         pixels, applied = _apply_own_window(values, known, dataset, frame)
     elif window.kind == "none":
@@ -522,16 +523,29 @@ def _stored_range(stored: NDArray[Any], dataset: Dataset) -> tuple[int, int] | N
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation == 1 else (0, 2**bits - 1)
 
 
-def _padding(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_]:
-    """Where stored values are padding, shape ``(height, width)``."""
+def _padding(raw: NDArray[Any], stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_]:
+    """Tell where pixels are padding.
+
+    Args:
+        raw: As decoded, of any shape.
+        stored: The same, brought to their stored bits and their sign.
+        dataset: The parsed file.
+
+    Returns:
+        Of the same shape.
+    """
     value = _numbers(dataset, "PixelPaddingValue")
     if not value or stored.dtype.kind == "f":
-        return np.zeros(stored.shape, np.bool_)
-    both = np.array([value[0], *_numbers(dataset, "PixelPaddingRangeLimit")[:1]]).astype(np.int64)
-    # As the decoder brings pixels to their sign and bits: a signed value may be written as an unsigned one
-    unused = max(0, 8 * stored.itemsize - int(dataset.BitsStored))
-    both = both.astype(stored.dtype) << unused >> unused
-    padded: NDArray[np.bool_] = (stored >= both.min()) & (stored <= both.max())
+        return np.broadcast_to(np.False_, stored.shape)
+    both = np.array([value[0], *_numbers(dataset, "PixelPaddingRangeLimit")[:1]]).astype(np.int64).astype(stored.dtype)
+    # A negative value may be written without its sign in the unused bits, and so may the pixels
+    bits = int(dataset.BitsStored)
+    unused = max(0, 8 * stored.itemsize - bits)
+    cut = both << unused >> unused
+    # With more than a sign in these bits, it is no value that a pixel can have, but what padding was left at
+    beyond = ((both != cut) & (both >> bits != 0)).any()
+    pixels, limits = (raw, both) if beyond else (stored, cut)
+    padded: NDArray[np.bool_] = (pixels >= limits.min()) & (pixels <= limits.max())
     return padded
 
 

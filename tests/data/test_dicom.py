@@ -502,6 +502,17 @@ def test_padding_beyond_the_stored_bits(write):
         read(write(pixels, BitsStored=12, HighBit=11))
 
 
+@pytest.mark.parametrize("rows_of_padding", [0, 1])
+def test_pixels_like_the_lower_bits_of_padding_stay(write, rows_of_padding):
+    """Of -2000, 12 bits are 2096, which may be bone."""
+    pixels = np.full((16, 16), 2096, np.uint16)
+    pixels[8:] = RAMP_12[8:]
+    pixels[:rows_of_padding] = -2000 & 0xFFFF
+    found = read_one(write(pixels, BitsStored=12, HighBit=11, PixelPaddingValue=("US", -2000 & 0xFFFF)))[0]
+    assert not found[:rows_of_padding].any()
+    np.testing.assert_allclose(found[rows_of_padding:], pixels[rows_of_padding:] / 4095, atol=1e-6)
+
+
 def test_nothing_but_padding(write):
     with pytest.raises(ReadError, match="constant image"):
         read(write(np.full((4, 4), 7, np.uint8), PixelPaddingValue=("US", 7)), "percentile")
