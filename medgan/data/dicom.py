@@ -105,12 +105,14 @@ class StoredValues:
     Attributes:
         values: Shape ``(frames, height, width)``, float32, finite: after the modality table or rescaling, before any
             window and without inversion.
+        padded: Where they are padding, shape as `values`; None where there is none.
         known: The range that the values can have, by the file's type and tables; None for floating-point pixels.
         dataset: The file's elements, without the pixels.
         facts: What is known of the file as a whole, by names of `medgan.data.decoded.FACTS` and ``patient_id``.
     """
 
     values: NDArray[np.float32]
+    padded: NDArray[np.bool_] | None
     known: tuple[float, float] | None
     dataset: Dataset
     facts: dict[str, str]
@@ -214,7 +216,7 @@ def read_stored_values(path: Path) -> StoredValues:
     """
     with guard_reading():
         dataset = _open(path)
-        decoded, _, photometric = _decode(dataset, _check_header(dataset, None), None)
+        decoded, padding, photometric = _decode(dataset, _check_header(dataset, None), None)
         if photometric not in _GREY or decoded.ndim != 3:
             raise ReadError("check", f"{photometric} where grey values are wanted", "leave colour files out")
         ranges, frames = [], np.empty(decoded.shape, np.float32)
@@ -225,7 +227,7 @@ def read_stored_values(path: Path) -> StoredValues:
             dataset.pop(keyword, None)
         limits = [known for known in ranges if known is not None]
         whole = (min(low for low, _ in limits), max(high for _, high in limits)) if limits else None
-        return StoredValues(frames, whole, dataset, _facts(dataset))
+        return StoredValues(frames, padding if padding.any() else None, whole, dataset, _facts(dataset))
 
 
 # ------------------------------------------------------------------------------------ opening and decoding

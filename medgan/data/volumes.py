@@ -15,6 +15,7 @@ Decisions, for those who compare with another reader:
   that are missing or unevenly spaced are refused.
 * The values stay physical, such as Hounsfield units, until the window; its limits are those of the whole volume. Most
   files do not say which range their values have, so most volumes need a window.
+* Padding of DICOM slices becomes black, and counts neither for the window nor for its neighbours in resampling.
 * Resampling averages where voxels become larger. MONAI 1.6's ``Spacing`` interpolates between the nearest voxels, so
   fine structures turn into coarse ones that the body does not have.
 * A header may name the file of its voxels only in its own folder or below: a data set must not read other files.
@@ -203,8 +204,8 @@ def read_volume(path: Path, reading: Reading) -> list[DecodedImage]:
         ConfigError: If `reading.slices` is not usable.
     """
     volume = _load(path)
-    values, spacing = _turn(volume)
-    return _decode(values, spacing, volume, reading)
+    values, padded, spacing = _turn(volume)
+    return _decode(values, padded, spacing, volume, reading)
 
 
 def decode_volume(
@@ -236,22 +237,34 @@ def decode_volume(
         ConfigError: As `read_volume`.
     """
     own = (window.limits(values, None), str(window))
-    return _decode(values, spacing_mm, _Volume(values, np.eye(3), mode, bits, known, own), reading)
+    return _decode(values, None, spacing_mm, _Volume(values, np.eye(3), mode, bits, known, own), reading)
 
 
 def _decode(
-    values: NDArray[np.float32], spacing: tuple[float, ...], volume: _Volume, reading: Reading
+    values: NDArray[np.float32],
+    padded: NDArray[np.bool_] | None,
+    spacing: tuple[float, ...],
+    volume: _Volume,
+    reading: Reading,
 ) -> list[DecodedImage]:
-    """Make images of values that are turned the right way."""
+    """Make images of values, and of where they are padding, that are turned the right way."""
     slices = None if reading.slices is None else parse_slices(reading.slices)
-    low, high = float(values.min()), float(values.max())
+    if padded is not None and padded.all():
+        raise ReadError("check", "nothing but padding", "delete it: it teaches nothing")
+    content = values if padded is None else values[~padded]
+    low, high = float(content.min()), float(content.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ReadError("check", "NaN or infinite values", "mend the program that wrote the file, or delete it")
     if low == high:
         raise ReadError("check", f"constant volume: every voxel is {low:g}", "delete it: it teaches nothing")
     if reading.spacing_mm is not None:
+        if padded is not None:
+            values = np.where(padded, np.float32(high if volume.inverted else low), values)  # as dark as what is dark
+            mask, _ = _resample(padded.astype(np.float32), spacing, reading.spacing_mm)
+            padded = mask > 0.5
         values, spacing = _resample(values, spacing, reading.spacing_mm)
-    limits, window = _limits(values, volume, reading.window)
+        content = values if padded is None or padded.all() else values[~padded]
+    limits, window = _limits(content, volume, reading.window)
     facts = {**volume.facts, "window": window}
     if volume.inverted:
         facts["inverted"] = "yes"
@@ -259,12 +272,15 @@ def _decode(
     images = []
     axis = 0 if slices is None else _PLANES.index(slices.plane)
     stack = np.moveaxis(values, axis, 0)
+    masks = None if padded is None else np.moveaxis(padded, axis, 0)
     whole = np.empty(values.shape if slices is None else 0, np.float32)
     for index in range(len(stack)) if slices is None else slices.indices(len(stack)):
         # Slice by slice, as a window needs several times the memory of what it is applied to.
         pixels = Window.apply(stack[index], *limits)
         if volume.inverted:
             pixels = 1 - pixels
+        if masks is not None:
+            pixels[masks[index]] = 0
         if slices is None:
             whole[index] = pixels
         elif pixels.min() < pixels.max():
@@ -296,6 +312,7 @@ class _Volume:
         known: The range that the values can have, None if unknown.
         window: The values that the file itself wants black and white, and their text; None if it wants none.
         inverted: Whether high values are dark.
+        padded: Where values are padding, shape as `values`; None where there is none.
         facts: As in `DecodedImage`.
     """
 
@@ -306,6 +323,7 @@ class _Volume:
     known: tuple[float, float] | None = None
     window: tuple[tuple[float, float], str] | None = None
     inverted: bool = False
+    padded: NDArray[np.bool_] | None = None
     facts: dict[str, str] = field(default_factory=dict)
 
 
@@ -341,8 +359,12 @@ def _guard() -> Iterator[None]:
         raise ReadError(stage, error, _DAMAGED) from exception
 
 
-def _turn(volume: _Volume) -> tuple[NDArray[np.float32], tuple[float, ...]]:
-    """Bring the axes into the order and directions of this module; returns the values and their spacing in mm."""
+def _turn(volume: _Volume) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, tuple[float, ...]]:
+    """Bring the axes into the order and directions of this module.
+
+    Returns:
+        The values, where they are padding, and their spacing in mm.
+    """
     from nibabel.affines import from_matvec, voxel_sizes
     from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
@@ -352,7 +374,8 @@ def _turn(volume: _Volume) -> tuple[NDArray[np.float32], tuple[float, ...]]:
     # What MONAI's Orientation stands on, without the seconds that its import takes.
     turn = ornt_transform(io_orientation(affine), axcodes2ornt(_ENDS))
     spacing = voxel_sizes(affine)[np.argsort(turn[:, 0])]
-    return apply_orientation(volume.values, turn), tuple(map(float, spacing))
+    padded = None if volume.padded is None else apply_orientation(volume.padded, turn)
+    return apply_orientation(volume.values, turn), padded, tuple(map(float, spacing))
 
 
 def _resample(
@@ -664,6 +687,7 @@ def _load_series(series: dict[str, list[_Header]]) -> _Volume:
     _check_size(shape, "leave out slices, or cut out the part that matters")
 
     values = np.empty(shape, np.float32)
+    padded: NDArray[np.bool_] | None = None
     wanted: dict[Path, list[int]] = {}
     for index, header in enumerate(headers):
         wanted.setdefault(header.path, []).append(index)
@@ -673,7 +697,11 @@ def _load_series(series: dict[str, list[_Header]]) -> _Volume:
             stored = read_stored_values(path)
         except ReadError as exception:
             raise ReadError(exception.stage, f"{path.name}: {exception.error}", exception.hint) from exception
-        values[indices] = stored.values[[headers[index].frame for index in indices]]
+        frames = [headers[index].frame for index in indices]
+        values[indices] = stored.values[frames]
+        if stored.padded is not None:
+            padded = np.zeros(shape, np.bool_) if padded is None else padded
+            padded[indices] = stored.padded[frames]
         ranges.append(stored.known)
     known = [limits for limits in ranges if limits is not None]
     dataset = stored.dataset
@@ -685,6 +713,7 @@ def _load_series(series: dict[str, list[_Header]]) -> _Volume:
         known=(min(low for low, _ in known), max(high for _, high in known)) if len(known) == len(ranges) else None,
         window=_own_window(headers[len(headers) // 2], dataset),
         inverted=dataset.PhotometricInterpretation == "MONOCHROME1",
+        padded=padded,
         facts=stored.facts,
     )
 

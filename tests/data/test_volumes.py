@@ -631,6 +631,36 @@ def test_monochrome1_is_inverted_once(tmp_path: Path) -> None:
     assert image.facts["inverted"] == "yes"
 
 
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_of_a_series_is_black_and_does_not_count(tmp_path: Path, photometric: str) -> None:
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for number in range(7):
+        values = _slice("axial", number)
+        stored = np.array(values.pop("stored"), np.uint16)
+        stored[0] = -2000 & 0xFFFF  # the row in front
+        elements = {"PixelPaddingValue": -2000 & 0xFFFF, "PhotometricInterpretation": photometric}
+        _dicom(folder / f"{number}.dcm", stored, **values, **elements)
+    image = _one(folder, Reading(Window("percentile"), volumes=True))
+    content = _as_read(_anatomy())[:, 1:]
+    low, high = np.percentile(content, [0.5, 99.5])
+    assert image.facts["window"] == f"percentile {low:.10g},{high:.10g}"
+    expected = ((content - low) / (high - low)).clip(0, 1)
+    np.testing.assert_allclose(
+        image.pixels[:, 1:, :, 0], 1 - expected if photometric == "MONOCHROME1" else expected, atol=1e-5
+    )
+    assert not image.pixels[:, 0].any()
+    # Twice as wide rows: half padding is none
+    wide = _one(folder, Reading(WHOLE, volumes=True, spacing_mm=(3.0, 4.0, 1.5)))
+    assert wide.pixels.shape == (7, 3, 5, 1)
+    dark = content.max() if photometric == "MONOCHROME1" else content.min()
+    mean = (dark + content[:, 0].astype(float)) / 2
+    expected = (mean + 1000) / 2000
+    np.testing.assert_allclose(
+        wide.pixels[:, 0, :, 0], 1 - expected if photometric == "MONOCHROME1" else expected, atol=1e-5
+    )
+
+
 def test_find_series(tmp_path: Path) -> None:
     _series(tmp_path, "axial", SeriesInstanceUID="1.2.5")
     _series(tmp_path, "sagittal", SeriesInstanceUID="1.2.6")
