@@ -334,7 +334,8 @@ def _decode(dataset: Dataset, count: int, wanted: int | None) -> tuple[NDArray[A
 
     Returns:
         The stored values, shape ``(frames, height, width)`` or ``(frames, height, width, 3)``, in the machine's byte
-        order; where they are padding, of the same shape; and their photometric interpretation, which is RGB where YCbCr has been converted.
+        order; where they are padding, of the same shape; and their photometric interpretation, which is RGB where YCbCr
+        has been converted.
     """
     from pydicom.pixels.decoders.base import get_decoder
 
