@@ -178,6 +178,9 @@ class ImageDataset:
     def check_usable(self, max_bad: float, *, table: Path | None = None) -> None:
         """Raise if there are too many unusable images, or a class without a usable one.
 
+        Where files hold several images, each file counts as one, and one of which a part is unusable by this part:
+        a refused volume is as much as a good one, however many slices that gives.
+
         Args:
             max_bad: Accepted share of unusable images.
             table: Where the whole quarantine can be read, for the message.
@@ -190,7 +193,8 @@ class ImageDataset:
         names = spec.names if spec is not None and spec.kind in ("categorical", "ordinal") else ()
         good_of, bad_of = (rows["label"].value_counts().to_dict() for rows in (self.index, self.quarantine))
         empty = [name for name in names if not good_of.get(name)]
-        if good and not empty and bad <= max_bad * (good + bad):
+        share = self._unusable_share()
+        if good and not empty and share <= max_bad:
             return
         counts = "; ".join(f"{name}: {good_of.get(name, 0)} good, {bad_of.get(name, 0)} bad" for name in names)
         examples = [
@@ -201,8 +205,8 @@ class ImageDataset:
             problem = f"No usable image in {', '.join(empty)}"
             advice = "Mend the images above." if bad else "Put images into each class, or leave the empty ones out."
         else:
-            share = bad / max(1, good + bad)
-            problem = f"{bad} of {good + bad} images cannot be used ({share:.1%}; max_bad is {max_bad:.1%})"
+            counted = f"{share:.1%} of the files" if "part" in self.index else f"{share:.1%}"
+            problem = f"{bad} of {good + bad} images cannot be used ({counted}; max_bad is {max_bad:.1%})"
             advice = f"Mend or delete them, or accept them with --max-bad {min(1.0, share + 0.005):.2f}."
             if not good:  # of nothing no share is accepted
                 advice = "Mend them, or give other images."
@@ -212,6 +216,14 @@ class ImageDataset:
             + (f"All of them: {table}. " if bad and table is not None else "")
             + advice
         )
+
+    def _unusable_share(self) -> float:
+        """Return the share of what cannot be used, as `check_usable` counts it."""
+        good, bad = len(self.index), len(self.quarantine)
+        if "part" not in self.index:
+            return bad / max(1, good + bad)
+        files = pd.concat([self.index["file"], self.quarantine["file"]], ignore_index=True)
+        return float(pd.Series(np.repeat([0.0, 1.0], [good, bad])).groupby(files).mean().mean())
 
     def provenance(self) -> dict[str, Any]:
         """Return where the images come from, as plain JSON values; saved with every model trained on them."""

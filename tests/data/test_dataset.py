@@ -149,6 +149,20 @@ def test_an_empty_class(make_folder, tmp_path: Path) -> None:
         open_dataset(root, size=16, max_bad=0.5, cache_dir=tmp_path / "cache")
 
 
+@pytest.mark.parametrize(("refused", "share"), [({"v3": [""]}, 1 / 4), ({"v2": ["5"]}, 1 / 15)])
+def test_a_bad_volume_counts_as_a_good_one(numbered: Numbered, refused: dict[str, list[str]], share: float) -> None:
+    """Whatever number of slices it would have given."""
+    found = numbered(12)
+    files = [f"v{number // 4}" for number in range(12)]
+    index = found.index.assign(file=files, part=[str(number % 4 + 1) for number in range(12)])
+    rows = [(file, part, "0", "open", "truncated", "mend") for file, parts in refused.items() for part in parts]
+    quarantine = pd.DataFrame(rows, columns=["file", "part", "label", "stage", "error", "hint"])
+    dataset = replace(found, index=index, quarantine=quarantine)
+    dataset.check_usable(share + 0.001)
+    with pytest.raises(DataError, match=rf"1 of 13 images cannot be used \({share:.1%} of the files; max_bad"):
+        dataset.check_usable(share - 0.001)
+
+
 def test_nothing_but_bad_files(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "a.png").write_bytes(b"")
