@@ -247,11 +247,19 @@ def _list(folder: Path, root: Path, ignored: dict[str, int], reading: Reading, *
                 entries.append(Entry(file, refused=_refused_link(path, root) if path.is_symlink() else None))
         else:
             ignored[suffix] = ignored.get(suffix, 0) + 1
-    if len(slices) == 1:  # an enhanced multi-frame object holds a whole series
-        entries.append(Entry(slices[0].relative_to(root).as_posix()))
-    elif slices:
-        entries.append(Entry(folder.relative_to(root).as_posix()))
+    if slices:
+        # An enhanced multi-frame object holds a whole series
+        series = slices[0] if len(slices) == 1 else folder
+        entries.append(Entry(series.relative_to(root).as_posix(), refused=_refused_slice(slices, root)))
     return entries
+
+
+def _refused_slice(paths: Sequence[Path], root: Path) -> ReadError | None:
+    """Return why the first link among the slices of a series is not followed, as the others make no whole volume."""
+    for path in paths:
+        if path.is_symlink() and (refused := _refused_link(path, root)) is not None:
+            return ReadError(refused.stage, f"{path.name}: {refused.error}", refused.hint)
+    return None
 
 
 def _refused_link(path: Path, root: Path) -> ReadError | None:

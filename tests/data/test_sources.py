@@ -99,6 +99,31 @@ def test_links(make_folder, tmp_path: Path) -> None:
     assert "without a target" in refused["A/broken.png"]
 
 
+def test_links_among_the_slices_of_a_series(tmp_path: Path) -> None:
+    root, outside = tmp_path / "scans", tmp_path / "outside"
+    names = [f"{number}.dcm" for number in range(3)]
+    for folder in (outside, *(root / "A" / name for name in ("whole", "inside", "leaves", "broken", "one"))):
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / name).write_bytes(bytes(200))
+    for folder, target in (("inside", root / "A" / "whole"), ("leaves", outside), ("broken", tmp_path / "nowhere")):
+        (root / "A" / folder / names[1]).unlink()
+        (root / "A" / folder / names[1]).symlink_to(target / names[1])
+    for name in names:
+        (root / "A" / "one" / name).unlink()
+    (root / "A" / "one" / names[0]).symlink_to(outside / names[0])
+    found = list_folder(root.resolve(), "name", Reading(slices="axial"))
+    refused = {entry.file: entry.refused and entry.refused.error for entry in found.entries}
+    away = f"link that leaves the data set, to {outside.resolve()}"
+    assert refused == {
+        "A/broken": "1.dcm: link without a target",
+        "A/inside": None,
+        "A/leaves": f"1.dcm: {away}/1.dcm",
+        "A/one/0.dcm": f"0.dcm: {away}/0.dcm",
+        "A/whole": None,
+    }
+
+
 def test_no_images_at_all(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         list_folder(tmp_path.resolve(), "name", Reading())
