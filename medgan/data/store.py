@@ -258,7 +258,11 @@ def _load(folder: Path) -> Store:
         raise ValueError(f"{folder}: images.npy has changed")
     index = _read_table(folder / "index.csv", facts["index_checksum"])
     quarantine = _read_table(folder / "quarantine.csv", facts["quarantine_checksum"])
-    values = np.load(folder / "labels.npy", allow_pickle=False) if facts["values"] else None
+    values = None
+    if facts["labels_checksum"] is not None:
+        if _file_checksum(folder / "labels.npy") != facts["labels_checksum"]:
+            raise ValueError(f"{folder}: labels.npy has changed")
+        values = np.load(folder / "labels.npy", allow_pickle=False)
     return Store(images, index, quarantine, values, facts["fingerprint"], folder)
 
 
@@ -498,7 +502,7 @@ def _build(
         "checksum": checksum,
         "index_checksum": index_checksum,
         "quarantine_checksum": quarantine_checksum,
-        "values": values is not None,
+        "labels_checksum": None if values is None else _file_checksum(folder / "labels.npy"),
         "fingerprint": digest.hexdigest(),
     }
     (folder / "store.json").write_text(json.dumps(facts), encoding="utf-8")

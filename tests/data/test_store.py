@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -117,6 +118,18 @@ def test_a_damaged_store_is_made_again(make_folder, cache: Path, damage: str) ->
     assert again.index["label"].isin(["NORMAL", "PNEUMONIA"]).all()
     open_dataset(root, size=16, cache_dir=cache, progress=lambda *done: pytest.fail("not mended"))
     assert not list((cache / "datasets").glob(".*"))
+
+
+def test_damaged_labels_are_made_again(make_folder, cache: Path) -> None:
+    found = list_folder(make_folder(A=4).resolve(), "name", Reading())
+    entries = tuple(replace(entry, values=(1.0, 0.5)) for entry in found.entries)
+    source = replace(found, entries=entries)
+    path = open_store(source, Preprocessing((16, 16)), cache_dir=cache).folder / "labels.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"\x7f")
+    store = open_store(source, Preprocessing((16, 16)), cache_dir=cache)
+    np.testing.assert_array_equal(store.values, [(1.0, 0.5)] * 4)
+    assert path.read_bytes() == whole
 
 
 def test_openings_at_the_same_time_do_not_disturb_each_other(make_folder, cache: Path) -> None:
