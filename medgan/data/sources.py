@@ -173,8 +173,8 @@ def list_folder(root: Path, name: str, reading: Reading) -> FolderSource:
         The source; it may have classes without images.
 
     Raises:
-        DataError: If images lie both in `root` and in folders under it, the folders are splits such as "train" and
-            "val" rather than classes, or there is no image at all.
+        DataError: If images lie both in `root` and in folders under it, several folders are splits such as "train"
+            and "val" rather than classes, or there is no image at all.
     """
     ignored: dict[str, int] = {}
     folders = sorted(path.name for path in _visible(root) if path.is_dir() and not path.is_symlink())
@@ -190,11 +190,12 @@ def list_folder(root: Path, name: str, reading: Reading) -> FolderSource:
             f"{root} holds {len(top)} images beside the class folders {', '.join(folders)}. Move them into a class "
             f"folder, or give a folder that holds images only; first one: {top[0].file}"
         )
-    if nested and len(folders) > 1 and {folder.lower() for folder in folders} <= _SPLIT_NAMES:
+    splits = [folder for folder in folders if folder.lower() in _SPLIT_NAMES]
+    if nested and len(splits) > 1:  # whatever lies beside them: masks, notes, another copy
         # The training images are what one trains with; the others are for later.
-        first = next((folder for folder in folders if folder.lower().startswith("train")), folders[0])
+        first = next((folder for folder in splits if folder.lower().startswith("train")), splits[0])
         raise DataError(
-            f"The folders of {root} are splits ({', '.join(folders)}), not classes. Give one of them: {root / first}; "
+            f"Folders of {root} are splits ({', '.join(splits)}), not classes. Give one of them: {root / first}; "
             "or say which known data set it is with --layout."
         )
     top += [Entry(path.name, refused=_refused_folder(path, root)) for path in linked]

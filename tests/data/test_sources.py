@@ -146,6 +146,14 @@ def test_splits_are_not_classes(make_folder, tmp_path: Path) -> None:
         list_folder(root.resolve(), "name", Reading())
 
 
+def test_splits_beside_other_folders_are_not_classes(make_folder) -> None:
+    root = make_folder(annotations=1, Train=1, Test=1)
+    with pytest.raises(DataError, match=r"are splits \(Test, Train\), not classes.*Give one of them: .*Train"):
+        list_folder(root.resolve(), "name", Reading())
+    (root / "Test").rename(root / "NORMAL")  # a single one may be called so
+    assert len(_files(root)) == 3
+
+
 def test_a_series_is_one_entry_where_volumes_are_wanted(tmp_path: Path) -> None:
     for folder, count in (("A/patient1/ct", 3), ("A/patient2/ct", 2), ("B/patient3", 1)):
         (tmp_path / folder).mkdir(parents=True)
