@@ -230,8 +230,8 @@ class Splits:
             Positions in `index`, rising, by part.
 
         Raises:
-            DataError: If the images are not exactly those of the split, or a patient or the parts of one file are in
-                two parts.
+            DataError: If the images are not exactly those of the split, or a patient, the parts of one file or pairs
+                of one source are in two parts.
         """
         names = image_identities(index)
         part_of = {image: part for part, images in self.parts.items() for image in images}
@@ -250,7 +250,8 @@ class Splits:
                 "split."
             )
         found_in = np.array([part_of[name] for name in names], dtype=object)
-        _check_apart(_whole(index, by_patient=False), found_in, "files with several images", "")
+        what = "files with several images" if "source_path" not in index else "files of several images or pairs"
+        _check_apart(_whole(index, by_patient=False), found_in, what, "")
         if not allow_patient_overlap:
             _check_apart(_whole(index, by_patient=True), found_in, "patients", _HOW_TO_ALLOW)
         return {part: np.flatnonzero(found_in == part) for part in self.parts}
@@ -320,7 +321,7 @@ def make_splits(
     at least one on either side. A test set is drawn after the validation set, and does not change it.
 
     Images whose ``origin`` is ``synthetic``, and patients who have such, only ever train. The images of one file stay
-    together, however it is split.
+    together, however it is split; so do pairs of one source whose patient is not known.
 
     Args:
         index: `ImageDataset.index`; its order does not matter.
@@ -522,9 +523,16 @@ class _Cohort:
 
 
 def _whole(index: pd.DataFrame, *, by_patient: bool) -> NDArray[np.object_]:
-    """Name what stays together: the patient if known, else the file, which may hold several images."""
-    files = np.array([f"\0{file}" for file in index["file"]], dtype=object)  # \0: no patient is called that
+    """Name what stays together: the patient if known, else the source of a pair, else the file.
+
+    A file may hold several images, and several pairs may be of one source.
+    """
     patients = index["patient_id"].to_numpy(dtype=object)
+    files = index["file"].to_numpy(dtype=object)
+    if "source_path" in index:
+        sources = index["source_path"].to_numpy(dtype=object)
+        files = np.where((sources != "") & (patients == ""), sources, files)
+    files = np.array([f"\0{file}" for file in files], dtype=object)  # \0: no patient is called that
     return np.where((patients != "") & by_patient, patients, files)
 
 

@@ -164,6 +164,21 @@ def test_images_of_one_file_stay_together_even_by_image() -> None:
         torn.positions(kept, allow_patient_overlap=True)
 
 
+def test_pairs_of_one_source_stay_together() -> None:
+    sources = [f"source/{number % 10}.png" for number in range(40)]
+    index = _index([""] * 40, source_path=sources)
+    with pytest.warns(DataWarning):
+        splits = make_splits(index, None, validation=0.3)
+    parts = splits.positions(index)
+    assert len(parts["validation"]) == 12
+    assert not {sources[number] for number in parts["train"]} & {sources[number] for number in parts["validation"]}
+    torn = Splits("image", 0, {"train": splits.parts["train"][1:], "validation": splits.parts["train"][:1]})
+    with pytest.raises(DataError, match=r"1 files of several images or pairs are on two sides"):
+        torn.positions(index.iloc[parts["train"]])
+    known = index.assign(patient_id=[f"p{number}" for number in range(40)])  # an atlas, say: the patients decide
+    assert len(make_splits(known, None, validation=0.3).positions(known)["validation"]) == 12
+
+
 def test_rare_combinations_of_findings_follow_their_rarest_finding() -> None:
     common = [[0] * 7] * 300 + [[1] + [0] * 6] * 200 + [[1] * 6 + [0]] * 100
     rare = [[1, *(number >> bit & 1 for bit in range(5)), 1] for number in range(30)]  # each combination once
