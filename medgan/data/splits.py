@@ -331,7 +331,8 @@ def make_splits(
         seed: Same seed, same split, on every machine; below 2**32.
         by: ``patient``, ``image``, or ``auto``: the source's own validation and test images (column ``split``) where it
             has them, the shares of the rest where it has not; by patient where patients are known, else by image, with
-            a `medgan.data.DataWarning`. Images of unknown patients are each of a patient of their own.
+            a `medgan.data.DataWarning`. Images of unknown patients are each of a patient of their own, which is warned
+            of, too.
         allow_patient_overlap: Accept patients on two sides.
 
     Returns:
@@ -445,6 +446,7 @@ class _Cohort:
     strata: NDArray[np.int64]
     source: NDArray[np.object_]  # the source's own part, or ""
     free: NDArray[np.bool_]  # may be held out
+    unknown: int  # images without a patient among those that may be held out, and on which the source has no say
 
     @classmethod
     def of(
@@ -496,6 +498,7 @@ class _Cohort:
             sides = np.where(source == "", "train", source)
             _check_apart(_whole(index, by_patient=True), sides, "patients", advice, "The source's own split: ")
         synthetic = (index["origin"] == "synthetic").to_numpy() if "origin" in index else np.zeros(len(index), bool)
+        free = ~np.isin(groups, groups[synthetic])
         return cls(
             by="patient" if by_patient else "image",
             reason="as by='image' asks" if by == "image" and patients else "as no patient ids are known",
@@ -504,18 +507,22 @@ class _Cohort:
             groups=groups,
             strata=_strata(labels, len(index))[order],
             source=source,
-            free=~np.isin(groups, groups[synthetic]),
+            free=free,
+            unknown=int(((index["patient_id"] == "").to_numpy() & free & (source == "")).sum()),
         )
 
     def warn_of_images(self) -> None:
         """Warn if images were divided without regard to patients."""
-        if self.by == "patient":
+        if self.by == "patient" and not self.unknown:
             return
         from medgan.data.dataset import DataWarning  # imports this module
 
+        which = f"The data ({len(self.names):,} images) is split file by file, {self.reason}"
+        if self.by == "patient":
+            which = f"{self.unknown:,} of {len(self.names):,} images are of unknown patients, and split file by file"
         warnings.warn(
-            f"The data ({len(self.names):,} images) is split file by file, {self.reason}: images of one patient may be "
-            "on both sides, and the validation flatters. Give patient ids, for example "
+            f"{which}: images of one patient may be on both sides, and the validation flatters. Give patient ids, for "
+            "example "
             r"--patient-regex 'patient(\d+)'.",
             DataWarning,
             stacklevel=3,

@@ -144,7 +144,8 @@ def test_a_class_of_few_patients_is_on_both_sides() -> None:
 
 def test_unknown_patients_are_each_their_own() -> None:
     index = _index(["a"] * 10 + [""] * 30)
-    parts = make_splits(index, None, validation=0.25).positions(index)
+    with pytest.warns(DataWarning, match="30 of 40 images are of unknown patients, and split file by file: "):
+        parts = make_splits(index, None, validation=0.25).positions(index)
     assert len(parts["validation"]) in {8, 17}  # 8 of 31 patients, one of whom has ten images
     assert sum("a" in _patients(index, positions) for positions in parts.values()) == 1
 
