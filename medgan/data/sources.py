@@ -25,6 +25,7 @@ __all__ = ["Entry", "FolderSource", "Source", "file_identity", "list_folder", "o
 _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 _IGNORED_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "dicomdir"})
 _NO_SUFFIX = re.compile(r"(\.\d+)?")  # a number is the last of a UID, by which DICOM files are often called
+_OUTPUT = "folders that medgan wrote"
 _LISTED = 10  # kinds of files that are no images, in a message
 
 
@@ -162,7 +163,8 @@ def list_folder(root: Path, name: str, reading: Reading) -> FolderSource:
     Hidden files and folders are skipped, files with other extensions are counted in ``ignored``; those without one, or
     with a number for one, are looked into. Links that leave `root`, and links to folders, are refused: such an entry
     ends in the quarantine. Where volumes or their slices are wanted, the DICOM files of a folder are one entry, the
-    folder: a series.
+    folder: a series. Folders of runs, samples and inspections that medgan wrote are skipped and counted, wherever they lie
+    under `root`; `root` itself may be one.
 
     Args:
         root: The folder.
@@ -180,7 +182,13 @@ def list_folder(root: Path, name: str, reading: Reading) -> FolderSource:
     folders = sorted(path.name for path in _visible(root) if path.is_dir() and not path.is_symlink())
     linked = [path for path in _visible(root) if path.is_dir() and path.is_symlink()]
     top = _list(root, root, ignored, reading, deep=False)
-    classes = {folder: _list(root / folder, root, ignored, reading, deep=True) for folder in folders}
+    classes = {}
+    for folder in folders:
+        outputs = ignored.get(_OUTPUT, 0)
+        entries = _list(root / folder, root, ignored, reading, deep=True)
+        if entries or ignored.get(_OUTPUT, 0) == outputs:  # else it is such a folder, or holds nothing else
+            classes[folder] = entries
+    folders = list(classes)
     nested = sum(len(entries) for entries in classes.values())
 
     if not nested and not top and not linked:
@@ -201,8 +209,8 @@ def list_folder(root: Path, name: str, reading: Reading) -> FolderSource:
     top += [Entry(path.name, refused=_refused_folder(path, root)) for path in linked]
     if not nested:
         return FolderSource(root, name, None, tuple(top), ignored, reading=reading)
-    entries = [replace(entry, label=label) for label in folders for entry in classes[label]]
-    return FolderSource(root, name, LabelSpec(tuple(folders)), tuple(entries + top), ignored, reading=reading)
+    labelled = [replace(entry, label=label) for label in folders for entry in classes[label]]
+    return FolderSource(root, name, LabelSpec(tuple(folders)), tuple(labelled + top), ignored, reading=reading)
 
 
 def open_file(path: Path, name: str, reading: Reading) -> FolderSource:
@@ -232,7 +240,11 @@ def _list(folder: Path, root: Path, ignored: dict[str, int], reading: Reading, *
     """Images of a folder, with all folders under it if `deep`."""
     entries: list[Entry] = []
     slices: list[Path] = []
-    for path in _visible(folder):
+    paths = _visible(folder)
+    if deep and _is_output(folder, {path.name for path in paths}):
+        ignored[_OUTPUT] = ignored.get(_OUTPUT, 0) + 1
+        return []
+    for path in paths:
         file = path.relative_to(root).as_posix()
         suffix = path.suffix.lower()
         unnamed = _NO_SUFFIX.fullmatch(suffix) is not None
@@ -261,6 +273,13 @@ def _refused_slice(paths: Sequence[Path], root: Path) -> ReadError | None:
         if path.is_symlink() and (refused := _refused_link(path, root)) is not None:
             return ReadError(refused.stage, f"{path.name}: {refused.error}", refused.hint)
     return None
+
+
+def _is_output(folder: Path, names: set[str]) -> bool:
+    """Whether a folder with entries of these names is of samples, an inspection or a run, as medgan writes them."""
+    if names & {"synthetic.json", "inspection.json"}:
+        return True
+    return {"config.json", "data"} <= names and (folder / "data" / "splits.json").is_file()
 
 
 def _refused_link(path: Path, root: Path) -> ReadError | None:

@@ -154,6 +154,26 @@ def test_splits_beside_other_folders_are_not_classes(make_folder) -> None:
     assert len(_files(root)) == 3
 
 
+def test_what_medgan_wrote_beside_the_classes_is_none(make_folder) -> None:
+    root = make_folder(A=2, B=1)
+    for folder in ("samples", "runs/1/samples", "inspection-scans", "A/runs/2/samples"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "grid.png").write_bytes((root / "B" / "patient1_0.png").read_bytes())
+    (root / "samples" / "synthetic.json").write_text("{}")
+    (root / "inspection-scans" / "inspection.json").write_text("{}")
+    for run in (root / "runs" / "1", root / "A" / "runs" / "2"):
+        (run / "data").mkdir()
+        (run / "data" / "splits.json").write_text("{}")
+        (run / "config.json").write_text("{}")
+    (root / "C").mkdir()  # an empty class is said elsewhere
+    found = list_folder(root.resolve(), "name", Reading())
+    assert found.labels is not None
+    assert found.labels.names == ("A", "B", "C")
+    assert len(found.entries) == 3
+    assert found.ignored == {"folders that medgan wrote": 4}
+    assert _files(root / "samples") == ["grid.png"]  # asked for
+
+
 def test_a_series_is_one_entry_where_volumes_are_wanted(tmp_path: Path) -> None:
     for folder, count in (("A/patient1/ct", 3), ("A/patient2/ct", 2), ("B/patient3", 1)):
         (tmp_path / folder).mkdir(parents=True)
