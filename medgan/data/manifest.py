@@ -228,6 +228,8 @@ def read_manifest(path: Path, *, labels: Sequence[str] | None, label_kind: Label
     for name in _FACTS:
         if name in table:
             frame[name] = table[name]
+    if "origin" in frame:
+        frame["origin"] = frame["origin"].str.lower()  # a Synthetic image must not be held out either
     kind, names, values = _read_labels(path, table, labels, label_kind)
     return Rows(frame, kind, names, values, {})
 

@@ -151,6 +151,11 @@ def test_columns_of_a_manifest(write) -> None:
     assert (rows.kind, rows.names, rows.values.tolist()) == ("categorical", ("NORMAL",), [[0]])
 
 
+def test_synthetic_images_are_known_in_any_spelling(write) -> None:
+    rows = _read(write("path,origin\na.png,Synthetic\nb.png, SYNTHETIC \nc.png,real\nd.png,\n"))
+    assert list(rows.frame["origin"]) == ["synthetic", "synthetic", "real", ""]
+
+
 def test_a_manifest_needs_a_path_column_and_rows(write) -> None:
     with pytest.raises(DataError, match=r"no column path; it has file, label\. Rename"):
         _read(write("file,label\na.png,x\n"))
