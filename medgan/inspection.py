@@ -15,7 +15,7 @@ from medgan.core.spec import Batch
 from medgan.data.decoded import FACTS
 from medgan.data.duplicates import duplicate_report
 from medgan.data.splits import image_identities, make_splits
-from medgan.errors import DataError
+from medgan.errors import ConfigError, DataError
 from medgan.pages import figure_png, make_figure, make_grid, save_image
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from medgan.data import ImageDataset
 
-__all__ = ["Inspection", "inspect_dataset"]
+__all__ = ["Inspection", "check_folder", "inspect_dataset"]
 
+_FACTS = "inspection.json"
 _SHOWN = 10  # commonest values of a fact
 _PER_CLASS = 24  # images of a contact sheet
 _SAMPLED = 2_000  # images whose intensities are counted, a class
@@ -46,6 +47,24 @@ class Inspection:
     files: dict[str, Path]
 
 
+def check_folder(out: Path) -> None:
+    """Check that an inspection may be written to a folder: it is new, empty, or of an earlier inspection.
+
+    Args:
+        out: The folder.
+
+    Raises:
+        ConfigError: If it holds something else, such as a table that an inspection would replace.
+    """
+    if (out / _FACTS).is_file() or not out.exists():
+        return
+    if not out.is_dir() or any(out.iterdir()):
+        raise ConfigError(
+            f"{out} exists and is neither an empty folder nor an earlier inspection: index.csv and other files in it "
+            "would be replaced. Name another --out."
+        )
+
+
 def inspect_dataset(dataset: ImageDataset, out: Path) -> Inspection:
     """Look at a data set, and write pictures and tables of it.
 
@@ -59,7 +78,9 @@ def inspect_dataset(dataset: ImageDataset, out: Path) -> Inspection:
 
     Raises:
         CheckpointError: If a file cannot be written.
+        ConfigError: If the folder holds something else than an earlier inspection.
     """
+    check_folder(out)
     duplicates = duplicate_report({"all": dataset})
     facts: dict[str, Any] = {
         "source": dataset.source,
@@ -92,7 +113,7 @@ def inspect_dataset(dataset: ImageDataset, out: Path) -> Inspection:
         "duplicates.csv": duplicates.to_csv(index=False),
     }
     concerns = _concerns(dataset, facts)
-    tables["inspection.json"] = json.dumps({**facts, "concerns": concerns}, indent=2, ensure_ascii=False) + "\n"
+    tables[_FACTS] = json.dumps({**facts, "concerns": concerns}, indent=2, ensure_ascii=False) + "\n"
     files = {}
     for name, text in tables.items():
         files[name] = out / name

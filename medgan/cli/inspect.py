@@ -34,10 +34,12 @@ def inspect(
     a folder. Ends with exit code 2 if more images than --max-bad cannot be used.
     """
     from medgan.data import open_configured
-    from medgan.inspection import inspect_dataset
+    from medgan.inspection import check_folder, inspect_dataset
     from medgan.training import reading_progress
 
     config = DataConfig.from_dict({**given(context, _OPTIONS), "data": source})
+    if out is not None:
+        check_folder(out)  # before hours of reading
     with reading_progress() as progress:
         dataset = open_configured(config, transforms=transforms, progress=progress, check=False)
     out = out or free_folder(Path(f"inspection-{dataset.name}"))

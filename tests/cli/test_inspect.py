@@ -42,6 +42,16 @@ def test_json(medgan, tmp_path: Path, scans: Path) -> None:
     assert "No patient is known" in " ".join(facts["concerns"])
 
 
+def test_a_folder_of_other_files_is_left_alone(medgan, tmp_path: Path, scans: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "index.csv").write_text("path\n")
+    message = medgan.fails("inspect", scans, "--out", tmp_path / "tables")
+    assert "neither an empty folder nor an earlier inspection" in message
+    assert "another --out" in message
+    assert (tmp_path / "tables" / "index.csv").read_text() == "path\n"
+    assert len(list((tmp_path / "tables").iterdir())) == 1
+
+
 def test_too_many_bad_images_end_with_exit_code_2_after_the_report(medgan, tmp_path: Path, scans: Path) -> None:
     (scans / "B" / "empty.png").touch()
     result = medgan("inspect", scans, "--size", 32, "--out", tmp_path / "o")
