@@ -214,6 +214,15 @@ def test_synthetic_images_only_ever_train() -> None:
         assert [len(folds.parts[f"fold {number}"]) for number in range(3)] == [1, 1, 1]
 
 
+def test_nothing_but_synthetic_images() -> None:
+    index = _index([""] * 4, origin=["synthetic"] * 4)
+    with pytest.raises(DataError, match=r"No image can be held out: all are synthetic.*--validation 0"):
+        make_splits(index, None, validation=0.25)
+    with pytest.raises(DataError, match="has 0 images, too few for 2 folds"):
+        make_folds(index, None, folds=2)
+    assert len(make_splits(index, None, validation=0).parts["train"]) == 4
+
+
 # ------------------------------------------------------------------------------- the source's split
 
 
