@@ -1095,7 +1095,7 @@ def _find_source(
         layout = "manifest"
     if layout in LAYOUTS:
         table = open_layout(
-            root.resolve(),
+            root,  # not where a link to a manifest leads: its paths start from where the link lies
             layout,
             labels=None if labels is None else tuple(labels),
             label_kind=label_kind,

@@ -139,6 +139,14 @@ def test_too_many_bad_files(make_folder, tmp_path: Path) -> None:
     assert len(open_dataset(root, size=16, max_bad=advice, cache_dir=tmp_path / "cache")) == 15
 
 
+def test_a_manifest_that_is_a_link_names_files_beside_it(make_folder, tmp_path: Path) -> None:
+    root = make_folder(A=2)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "t.csv").write_text("path\nA/patient0_0.png\nA/patient0_1.png\n")
+    (root / "t.csv").symlink_to(tmp_path / "tables" / "t.csv")
+    assert len(open_dataset(root / "t.csv", size=16)) == 2
+
+
 def test_an_empty_class(make_folder, tmp_path: Path) -> None:
     root = make_folder()
     (root / "COVID").mkdir()
