@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from medgan.core.spec import LabelSpec
-from medgan.data.decoded import DecodedImage, ReadError, Reading
+from medgan.data.decoded import DecodedImage, ReadError, Reading, without_equal_channels
 from medgan.data.layouts import TableSource
 from medgan.data.manifest import check_files
 from medgan.data.readers import IMAGE_SUFFIXES
@@ -165,7 +165,7 @@ class _Half:
         return self.folder.licence
 
     def identity(self) -> Iterator[Any]:
-        yield ["half", self.side]
+        yield ["half", self.side, "channels of its own"]
         yield from self.folder.identity()
 
     def read(self, position: int) -> Sequence[DecodedImage]:
@@ -177,7 +177,7 @@ class _Half:
             hint = "join source and image at the same width, or leave the file out"
             raise ReadError("check", f"an image {width} pixels wide has no two halves", hint)
         chosen = slice(width // 2) if self.side == "left" else slice(width // 2, None)
-        return replace(image, pixels=image.pixels[..., chosen, :])
+        return replace(image, pixels=without_equal_channels(image.pixels[..., chosen, :]))  # one may be grey
 
 
 def _find_sides(root: Path) -> tuple[str, str] | None:

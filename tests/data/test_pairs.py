@@ -94,6 +94,15 @@ def test_side_by_side(tmp_path: Path, picture: Callable[..., np.ndarray]) -> Non
     assert "25 pixels wide has no two halves" in dataset.quarantine["error"][0]
 
 
+def test_a_grey_half_beside_a_coloured_one_has_one_channel(tmp_path: Path, picture: Callable[..., np.ndarray]) -> None:
+    for number in range(3):
+        grey, red = np.stack([picture(number)] * 3, axis=-1), np.stack([picture(5)] * 3, axis=-1)
+        red[..., 1:] = 0
+        Image.fromarray(np.concatenate([grey, red], axis=1)).save(tmp_path / f"{number}.png")
+    spec = open_dataset(tmp_path, size=16, layout="side-by-side").spec
+    assert (spec.source_channels, spec.channels) == (1, 3)
+
+
 def test_unpaired_sources_are_drawn_by_themselves(draw: Draw) -> None:
     mine = {f"a{number}/x.png": number for number in range(10)}
     others = {f"b{number}/y.png": 50 + number for number in range(14)}
