@@ -114,8 +114,8 @@ def find_labels(sources: ImageDataset, gan: GAN) -> Tensor | None:
 @click.option(
     "--source",
     help="Images to translate, for a model that does so: a folder, or what else --data of medgan fit takes. They are "
-    "read as those of the run were, unless an option says otherwise; of pairs the sources are taken. One image each, "
-    "called as its source.",
+    "read as those of the run were, unless an option says otherwise; of pairs the sources are taken. One image for "
+    "each that can be used, called as its source; --max-bad says how many may be left out.",
 )
 @click.option("--transforms", metavar="MODULE:OBJECT", help="Preprocessing of --source of your own, as the run had it.")
 @click.option(
@@ -207,12 +207,13 @@ def sample(
     gan = load_model(place)
     if reverse:
         gan = gan.reverse()
-    sources = None
+    sources = left_out = None
     if source is not None:
         opened = open_sources(source, gan, place, data, transforms)
         names = find_labels(opened, gan) if names is None else names
         sources = opened if opened.sources is None or reverse else opened.sources
         num = len(sources)
+        left_out = (opened if opened.spec.paired else sources).quarantine
     start = seed or 0
     chosen: Sequence[int] = range(start, start + (num or 64)) if seeds is None else parse_seeds(seeds)
     if quality is not None:
@@ -242,6 +243,13 @@ def sample(
         device=device,
     )
     click.echo(f"{len(chosen):,} images: {written}")
+    if left_out is not None and len(left_out):
+        first = left_out.iloc[0]
+        click.echo(
+            f"Left out {len(left_out):,} of --source that cannot be used, for example {first['file']}: {first['error']} "
+            f"({first['hint']}).",
+            err=True,
+        )
     if place != model and place.name == "best":
         click.echo(f"Model: {place}")
     spec = gan.data.labels

@@ -93,6 +93,17 @@ def test_folder_is_translated_file_by_file(medgan, run, tmp_path):
         assert (out / row["path"]).read_bytes() == (tmp_path / "again" / row["path"]).read_bytes()
 
 
+def test_what_is_not_translated_is_said(medgan, run, tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        Image.fromarray(np.eye(32, dtype=np.uint8) * (200 + number)).save(tmp_path / "in" / f"{number}.png")
+    (tmp_path / "in" / "2.png").write_bytes(b"")
+    command = ("sample", "--model", run, "--source", tmp_path / "in", "--out", tmp_path / "o")
+    result = medgan.works(*command, "--max-bad", 0.5)
+    assert f"2 images: {tmp_path / 'o'}" in result.stdout
+    assert "Left out 1 of --source that cannot be used, for example 2.png: empty file (0 bytes) (" in result.stderr
+
+
 def test_sources_of_pairs_are_translated_to_an_array(medgan, run, tmp_path):
     medgan.works("sample", "--model", run, "--source", PAIRS, "--out", tmp_path / "o", "--format", "npz")
     with np.load(tmp_path / "o" / "samples.npz") as arrays:
