@@ -253,7 +253,7 @@ def read_config(path: Path) -> dict[str, Any]:
         ConfigError: If the file is missing or is no such thing.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except OSError as error:
         raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
@@ -1040,7 +1040,9 @@ def _check_transforms(folder: Path, transforms: str | None) -> None:
 
 def _read_provenance(folder: Path) -> dict[str, Any]:
     """Return what a run's ``config.json`` says beside the options; empty if nothing."""
-    provenance = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("provenance")
+    provenance = json.loads((folder / "config.json").read_text(encoding="utf-8", errors="surrogateescape")).get(
+        "provenance"
+    )
     return provenance if isinstance(provenance, dict) else {}
 
 
@@ -1157,7 +1159,9 @@ def _read_initial_images(run: Path) -> list[str]:
     if not file.is_file():
         return []
     try:
-        return [str(image) for image in json.loads(file.read_text(encoding="utf-8"))["images"]]
+        return [
+            str(image) for image in json.loads(file.read_text(encoding="utf-8", errors="surrogateescape"))["images"]
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{file} is damaged: {error}. Without it nobody knows what the initial model has seen."

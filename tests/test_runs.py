@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from PIL import Image
 
 from medgan import registry
 from medgan.core.trainer import Callback
+from medgan.data.splits import Splits
 from medgan.errors import CheckpointError, ConfigError, DataError, UnknownArchitectureError
 from medgan.models import ACGAN
-from medgan.runs import Run, RunConfig, find_run, find_run_of, read_config, reopen, resolve
+from medgan.runs import Run, RunConfig, find_run, find_run_of, read_config, read_parts, reading_of, reopen, resolve
 
 FLAGS = {"data": "phantom://chest?n=40&seed=1", "size": 32, "preset": "tiny", "device": "cpu", "steps": 2}
 
@@ -116,6 +118,20 @@ def test_read_config(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"size": 32, "provenance": {"versions": {}}}))
     assert read_config(path) == {"size": 32}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_names_that_are_not_utf8_are_read_back(tmp_path):
+    odd = os.fsdecode(b"/mnt/R\xf6ntgen")
+    run = tmp_path / "run"
+    (run / "data").mkdir(parents=True)
+    facts = {"data": odd, "window": "auto", "provenance": {"transforms": None}}
+    for name, value in (("config.json", facts), ("data/initial_images.json", {"images": [f"{odd}/0.png"]})):
+        (run / name).write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8", errors="surrogateescape")
+    assert read_config(run / "config.json")["data"] == odd
+    assert reading_of(run) == {"window": "auto"}
+    Splits("image", 0, {"train": ("a.png",)}).write(run / "data" / "splits.json")
+    assert read_parts(run) == {"a.png": "train", f"{odd}/0.png": "initial"}
 
 
 # ------------------------------------------------------------------------------ which run

@@ -145,7 +145,7 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], facts: Mapping[str,
             _swap(fresh, folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as error:
+    except (OSError, UnicodeEncodeError) as error:  # the latter of names of labels that are no text
         raise CheckpointError(f"The model could not be written to {folder} ({error}).") from error
     return folder
 

@@ -176,7 +176,7 @@ def list_folder(root: Path, name: str, reading: Reading) -> FolderSource:
 
     Raises:
         DataError: If images lie both in `root` and in folders under it, several folders are splits such as "train"
-            and "val" rather than classes, or there is no image at all.
+            and "val" rather than classes, the name of a class is not UTF-8, or there is no image at all.
     """
     ignored: dict[str, int] = {}
     folders = sorted(path.name for path in _visible(root) if path.is_dir() and not path.is_symlink())
@@ -209,6 +209,14 @@ def list_folder(root: Path, name: str, reading: Reading) -> FolderSource:
     top += [Entry(path.name, refused=_refused_folder(path, root)) for path in linked]
     if not nested:
         return FolderSource(root, name, None, tuple(top), ignored, reading=reading)
+    for folder in folders:
+        try:
+            folder.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"The class folder {folder!r} of {root} has a name that is not UTF-8, with which no model could be saved. "
+                "Rename it."
+            ) from None
     labelled = [replace(entry, label=label) for label in folders for entry in classes[label]]
     return FolderSource(root, name, LabelSpec(tuple(folders)), tuple(labelled + top), ignored, reading=reading)
 

@@ -127,6 +127,12 @@ def test_folder_that_is_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "precious"
 
 
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="could not be written"):
+        write_model(tmp_path / "model", WEIGHTS, {**FACTS, "training_data": {"source": "K\udcf6ln"}})
+    assert not list(tmp_path.iterdir())
+
+
 # ------------------------------------------------------------------------------------------ models
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -172,6 +174,14 @@ def test_what_medgan_wrote_beside_the_classes_is_none(make_folder) -> None:
     assert len(found.entries) == 3
     assert found.ignored == {"folders that medgan wrote": 4}
     assert _files(root / "samples") == ["grid.png"]  # asked for
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_a_class_whose_name_is_not_utf8(make_folder) -> None:
+    root = make_folder(A=1, B=1)
+    (root / "B").rename(os.fsdecode(os.fsencode(root) + b"/K\xf6ln"))
+    with pytest.raises(DataError, match=r"class folder 'K\\udcf6ln' of .* is not UTF-8.*Rename it"):
+        list_folder(root.resolve(), "name", Reading())
 
 
 def test_a_series_is_one_entry_where_volumes_are_wanted(tmp_path: Path) -> None:
