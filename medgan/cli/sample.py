@@ -244,10 +244,10 @@ def sample(
     )
     click.echo(f"{len(chosen):,} images: {written}")
     if left_out is not None and len(left_out):
-        first = left_out.iloc[0]
+        example = left_out.iloc[0]
         click.echo(
-            f"Left out {len(left_out):,} of --source that cannot be used, for example {first['file']}: {first['error']} "
-            f"({first['hint']}).",
+            f"Left out {len(left_out):,} of --source that cannot be used, for example {example['file']}: "
+            f"{example['error']} ({example['hint']}).",
             err=True,
         )
     if place != model and place.name == "best":

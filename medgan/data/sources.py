@@ -163,8 +163,8 @@ def list_folder(root: Path, name: str, reading: Reading) -> FolderSource:
     Hidden files and folders are skipped, files with other extensions are counted in ``ignored``; those without one, or
     with a number for one, are looked into. Links that leave `root`, and links to folders, are refused: such an entry
     ends in the quarantine. Where volumes or their slices are wanted, the DICOM files of a folder are one entry, the
-    folder: a series. Folders of runs, samples and inspections that medgan wrote are skipped and counted, wherever they lie
-    under `root`; `root` itself may be one.
+    folder: a series. Folders of runs, samples and inspections that medgan wrote are skipped and counted, wherever they
+    lie under `root`; `root` itself may be one.
 
     Args:
         root: The folder.
@@ -214,8 +214,8 @@ def list_folder(root: Path, name: str, reading: Reading) -> FolderSource:
             folder.encode()
         except UnicodeEncodeError:
             raise DataError(
-                f"The class folder {folder!r} of {root} has a name that is not UTF-8, with which no model could be saved. "
-                "Rename it."
+                f"The class folder {folder!r} of {root} has a name that is not UTF-8, with which no model could be "
+                "saved. Rename it."
             ) from None
     labelled = [replace(entry, label=label) for label in folders for entry in classes[label]]
     return FolderSource(root, name, LabelSpec(tuple(folders)), tuple(labelled + top), ignored, reading=reading)

@@ -629,8 +629,8 @@ def _draw(groups: NDArray[np.int64], strata: NDArray[np.int64], share: float, se
 
     if not len(groups):
         raise DataError(
-            "No image can be held out: all are synthetic, of a patient who has synthetic ones, or held out already. Add "
-            "real images, or hold none out (--validation 0)."
+            "No image can be held out: all are synthetic, of a patient who has synthetic ones, or held out already. "
+            "Add real images, or hold none out (--validation 0)."
         )
     _, groups = np.unique(groups, return_inverse=True)
     _, strata = np.unique(strata, return_inverse=True)
