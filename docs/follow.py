@@ -189,7 +189,10 @@ class Step(NamedTuple):
 
 
 def steps_of(page: str) -> list[Step]:
-    """Return what a page has to be followed, in order; a command that ends in a backslash goes on."""
+    """Return what a page has to be followed, in order; a command that ends in a backslash goes on.
+
+    Where a block has no prompt, as those of READMEs, from which prompts would be copied along, all its lines are typed.
+    """
     found: list[Step] = []
     for block in _BLOCK.finditer(page):
         language, text = block.groups()
@@ -198,10 +201,15 @@ def steps_of(page: str) -> list[Step]:
             text = textwrap.dedent(text)
             found.append(Step("file" if _FILE.match(text) else "python", text, first))
             continue
+        prompt = re.search(r"^ *\$ ", text, re.M)
         lines = enumerate(text.splitlines(), first)
         for number, line in lines:
-            prompt, separator, command = line.partition("$ ")
-            if not separator or prompt.strip():  # what was printed
+            command = line.strip()
+            if prompt:
+                if not command.startswith("$ "):  # what was printed
+                    continue
+                command = command[2:]
+            if not command:
                 continue
             while command.endswith("\\"):
                 command = command[:-1] + next(lines)[1].strip()
