@@ -67,7 +67,7 @@ class _Parts(NamedTuple):
     "models",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Run folder, or a saved model's folder; several, such as other seeds of one training, take turns.",
+    help="Run folder, or a saved model's folder; of several, such as other seeds of one training, one for each seed.",
 )
 @which_option
 @click.option("--synthetic", help="Synthetic images in the place of a model: a folder that `medgan sample` wrote.")

@@ -84,15 +84,17 @@ class DownstreamEvaluator:
     on the same real validation patients; thresholds come from these patients too. Nothing is chosen on the test
     patients. A run that is finished is kept in the folder, and found again by all that it depends on.
 
-    Synthetic images have the class shares of the real training images. Each seed has synthetic images of its own, from
-    the generators in turn, so that the spread over seeds contains that of the sampling.
+    Synthetic images have the class shares of the real training images. Of one generator each seed has synthetic images
+    of its own, so that the spread over seeds contains that of the sampling; of several, each seed has one generator, so
+    that it contains that of their training, too. Images that were given are shared out, each seed its own where there
+    are enough; a note says where there are not.
 
     Args:
         train: Real training images, the same as the generators'.
         validation: Real images of other patients.
         test: Real images of yet others.
         out: Folder of the study.
-        generators: Models to sample from.
+        generators: Models to sample from: one, or one for each seed.
         synthetic: Synthetic images in the place of generators.
         config: Options.
         resume: Whether `out` may hold runs already, to go on from.
@@ -149,6 +151,13 @@ class DownstreamEvaluator:
             )
         self.labels, shared = _check_parts(train, validation, test)
         _check_synthetic(self.arms, train, self.generators, synthetic)
+        count = len(self.generators)
+        if count > 1 and count != self.config.seeds and any(arm.synthetic for arm in self.arms):
+            # Intervals take every seed for another training of the generator.
+            raise ConfigError(
+                f"There are {count} models and {self.config.seeds} seeds, but of several models each needs a seed of "
+                f"its own. Give --seeds {count}, or one --model for each seed, or a single one."
+            )
         sources = [gan.provenance for gan in self.generators] if synthetic is None else [_origin(synthetic)]
         self.banners, self.notes = check_leakage(
             sources if any(arm.synthetic for arm in self.arms) else [],
@@ -254,11 +263,22 @@ class DownstreamEvaluator:
                     "There are too few synthetic images to keep some back, so classifiers that were trained on real "
                     "images are not tested on synthetic ones (TRTS)."
                 )
-            return {seed: take_by_class(rest, wanted, seed=seed)[0] for seed in seeds}, probe
+            there = class_counts(rest)
+            enough = (there >= len(seeds) * wanted).all()
+            given = {}
+            for seed in seeds:
+                given[seed], others = take_by_class(rest, wanted, seed=seed)
+                rest = others if enough else rest
+            if len(seeds) > 1 and not enough:
+                self.notes.append(
+                    f"The seeds share synthetic images: each takes {int(wanted.sum()):,} of {int(there.sum()):,}. What "
+                    "other synthetic images would change is in the intervals in part, or not at all."
+                )
+            return given, probe
         store = PoolStore(self.out / "synthetic", self.truncation, self.device)
         pools = {}
         for number, seed in enumerate(seeds):
-            gan = self.generators[number % len(self.generators)]
+            gan = self.generators[number if len(self.generators) > 1 else 0]
             self._tell(0, 0, f"sampling {int(wanted.sum()):,} images for seed {seed}")
             pools[seed] = store.open(gan, self.train, wanted, first_seed=class_seeds(seed))
         probe = store.open(self.generators[0], self.train, shown, first_seed=class_seeds(None))

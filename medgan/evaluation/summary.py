@@ -642,6 +642,9 @@ def _notes(study: Study, kind: ProblemKind) -> list[str]:
         else "The class of the largest probability is predicted.",
         "The worst subgroup is the lowest of several; by chance alone the lowest is low.",
     ]
+    models = len(study.facts.get("generators") or [])
+    if models < 2 and any(run.facts.get("synthetic_images") for run in study.runs):
+        notes.append("The generator is fixed: what another training of it would change is not in the intervals.")
     seeds = len({run.seed for run in study.runs})
     if seeds == 1:
         notes.append("There is one seed: what another seed would change is not in the intervals. Run at least 3.")

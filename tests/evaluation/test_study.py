@@ -15,6 +15,7 @@ from medgan.core.spec import Batch
 from medgan.data import ImageDataset
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation import DownstreamEvaluator, Study, StudyConfig
+from medgan.evaluation.leakage import pixel_hashes
 from medgan.evaluation.run_store import StudyWarning
 
 Parts = tuple[ImageDataset, ImageDataset, ImageDataset]
@@ -38,6 +39,16 @@ class Copier:
         if labels.ndim == 1:
             images[:, :, 4:12, 4:12] += labels.view(-1, 1, 1, 1)
         yield Batch(images, labels)
+
+
+class Brighter(Copier):
+    """Another training of it."""
+
+    weights_sha256 = "1" * 64
+
+    def sample_batches(self, seeds, *, labels, truncation):
+        for batch in super().sample_batches(seeds, labels=labels, truncation=truncation):
+            yield Batch(batch.images.clamp(max=0.5) + 0.5, labels)
 
 
 def evaluator(parts: Parts, out: Path, arms: str, **options: object) -> DownstreamEvaluator:
@@ -201,9 +212,40 @@ def test_synthetic_images_from_a_folder(parts: Parts, make_images, tmp_path: Pat
     )
     assert "not known which images" in made.notes[0]
     study = made.run()
+    assert "The seeds share synthetic images: each takes 60 of 68." in study.facts["notes"][-1]
     assert study.synthetic is not None
     seen = [run.facts["synthetic_images"] for run in study.runs if run.arm == "synthetic"]
     assert seen == [60, 60]
+
+
+def test_seeds_share_no_synthetic_image_where_there_are_enough(parts: Parts, make_images, tmp_path: Path) -> None:
+    made = DownstreamEvaluator(
+        *parts,
+        out=tmp_path / "study",
+        synthetic=make_images(152, seed=5, name="made"),
+        config=StudyConfig(**TINY, arms="real,synthetic"),
+    )
+    pools, probe = made._pools(range(2))
+    assert probe is not None
+    taken = [set(pixel_hashes(images)) for images in (*pools.values(), probe)]
+    assert [len(images) for images in taken] == [60, 60, 32]
+    assert len(set().union(*taken)) == 152
+    assert not any("share synthetic images" in note for note in made.notes)
+
+
+def test_each_of_several_models_has_a_seed(parts: Parts, tmp_path: Path) -> None:
+    def study(arms: str, seeds: int) -> DownstreamEvaluator:
+        generators: list[Any] = [Copier(parts[0]), Brighter(parts[0])]
+        config = StudyConfig(**{**TINY, "arms": arms, "seeds": seeds})
+        return DownstreamEvaluator(*parts, out=tmp_path / "study", generators=generators, config=config, device="cpu")
+
+    for seeds in (1, 3):
+        with pytest.raises(ConfigError, match=f"2 models and {seeds} seeds.* Give --seeds 2"):
+            study("real,synthetic", seeds)
+    study("real", 3)  # samples nothing
+    pools, _ = study("real,synthetic", 2)._pools(range(2))
+    dark, bright = (float(pools[seed].images_at(range(60)).mean()) for seed in range(2))
+    assert bright > dark + 0.3
 
 
 def test_too_few_synthetic_images(parts: Parts, make_images, tmp_path: Path) -> None:
