@@ -47,8 +47,8 @@ class Compared:
     """Two arms and their difference, as a reader is told of it.
 
     Attributes:
-        arm: Title of the arm.
-        reference: Title of what it is compared with.
+        arm: Title of the arm, with the share of the real patients that it was trained on where that is not all.
+        reference: The same of what it is compared with.
         score: Title of the score.
         value: The score of the arm.
         reference_value: The score of the reference.
@@ -111,7 +111,7 @@ def sentences_of(compared: Compared, *, margin: float) -> list[str]:
         f", a difference of {_signed(compared.difference)} (95 % interval {_signed(compared.low)} to "
         f"{_signed(compared.high)}; {studied})."
     )
-    at_the_margin = f"margin of {margin:g} that was set beforehand"
+    at_the_margin = f"margin of {margin:g}"
     judged = {
         "noninferior": f"{arm} is non-inferior to {reference} at the {at_the_margin}.",
         "inferior": f"{arm} is inferior to {reference} by more than the {at_the_margin}.",

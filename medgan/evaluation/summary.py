@@ -165,6 +165,10 @@ class _Arm:
     values: dict[str, Values]
     replicates: dict[str, Values]
 
+    def named(self) -> str:
+        """Return the title, with the share of the real patients where it is not all of them."""
+        return self.title if self.fraction == 1 else f"{self.title}, {self.fraction:.3g} of the real patients"
+
     def seeds(self) -> list[int]:
         return [run.seed for run in self.runs]
 
@@ -231,6 +235,10 @@ def summarise(
         results.append(_result(arm, block))
     pairs = _comparison_pairs(arms, baseline, comparisons)
     compared = _compare(pairs, primary=primary, margin=margin, cohort=study.test)
+    if compared:
+        notes.append(
+            f"Non-inferior is said with the margin of {margin:g}, which counts if it was chosen before the study."
+        )
     if len(compared) > 1:
         notes.append(
             "Non-inferiority is judged for each comparison by itself, without a correction for their number: claim it "
@@ -509,8 +517,8 @@ def _compare(
         ours, theirs = arm.of_seeds(common, primary)[0], reference.of_seeds(common, primary)[0]
         both = ~np.isnan(ours - theirs)
         compared = Compared(
-            arm=arm.title,
-            reference=reference.title,
+            arm=arm.named(),
+            reference=reference.named(),
             score=SCORES[primary].title,
             value=float(mean_where_defined(ours[both], axis=0)),
             reference_value=float(mean_where_defined(theirs[both], axis=0)),

@@ -54,7 +54,7 @@ def test_worse_within_the_margin_says_both() -> None:
     assert sentences_of(COMPARED, margin=0.02) == [
         "AUROC was 0.880 after training on “synthetic images” and 0.890 on “real images”, a difference of −0.010 (95 % "
         "interval −0.018 to −0.002; 5 seeds, 312 patients).",
-        "“synthetic images” is non-inferior to “real images” at the margin of 0.02 that was set beforehand.",
+        "“synthetic images” is non-inferior to “real images” at the margin of 0.02.",
         "“synthetic images” is worse than “real images” (p = 0.014 after Holm's correction for 4 comparisons).",
     ]
 
@@ -64,7 +64,7 @@ def test_nothing_shown_claims_nothing() -> None:
     numbers, judged, difference = sentences_of(unsure, margin=0.02)
     assert "1 seed, 312 patients" in numbers
     assert judged == (
-        "At the margin of 0.02 that was set beforehand, neither is shown: that “synthetic images” is non-inferior to "
+        "At the margin of 0.02, neither is shown: that “synthetic images” is non-inferior to "
         "“real images”, or that it is inferior by more."
     )
     assert difference == (

@@ -423,6 +423,23 @@ def test_notes_tell_what_a_reader_must_know() -> None:
     several = " ".join(summarise(_study(BINARY, ARMS), replicates=20)["verdict"]["notes"])
     assert "There is one seed" not in several
     assert "Non-inferiority is judged for each comparison by itself" in several
+    assert "the margin of 0.02, which counts if it was chosen before the study" in several
+    assert "The generator is fixed" in several
+    facts = {"generators": [{"weights_sha256": "0"}, {"weights_sha256": "1"}]}
+    for other in (_study(BINARY, ARMS, facts=facts), _study(BINARY, ARMS[:1], seeds=1)):  # without synthetic images
+        assert "generator" not in " ".join(summarise(other, replicates=20)["verdict"]["notes"])
+
+
+def test_sentences_say_of_which_share_of_the_patients() -> None:
+    arms = [("real", 0.1, 1.0), ("real", 0.25, 2.0), ("synthetic", 1.0, 1.0), ("mixed", 0.25, 2.0)]
+    summary = summarise(_study(BINARY, arms), replicates=20)
+    claimed = " ".join(summary["verdict"]["sentences"])
+    assert "training on “synthetic” and 0." in claimed
+    assert claimed.count("“mixed, 0.25 of the real patients”") >= 2
+    for sentence in summary["verdict"]["sentences"]:
+        assert "“real images, 0.25 of the real patients”" in sentence
+    whole = summarise(_study(BINARY, ARMS), replicates=20)
+    assert "of the real patients" not in " ".join(whole["verdict"]["sentences"])
 
 
 def test_runs_on_another_cohort() -> None:
