@@ -14,6 +14,7 @@ training patients may be copied, and all are searched.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from medgan.core.saving import versions
 from medgan.core.spec import LabelSpec
@@ -512,9 +514,9 @@ def _judge(results: Sequence[SpaceResult]) -> tuple[Finding, ...]:
         # which asks for the nearest images alone, hardly minds.
         alike = each.membership.comparable
         if each.data_copying is not None:
-            specific = each.control_data_copying is None or each.control_data_copying.p_value >= _SIGNIFICANT
+            specific = _copies_beyond(each.data_copying, each.control_data_copying)
             raw.append(("data copying, C_T", each.space, each.data_copying.p_value, alike and specific))
-        specific = each.control_authenticity is None or each.control_authenticity.p_value >= _SIGNIFICANT
+        specific = _crowds_beyond(each.authenticity, each.control_authenticity)
         raw.append(("authenticity", each.space, each.authenticity.p_value, alike and specific))
         raw.append(("membership, all patients", each.space, each.membership.attack.p_value, alike))
         if each.membership.caught is not None:
@@ -527,8 +529,24 @@ def _judge(results: Sequence[SpaceResult]) -> tuple[Finding, ...]:
 
 
 def _is_specific(copies: CopyRate, control: CopyRate | None) -> bool:
-    """Whether images are nearer to training patients than to patients whom the generator has not seen."""
-    return control is None or control.p_value >= _SIGNIFICANT or copies.low > control.high
+    """Whether the excess of copies is above the control's, by the bounds of both (as R. G. Newcombe's method 10)."""
+    if control is None:
+        return True
+    reach = math.hypot(copies.excess - copies.low, control.high - control.excess)
+    return copies.excess - control.excess > reach
+
+
+def _copies_beyond(found: DataCopying, control: DataCopying | None) -> bool:
+    """Whether C_T is below that of the control: the difference of two normal numbers, one-sided."""
+    return control is None or (found.z - control.z) / math.sqrt(2) < special.ndtri(_SIGNIFICANT)
+
+
+def _crowds_beyond(found: Authenticity, control: Authenticity | None) -> bool:
+    """Whether authenticity is lower than the control's, by the bounds of both."""
+    if control is None:
+        return True
+    reach = math.hypot(found.high - found.difference, control.difference - control.low)
+    return found.difference - control.difference + reach < 0
 
 
 def _verdict(findings: Sequence[Finding], identical: int) -> Verdict:

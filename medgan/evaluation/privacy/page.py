@@ -37,8 +37,8 @@ __all__ = ["make_page", "summarise_audit", "write_audit"]
 
 _VERDICTS: dict[Verdict, str] = {
     "leakage": "Leakage was detected.",
-    "unclear": "Not clear: what was found need not be copying, as a control finds as much. Synthetic images are just "
-    "as near to patients whom the generator has not seen, or training and held-out patients differ in themselves.",
+    "unclear": "Not clear: what was found need not be copying, as it is not beyond a control. Synthetic images may be "
+    "just as near to patients whom the generator has not seen, or training and held-out patients differ in themselves.",
     "none": "No leakage detected under these tests.",
 }
 _TONES: dict[Verdict, Literal["verdict", "warning", "danger"]] = {
@@ -67,8 +67,9 @@ _READING = (
     "told from each other, show how far chance goes; the blind attack, which sees no synthetic image, shows whether "
     "the two groups differ in themselves.",
     "The verdict counts a test if its p-value is below 0.05 after Holm's correction for all tests listed, and, of "
-    "copies, C_T and authenticity, if the control does not find as much, and, of all but copies, if the blind attack "
-    "does not tell the groups apart; or if a synthetic image is a training image, pixel by pixel.",
+    "copies, C_T and authenticity, if it goes beyond the control, so that the difference from what that finds is not "
+    "chance, and, of all but copies, if the blind attack does not tell the "
+    "groups apart; or if a synthetic image is a training image, pixel by pixel.",
 )
 _PATIENTS = (
     "This page shows images of real patients and names their files. Treat it as you treat the training data; with "
@@ -339,7 +340,7 @@ def _findings_table(report: AuditReport) -> Table:
             each.space,
             _p(each.p_value),
             _p(each.corrected),
-            ("detected" if each.specific else "no more than the control") if each.detected else "not detected",
+            ("detected" if each.specific else "not beyond the control") if each.detected else "not detected",
         ]
         for each in report.findings
     ]

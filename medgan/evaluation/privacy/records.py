@@ -66,8 +66,8 @@ class Finding:
         p_value: Of the hypothesis that nothing leaks, one-sided.
         corrected: The same, corrected for the number of tests (Holm).
         detected: Whether that is below 0.05.
-        specific: False if the control finds as much; or, of all tests but copies, if the blind attack tells the groups
-            of patients apart.
+        specific: False if it is not beyond the control; or, of all tests but copies, if the blind attack tells the
+            groups of patients apart.
     """
 
     test: str

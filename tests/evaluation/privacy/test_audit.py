@@ -137,6 +137,33 @@ def test_a_generator_without_variety_is_no_copier(real: Real, make_synthetic: Ma
         assert not found[test].specific
 
 
+def test_a_test_counts_where_it_goes_beyond_its_control(honest: AuditReport) -> None:
+    each = honest.spaces[0]
+    assert each.data_copying is not None
+    assert each.control is not None
+    assert each.control_data_copying is not None
+    assert each.control_authenticity is not None
+
+    def specific(z: float, share: float, excess: float) -> list[bool]:
+        """Judge three findings beside a weak, significant z of -1.8, a share of 10 % less, and 0.8 % of copies."""
+        space = replace(
+            each,
+            membership=replace(each.membership, blind=replace(each.membership.blind, low=0.4, high=0.6)),
+            copies=replace(each.copies, excess=excess, low=excess - 0.008, p_value=0.0),
+            control=replace(each.control, excess=0.008, high=0.02, p_value=0.06),
+            data_copying=replace(each.data_copying, z=z, p_value=0.0),
+            control_data_copying=replace(each.control_data_copying, z=-1.8, p_value=0.036),
+            authenticity=replace(each.authenticity, difference=share, high=share + 0.04, p_value=0.0),
+            control_authenticity=replace(each.control_authenticity, difference=-0.1, low=-0.13, p_value=0.01),
+        )
+        assert space.membership.comparable
+        return [finding.specific for finding in _judge([space])[:3]]
+
+    assert specific(-20, -0.5, 0.1) == [True, True, True]
+    assert specific(-4, -0.14, 0.02) == [False, False, False]
+    assert specific(-4.2, -0.16, 0.024) == [True, True, True]
+
+
 @pytest.mark.parametrize(("difference", "verdict"), [(0.0, "leakage"), (1.0, "unclear"), (-1.0, "unclear")])
 def test_an_attack_on_groups_that_differ_in_themselves_is_not_clear(
     honest: AuditReport, difference: float, verdict: str
