@@ -28,6 +28,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medgan.core.saving import write_aside
 from medgan.data.dose import QUANTITIES, DoseProblem, DoseReadings, DoseValue, convert_dose, find_unit
@@ -53,6 +54,7 @@ __all__ = [
 ]
 
 _FEWEST = 4  # values that quartiles can be taken of
+_DRAWS = 2_000  # of the bootstrap
 _PROBLEM = ("file", "item", "given", "reason")
 
 AVOIDED = (
@@ -237,6 +239,8 @@ class DoseSummary:
         lowest: The smallest.
         highest: The largest.
         mean: Of the values.
+        mean_interval: 95 % interval of the mean of exposures, by a bootstrap over patients, or over exposures where not
+            all patients are known or there is one only; None of exams and patients.
         files: Files that told them.
         files_in_all: Files that could have: all images, or all reports.
         patients: Patients they are of; None if unknown.
@@ -256,6 +260,7 @@ class DoseSummary:
     lowest: float
     highest: float
     mean: float
+    mean_interval: tuple[float, float] | None
     files: int
     files_in_all: int
     patients: int | None
@@ -269,7 +274,7 @@ class DoseEquivalent:
     Attributes:
         kind: ``measured``, ``converted`` (measured, times a coefficient) or ``published``.
         what: Which dose.
-        low: Lower end for all images together.
+        low: Lower end for all images together: of the 95 % interval of the mean, or of the published range.
         expected: The number times the mean, or times the published typical value; None where there is none.
         high: Upper end.
         unit: Of the three.
@@ -407,11 +412,26 @@ def _summary(
         lowest=float(array.min()),
         highest=float(array.max()),
         mean=float(array.mean()),
+        mean_interval=_interval_of_mean(array, [value.patient for value in values]) if of == "exposure" else None,
         files=len({value.file for value in values}),
         files_in_all=len(readings.images) if first.origin == "image" else readings.reports,
         patients=len(patients) or None,
         left_out=left_out,
     )
+
+
+def _interval_of_mean(doses: NDArray[np.float64], patients: Sequence[str]) -> tuple[float, float]:
+    """Return the 95 % interval of a mean, by draws of patients, each with all exposures; else of exposures."""
+    members = np.arange(len(doses))
+    if all(patients) and len(set(patients)) > 1:
+        members = np.unique(patients, return_inverse=True)[1]
+    counts, sums = np.bincount(members), np.bincount(members, weights=doses)
+    # By what is drawn, and not by its order, so that the same files give the same interval.
+    order = np.lexsort((counts, sums))
+    number = len(counts)
+    drawn = np.random.default_rng(0).multinomial(number, np.full(number, 1 / number), size=_DRAWS)
+    low, high = np.percentile(drawn @ sums[order] / (drawn @ counts[order]), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def state_dose(
@@ -515,36 +535,45 @@ def _notes(readings: DoseReadings, measured: Sequence[DoseSummary]) -> list[str]
 
 def _measured(summary: DoseSummary, images: int) -> DoseEquivalent:
     """Return the dose equivalent of images like those that were read."""
-    low, expected, high = (images * value for value in (summary.lower_quartile, summary.mean, summary.upper_quartile))
+    low, high = _total(summary, images)
+    expected = images * summary.mean
     noun = "scans" if summary.quantity == "dose_length_product" else "exposures"
     each = f"{_range(summary.lower_quartile, summary.upper_quartile, summary.unit)}, the middle half"
     source = f"measured: {summary.number:,} {noun} of {summary.files:,} {_files(summary)}"
     sentence = (
-        f"Acquiring {images:,} such {noun} takes a {summary.title} of {_range(low, high, summary.unit)} in all "
-        f"({each} of {summary.number:,} {noun} of these files; {images:,} times their mean is "
-        f"{_number(expected)} {_pretty(summary.unit)})."
+        f"Acquiring {images:,} such {noun} takes a {summary.title} of {_number(expected)} {_pretty(summary.unit)} in "
+        f"all: {images:,} times the mean of {summary.number:,} {noun} of these files (95 % interval "
+        f"{_range(low, high, summary.unit)}; a single one takes {each})."
     )
     return DoseEquivalent("measured", summary.title, low, expected, high, summary.unit, each, source, sentence)
+
+
+def _total(summary: DoseSummary, images: int) -> tuple[float, float]:
+    """Return the interval of the dose of so many exposures: of their mean, as doses of single ones are skewed."""
+    assert summary.mean_interval is not None
+    low, high = summary.mean_interval
+    return images * low, images * high
 
 
 def _converted(summary: DoseSummary, images: int, coefficient: Coefficient) -> DoseEquivalent:
     """Return the effective dose of images like those that were read."""
     least, most = coefficient.factor(summary.unit)
-    low, high = images * summary.lower_quartile * least, images * summary.upper_quartile * most
+    low, high = (total * factor for total, factor in zip(_total(summary, images), (least, most), strict=True))
+    expected = images * summary.mean * (least + most) / 2
     span = _number(coefficient.low)
     if coefficient.high != coefficient.low:
         span += f" to {_number(coefficient.high)}"
-    each = f"{_range(low / images, high / images, 'mSv')}"
+    each = f"{_range(summary.lower_quartile * least, summary.upper_quartile * most, 'mSv')}, the middle half"
     source = f"measured {summary.title}, times {span} {_pretty(coefficient.unit)} ({coefficient.source})"
     sentence = (
-        f"As effective dose that is {_range(low, high, 'mSv')} summed over {images:,} exposures of other people, "
-        f"{each} each: {source}."
+        f"As effective dose that is {_number(expected)} mSv summed over {images:,} exposures of other people (95 % "
+        f"interval, and the coefficient's range: {_range(low, high, 'mSv')}; a single one takes {each}): {source}."
     )
     return DoseEquivalent(
         "converted",
         "effective dose",
         low,
-        images * summary.mean * (least + most) / 2,
+        expected,
         high,
         "mSv",
         each,

@@ -114,12 +114,23 @@ def test_measured_doses_of_a_number_of_images(five):
     (found,) = statement.equivalents
     assert (found.kind, found.unit) == ("measured", "Gy.cm2")
     assert (found.low, found.expected, found.high) == (
-        pytest.approx(200),
+        pytest.approx(200),  # p1 drawn twice
         pytest.approx(300),
-        pytest.approx(400),
+        pytest.approx(450),  # p2 drawn twice
     )
-    assert "200 to 400 Gy·cm² in all" in found.sentence
+    assert "takes a dose-area product of 300 Gy·cm² in all: 1,000 times the mean of 5 exposures" in found.sentence
+    assert "95 % interval 200 to 450 Gy·cm²; a single one takes 0.2 to 0.4 Gy·cm², the middle half" in found.sentence
     assert NOT_FOR_INDIVIDUALS not in statement.notes
+
+
+def test_a_total_of_skewed_doses_is_that_of_the_mean():
+    values = [value(number, 20 if number == 6 else 1) for number in range(7)]
+    found = state_dose(readings(values, [image(number) for number in range(7)]), images=1000).equivalents[0]
+    assert found.expected == pytest.approx(26_000 / 7)
+    assert found.low == pytest.approx(1000)
+    assert found.low < found.expected < found.high < 20_000
+    again = state_dose(readings(values[::-1], [image(number) for number in range(7)]), images=1000).equivalents[0]
+    assert (again.low, again.high) == pytest.approx((found.low, found.high))
 
 
 def test_avoided_dose_is_always_0(five):
@@ -132,7 +143,7 @@ def test_coefficients_of_the_user_need_a_unit_and_a_source(five):
     coefficient = make_coefficient("0.16-0.18", "mSv/(Gy.cm2)", "a report, Table 5")
     measured, found = state_dose(five, images=10, coefficient=coefficient).equivalents
     assert (measured.kind, found.kind, found.unit) == ("measured", "converted", "mSv")
-    assert (found.low, found.high) == (pytest.approx(10 * 0.2 * 0.16), pytest.approx(10 * 0.4 * 0.18))
+    assert (found.low, found.high) == (pytest.approx(10 * 0.2 * 0.16), pytest.approx(10 * 0.45 * 0.18))
     assert "0.16 to 0.18 mSv/(Gy·cm²) (a report, Table 5)" in found.source
     assert NOT_FOR_INDIVIDUALS in state_dose(five, coefficient=coefficient).notes
     for unit, source, message in (
@@ -157,7 +168,7 @@ def test_units_of_coefficients_are_converted(five):
         make_coefficient("0.02", "mSv/(dGycm2)", "a report"),
     ]
     highs = [state_dose(five, images=1, coefficient=each).equivalents[1].high for each in same]
-    assert highs == pytest.approx([0.08] * 5)
+    assert highs == pytest.approx([0.09] * 5)
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "abc", "0.1-", "1e999", "1.2.3", "nan", "ct-chest-adlt"])

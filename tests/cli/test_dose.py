@@ -29,8 +29,8 @@ def test_states_what_was_measured_and_what_was_published(medgan, here, scans):
     )  # fmt: skip
     assert "Measured on these files" in result.stdout
     assert "5 of 6 images" in result.stdout
-    assert "Acquiring 1,000 such exposures takes a dose-area product of 200 to 400 Gy·cm² in all" in result.stdout
-    assert "As effective dose that is 32 to 72 mSv" in result.stdout
+    assert "Acquiring 1,000 such exposures takes a dose-area product of 300 Gy·cm² in all: " in result.stdout
+    assert "As effective dose that is 51 mSv summed over 1,000" in result.stdout
     assert "(a report, Table 5)" in result.stdout
     assert "Published, not measured here" in result.stdout
     assert "Avoided dose: 0." in result.stdout
