@@ -45,6 +45,7 @@ _MOST_TRIED = 50  # candidates for each image wanted, until it is clear that the
 _LEAST_REJECTED = 16
 _REAL_IMAGES = 1_000
 _COVERAGE_NEIGHBOURS = 5
+_COVERAGE_FEATURES = "random-conv"  # whatever the scorer looks at
 
 
 class _Candidates(NamedTuple):
@@ -378,8 +379,8 @@ def refine(
         "samples": samples,
         "rejected_share": share,
         "coverage_of": None
-        if held_out is None or real is None
-        else {"images": len(real), "features": scorer.extractor},
+        if real is None or "coverage" not in before
+        else {"images": len(real), "features": _COVERAGE_FEATURES},
         "before": before,
         "after": after,
     }
@@ -417,7 +418,7 @@ def _figures(gan: GAN, candidates: _Candidates, real: torch.Tensor | None) -> di
 
     figures = {"rejected": float((candidates.scores < 0.5).mean())}
     if real is not None and len(real) > _COVERAGE_NEIGHBOURS:
-        extractor = get_extractor("random-conv")
+        extractor = get_extractor(_COVERAGE_FEATURES)
         batches = gan.sample_batches(candidates.seeds, labels=candidates.labels)
         made = torch.cat([extractor(batch.images) for batch in batches]).numpy()
         known = torch.cat([extractor(part) for part in torch.split(real, 64)]).numpy()

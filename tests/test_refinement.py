@@ -215,6 +215,7 @@ def test_refines_a_run(make_run: Callable[..., Path], tmp_path: Path) -> None:
         bright(load_model(model), 60),
         tmp_path / "refined",
         which="latest",
+        extractor="radiomics",
         flags={"steps": 4, "outdir": str(tmp_path / "runs"), "device": "cpu"},
         samples=100,
         say=said.append,
@@ -227,6 +228,7 @@ def test_refines_a_run(make_run: Callable[..., Path], tmp_path: Path) -> None:
     assert len(rejected) == round(100 * report["before"]["rejected"])
     assert config["rejected_share"] == pytest.approx(min(0.5, report["before"]["rejected"]))
     assert 0 <= report["after"]["coverage"] <= 1
+    assert report["coverage_of"]["features"] == "random-conv"  # whatever the scorer looks at
     splits = [json.loads((run / "data" / "splits.json").read_text(encoding="utf-8")) for run in (model, done.run)]
     assert splits[0]["parts"] == splits[1]["parts"]
     assert any("Generator begins from" in line for line in said)
