@@ -571,15 +571,12 @@ def _interpolation_section(found: Exploration, sheets: dict[str, Sheet]) -> Sect
     part = found.interpolation
     assert part is not None
     worst = max(part.unevenness)
-    text = (
-        f"The largest step of a strip is at most {worst:.1f} times the mean one. "
-        + (
-            "A jump like that, from one image to another, is what memorised images look like; "
-            if worst > _UNEVEN
-            else ""
-        )
-        + ("look at the strips." if worst > _UNEVEN else "There is no jump from one remembered image to another.")
+    meaning = (
+        "A jump like that, from one image to another, is what memorised images look like: look at the strips."
+        if worst > _UNEVEN
+        else "That does not show that nothing is memorised: look at the strips."
     )
+    text = f"The largest step of a strip is at most {worst:.1f} times the mean one. {meaning}"
     return Section("Between two latents", [Text(text), sheets["interpolation"].figure()])
 
 

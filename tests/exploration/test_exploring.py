@@ -80,6 +80,7 @@ def test_the_difference_of_real_images(found):
 def test_the_page(found, tmp_path):
     page = found.write(tmp_path / "explore")
     text = page.read_text()
+    assert ("does not show that nothing is memorised" in text) == (max(found.interpolation.unevenness) <= 3)
     names = {path.name for path in page.parent.iterdir()}
     assert {"explore.json", "arrays.npz", "class-difference-map.png", "inversion.png", "truncation.png"} <= names
     assert text.count("data:image/png") == sum(name.endswith(".png") for name in names)
