@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from medgan.data.dataset import ImageDataset
-from medgan.evaluation.leakage import initial_models, pixel_hashes
+from medgan.evaluation.leakage import count_unknown_patients, initial_models, pixel_hashes
 from medgan.metrics.features import Features
 
 __all__ = ["find_warnings"]
@@ -138,12 +138,13 @@ def _counts(real: ImageDataset, samples: Sequence[ImageDataset]) -> Iterator[str
             yield f"{number:,} {name} images are few: below {_FEWEST_IMAGES} chance moves most metrics."
     patients = real.index["patient_id"]
     known = int(patients[patients != ""].nunique())
-    if not known:
+    if unknown := count_unknown_patients(real):
+        which = "the" if not known else f"{unknown:,} of the {len(real):,}"
         yield (
-            "The patients of the real images are not known, so that images of one patient may be in both halves, and "
-            "floors too low. Say how file names tell them, with --patient-regex."
+            f"The patients of {which} real images are not known, so that images of one patient may be in both halves, "
+            "and floors too low. Say how file names tell them, with --patient-regex."
         )
-    elif known < _FEWEST_PATIENTS:
+    if 0 < known < _FEWEST_PATIENTS:
         yield f"{known:,} real patients are few: below {_FEWEST_PATIENTS} they stand for no population."
     shares = [each.class_counts() for each in (real, samples[0])]
     if real.labels is not None and real.labels.ndim == 1 and all(shares):

@@ -41,6 +41,14 @@ def test_few_images_and_patients(make_textures: Make) -> None:
     )
 
 
+def test_patients_of_some_images_are_not_known(make_textures: Make) -> None:
+    real = make_textures(160, 0)
+    named = real.index["patient_id"].where(np.arange(160) < 120, "")  # 60 patients are known
+    text = said(replace(real, index=real.index.assign(patient_id=named)), make_textures(160, 1))
+    assert "The patients of 40 of the 160 real images are not known" in text
+    assert "real patients are few" not in text
+
+
 def test_a_reference_that_the_generator_has_seen(make_textures: Make) -> None:
     whole = make_textures(100, 0)
     real, synthetic = whole.subset(range(40)), make_textures(40, 1)
