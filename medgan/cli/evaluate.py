@@ -318,6 +318,8 @@ def _open(
             )
         validation, test = held_out.split(0.6, by=whole_unit(held_out.index))  # the source may hold all of them out
         note = "The run held out one part only; four tenths of it choose weights and thresholds, the rest tests."
+        if "validation" in opened.parts:
+            note += " By these patients the run may have chosen its best model: they are not wholly new to it."
         return _Parts(opened.parts["train"], validation, test, trained_on, note, run)
     if real is None:
         raise click.UsageError("--real is needed: only a run folder knows its images.")

@@ -54,6 +54,7 @@ class _Real(NamedTuple):
     reference: ImageDataset
     description: str
     training: ImageDataset | None
+    warnings: tuple[str, ...] = ()
 
 
 @click.command(params=[*_DATA])
@@ -200,6 +201,7 @@ def metrics(
             facts=facts,
             progress=progress,
         )
+        report = replace(report, warnings=(*chosen.warnings, *report.warnings))
     folder = out or free_folder(Path(f"metrics-{folder_name(synthetic)}"))
     written = write_report(report, folder)
     if as_json:
@@ -267,7 +269,13 @@ def _choose(opened: OpenedData, run: Path, reference: str) -> _Real:
             "with --validation 0.1 --test 0.2, give other --real images, or accept --reference train."
         )
     held_out = ImageDataset.join([opened.parts[name] for name in names])
-    return _Real(held_out, f"held-out patients of {run} ({' and '.join(names)})", training)
+    warnings: tuple[str, ...] = ()
+    if "validation" in names:
+        warnings = (
+            f"{len(opened.parts['validation']):,} of the {len(held_out):,} reference images are of the validation "
+            "patients, by whom the run may have chosen its best model: they are not wholly new to it.",
+        )
+    return _Real(held_out, f"held-out patients of {run} ({' and '.join(names)})", training, warnings)
 
 
 # --------------------------------------------------------------------------------------- output

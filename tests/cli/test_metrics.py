@@ -60,6 +60,8 @@ def test_a_run_beside_its_held_out_patients(medgan: Any, here: Path, run: Path) 
     assert found["training"]["images"] == len(parts["train"])
     assert "held-out patients of" in found["settings"]["reference"]
     assert "validation and test" in found["settings"]["reference"]
+    validation = f"{len(parts['validation'])} of the {len(held_out)} reference images are of the validation patients"
+    assert found["warnings"][0].startswith(validation)
     assert not any("reference images are among" in warning for warning in found["warnings"])
     assert found["synthetic"]["images"] == 24
     assert found["settings"]["image_seeds"] == "0-71"
