@@ -313,8 +313,8 @@ def _distance(score: Mapping[str, Any]) -> float:
     if value is None:
         return math.inf
     if score["direction"] == "as real":
-        level = (score["floor"] or {}).get("mean")
-        return math.inf if level is None else abs(value - level)
+        floor = score["floor"]
+        return math.inf if floor is None else abs(floor["synthetic"] - floor["mean"])  # of equally many images
     distances = {"lower": value, "higher": -value, "near 0": abs(value)}
     return float(distances[score["direction"]])
 

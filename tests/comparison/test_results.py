@@ -141,6 +141,15 @@ def test_rows() -> None:
     assert (floor["frechet_distance"], floor["frechet_distance_spread"], floor["seconds"]) == (2.0, 0.5, None)
 
 
+def test_density_above_that_of_real_images_is_not_ahead() -> None:
+    """Of two numbers that are best as real images have them, the nearer one is; a collapsed generator is denser."""
+    found = facts(2.6, 0.9, direction="as real")
+    for entry, at_floor in zip(found["trainings"], (2.5, 0.8), strict=True):
+        entry["scores"][0] |= {"metric": "density", "title": "density"}
+        entry["scores"][0]["floor"] = {"mean": 1.0, "spread": 0.1, "halvings": 3, "images": 10, "synthetic": at_floor}
+    assert summarise(found)[0].startswith("density: B is ahead with 0.9")
+
+
 def test_subgroups_of_two_columns_are_told_apart() -> None:
     found = facts(3.0, 9.0)
     groups = [("age", "unknown", 0.1, False), ("sex", "unknown", 0.2, True)]

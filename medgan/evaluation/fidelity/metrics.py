@@ -121,7 +121,7 @@ FEATURE_METRICS: Mapping[str, FeatureMetric] = {
     ),
     "density-coverage": FeatureMetric(
         (
-            Number("density", "density", "density", "higher"),
+            Number("density", "density", "density", "as real"),  # above it images crowd in the middle
             Number("coverage", "coverage", "coverage", "higher", _SHARE),
         ),
         lambda real, synthetic, _: density_coverage(real, synthetic, k=5),

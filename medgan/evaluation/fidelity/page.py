@@ -113,7 +113,9 @@ def summarise_report(report: FidelityReport) -> list[str]:
         shares = [
             f"{each.metric} {each.relative:.2f}"
             for each in whole
-            if each.extractor == score.extractor and each.relative is not None and each.direction == "higher"
+            if each.extractor == score.extractor
+            and each.relative is not None
+            and each.direction in ("higher", "as real")
         ]
         sentences.append(
             f"{score.title}: {_number(score.floor.synthetic)} at N = {score.floor.images:,}, where two halves of the "
@@ -376,8 +378,8 @@ def _figures(report: FidelityReport, groups: Sequence[str]) -> list[Figure]:
     ]
     titles = list(dict.fromkeys(score.title for score in scores))
     figures = []
-    for direction, word in (("lower", "distances"), ("higher", "shares")):
-        side = [title for title in titles if _direction(scores, title) == direction]
+    for word, best in (("distances", ("lower",)), ("shares", ("higher", "as real"))):
+        side = [title for title in titles if _direction(scores, title) in best]
         if not side:
             continue
         figure, panels = make_figure(width=5.6, height=1.4 + 0.32 * len(side))
@@ -395,7 +397,7 @@ def _figures(report: FidelityReport, groups: Sequence[str]) -> list[Figure]:
         panel.axvline(1, color="#5b5b5b", linewidth=1, linestyle="--")
         panel.set_yticks(range(len(side)), side, fontsize=9)
         panel.set_ylim(len(side) - 0.5, -0.5)
-        if direction == "lower":
+        if word == "distances":
             low, high = min(0.7, *panel.get_xlim()), max(1.5, *panel.get_xlim())
             panel.set_xscale("log")
             panel.set_xlim(max(low, 0.05), high * 1.1)
@@ -404,7 +406,8 @@ def _figures(report: FidelityReport, groups: Sequence[str]) -> list[Figure]:
             panel.minorticks_off()
         else:
             panel.set_xlim(0, max(1.1, panel.get_xlim()[1]))
-        panel.set_xlabel(f"times the floor; {direction} is better", fontsize=9)
+        near = "; of density, near 1" if any(_direction(scores, title) == "as real" for title in side) else ""
+        panel.set_xlabel(f"times the floor; {best[0]} is better{near}", fontsize=9)
         panel.tick_params(labelsize=9)
         if len(groups) > 1:
             figure.legend(loc="outside upper right", ncols=min(4, len(groups)), fontsize=9, frameon=False)

@@ -98,6 +98,7 @@ def test_other_patients_are_at_the_floor_and_a_shift_is_not(make_textures: Make,
         relative = pick(same, metric).relative
         assert relative is not None
         assert 0.5 < relative < 2, metric
+    assert pick(same, "density").direction == "as real"
     for metric in ("precision", "recall", "density", "coverage"):
         relative = pick(same, metric).relative
         assert relative is not None
