@@ -78,6 +78,7 @@ def test_one_part_held_out_is_divided(medgan, tmp_path: Path) -> None:
     model = ("--model", tmp_path / "half")
     result = medgan.works("evaluate", *model, "--arms", "real", "--out", tmp_path / "study", *QUICK)
     assert "held out one part only" in result.stdout
+    assert "they are not wholly new to it" in result.stdout
     cohorts = json.loads((tmp_path / "study" / "summary.json").read_text())["cohorts"]
     assert {part: (found["images"], found["patients"]) for part, found in cohorts.items()} == {
         "validation": (8, 4),
