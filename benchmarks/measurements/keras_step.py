@@ -51,8 +51,8 @@ def make_comparisons(settings: Settings) -> list[Comparison]:
                     ),
                 ],
                 targets=[Target(side=name, of="ratio", bound="at least", value=ratio) for name in _STYLES],
-                turns=7,
-                rounds=3,
+                turns=5,
+                rounds=2,
             )
         )
     return comparisons
