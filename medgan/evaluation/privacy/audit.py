@@ -533,12 +533,12 @@ def _is_specific(copies: CopyRate, control: CopyRate | None) -> bool:
     if control is None:
         return True
     reach = math.hypot(copies.excess - copies.low, control.high - control.excess)
-    return copies.excess - control.excess > reach
+    return bool(copies.excess - control.excess > reach)
 
 
 def _copies_beyond(found: DataCopying, control: DataCopying | None) -> bool:
     """Whether C_T is below that of the control: the difference of two normal numbers, one-sided."""
-    return control is None or (found.z - control.z) / math.sqrt(2) < special.ndtri(_SIGNIFICANT)
+    return control is None or bool((found.z - control.z) / math.sqrt(2) < special.ndtri(_SIGNIFICANT))
 
 
 def _crowds_beyond(found: Authenticity, control: Authenticity | None) -> bool:
@@ -546,7 +546,7 @@ def _crowds_beyond(found: Authenticity, control: Authenticity | None) -> bool:
     if control is None:
         return True
     reach = math.hypot(found.high - found.difference, control.difference - control.low)
-    return found.difference - control.difference + reach < 0
+    return bool(found.difference - control.difference + reach < 0)
 
 
 def _verdict(findings: Sequence[Finding], identical: int) -> Verdict:
