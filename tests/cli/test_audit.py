@@ -57,7 +57,7 @@ def test_a_run_beside_its_own_held_out_patients(medgan: Any, here: Path, run: Pa
     assert found["settings"]["image_seeds"] == "0-59"
     assert "test patients of" in found["settings"]["patients"]
     assert [each["space"] for each in found["spaces"]] == ["pixels", "random-conv"]
-    assert "under these tests" in result.stdout or "Leakage" in result.stdout
+    assert any(verdict in result.stdout for verdict in ("under these tests", "Leakage was detected", "Not clear"))
     assert "anonym" not in result.stdout.lower()
     assert "Report: " in result.stdout
 
