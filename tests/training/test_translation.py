@@ -11,7 +11,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from medgan.core import GAN
-from medgan.data import ImageDataset
+from medgan.data import DataWarning, ImageDataset
 from medgan.errors import DataError
 from medgan.training import HealthMonitor, KeepBest, MetricsLog, SampleGrid
 from medgan.training.translation import TranslationScorer
@@ -91,7 +91,8 @@ def test_translations_without_pairs_are_compared_by_features(plain_pairs: type[G
     images, sources = (rng.integers(0, 255, (count, 16, 16), dtype=np.uint8) for count in (30, 20))
     patients = [f"p{number}" for number in range(30)]
     whole = ImageDataset.from_arrays(images, patient_ids=patients, sources=sources, paired=False)
-    training, validation = whole.split(0.3)
+    with pytest.warns(DataWarning, match="20 of 50 images are of unknown patients"):  # the sources
+        training, validation = whole.split(0.3)
     gan = plain_pairs(training.spec)
     log = MetricsLog(tmp_path / "metrics.jsonl", every=2)
     health = HealthMonitor(tmp_path, react=False, say=lambda line: None)
