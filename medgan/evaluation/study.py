@@ -42,6 +42,7 @@ from medgan.evaluation.options import SUBGROUPS, StudyConfig
 from medgan.evaluation.pools import PoolStore, class_seeds
 from medgan.evaluation.records import ClassifierRun, Cohort, Study
 from medgan.evaluation.run_store import RunStore, fingerprint
+from medgan.evaluation.scores import choose_thresholds, problem_kind, score_table
 
 if TYPE_CHECKING:
     from medgan.core.gan import GAN
@@ -235,7 +236,13 @@ class DownstreamEvaluator:
         from medgan.evaluation.study_page import write_study_report  # what draws is not for the training processes
         from medgan.evaluation.summary import summarise
 
-        summary = summarise(study, margin=self.config.margin, replicates=self.config.replicates, seed=self.config.seed)
+        summary = summarise(
+            study,
+            comparisons=_comparisons(self.arms, study),
+            margin=self.config.margin,
+            replicates=self.config.replicates,
+            seed=self.config.seed,
+        )
         return write_study_report(study, summary, self.out, images_at=self.test.images_at), summary
 
     def _pools(self, seeds: Sequence[int]) -> tuple[dict[int, ImageDataset], ImageDataset | None]:
@@ -463,6 +470,36 @@ def _check_synthetic(
                 f"The {what} knows {theirs}, the real images {ours.kind} {', '.join(ours.names)}. The names and their "
                 "order must be the same."
             )
+
+
+def _comparisons(arms: Sequence[Arm], study: Study) -> list[tuple[str, str]]:
+    """Return which arms to compare with which.
+
+    Each with ``real``; and those with real and synthetic images also with the best arm that needs no generator, as
+    images that add no more than augmentation does are not worth one. The validation patients say which it is: chosen by
+    the test, it would be as good as chance made it there.
+    """
+    pairs = [(arm.name, "real") for arm in arms if arm.name != "real"]
+    free = [arm.name for arm in arms if arm.real and not arm.synthetic]
+    best = max(free, key=lambda name: _validation_auroc(name, study))
+    if best != "real":
+        pairs += [(arm.name, best) for arm in arms if arm.real and arm.synthetic]
+    return pairs
+
+
+def _validation_auroc(arm: str, study: Study) -> float:
+    """Return the mean AUROC of an arm's classifiers, at its largest fraction; −1 if it is undefined."""
+    runs = [run for run in study.runs if run.arm == arm]
+    largest = max(run.fraction for run in runs)
+    kind, labels = problem_kind(study.labels), study.validation.labels
+    values = [
+        score_table(
+            labels, run.validation, kind=kind, thresholds=choose_thresholds(labels, run.validation, kind=kind)
+        ).overall["auroc"]
+        for run in runs
+        if run.fraction == largest
+    ]
+    return float(np.nan_to_num(np.mean(values), nan=-1))
 
 
 def _origin(synthetic: ImageDataset) -> dict[str, Any]:

@@ -188,20 +188,30 @@ class _Report:
     def _found(self) -> list[str]:
         """Return the verdict: what may be claimed of each comparison, or of many, which of them share a claim."""
         comparisons = self.summary["comparisons"]
-        references = {(item["reference"], item["reference_title"]) for item in comparisons}
-        if len(comparisons) <= _COMPARISONS_IN_FULL or len(references) > 1:
+        if len(comparisons) <= _COMPARISONS_IN_FULL:
             return [" ".join(item["sentences"]) for item in comparisons]
-        reference = comparisons[0]["reference_title"]
-        corrected = f"(after Holm's correction for {len(comparisons)} comparisons)"
+        references = dict.fromkeys((item["reference"], item["reference_title"]) for item in comparisons)
+        return [
+            claim
+            for name, title in references
+            for claim in self._claims([item for item in comparisons if item["reference"] == name], title)
+        ]
+
+    def _claims(self, comparisons: Sequence[Mapping[str, Any]], reference: str) -> Iterator[str]:
+        """Yield what is shown of many comparisons with one reference, and of which arms."""
+        corrected = f"(after Holm's correction for {len(self.summary['comparisons'])} comparisons)"
         margin = f"the margin of {self.settings['margin']:g}"
         claims: dict[str, tuple[str, list[str]]] = {
             "noninferior": (f"Non-inferior to {reference} at {margin}", []),
             "inferior": (f"Inferior to {reference} by more than {margin}", []),
             "better": (f"Better than {reference} {corrected}", []),
             "worse": (f"Worse than {reference} {corrected}", []),
-            "not_shown": (f"Neither non-inferiority nor inferiority shown at {margin}", []),
-            "undefined": ("Not comparable, as there is no interval", []),
-            "no_difference": (f"No difference shown {corrected}, which does not show that there is none", []),
+            "not_shown": (f"Neither non-inferiority nor inferiority to {reference} shown at {margin}", []),
+            "undefined": (f"Not comparable with {reference}, as there is no interval", []),
+            "no_difference": (
+                f"No difference from {reference} shown {corrected}, which does not show that there is none",
+                [],
+            ),
         }
         for item in comparisons:
             score = item["scores"][self.primary]
@@ -210,7 +220,7 @@ class _Report:
                 claims["better" if self.sign * score["value"] > 0 else "worse"][1].append(item["title"])
             elif item["noninferiority"]["outcome"] != "undefined":
                 claims["no_difference"][1].append(item["title"])
-        return [f"{claim}: {'; '.join(titles)}." for claim, titles in claims.values() if titles]
+        yield from (f"{claim}: {'; '.join(titles)}." for claim, titles in claims.values() if titles)
 
     def _glance(self) -> list[Figure]:
         """Draw the primary score of every arm, and its difference from the baseline."""

@@ -15,7 +15,9 @@ from medgan.core.spec import Batch
 from medgan.data import ImageDataset
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation import DownstreamEvaluator, Study, StudyConfig
+from medgan.evaluation.arms import parse_arms
 from medgan.evaluation.leakage import pixel_hashes
+from medgan.evaluation.records import ClassifierRun
 from medgan.evaluation.run_store import StudyWarning
 
 Parts = tuple[ImageDataset, ImageDataset, ImageDataset]
@@ -109,6 +111,29 @@ def test_only_classifiers_of_real_images_judge_synthetic_ones(finished: tuple[St
     assert np.bincount(study.synthetic.labels).tolist() == list(parts[2].class_counts().values())
     for run in study.runs:
         assert (run.synthetic is None) == ("synthetic" in run.arm)
+
+
+@pytest.mark.parametrize("best", ["real", "real-oversampled"])
+def test_arms_are_compared_with_the_best_that_needs_no_generator(
+    best: str, finished: tuple[Study, Path], parts: Parts, tmp_path: Path
+) -> None:
+    """The validation patients say which it is, whatever the test says."""
+    study, _ = finished
+    right = np.eye(2, dtype=np.float32)[study.validation.labels]
+
+    def judged(run: ClassifierRun) -> ClassifierRun:
+        # The synthetic arm would be best, but is no rival that needs no generator.
+        ahead = run.arm in (best, "synthetic") and run.fraction == 1
+        return replace(run, validation=right if ahead else 1 - right)
+
+    changed = replace(study, runs=[judged(run) for run in study.runs])
+    _, summary = evaluator(parts, tmp_path / "study", "all").report(changed)
+    found = [(item["arm"], item["reference"]) for item in summary["comparisons"]]
+    others = [arm.name for arm in parse_arms("all") if arm.name != "real"]
+    mixed = ["real+synthetic-0.5x", "real+synthetic", "real+synthetic-2x", "synthetic-then-real"]
+    assert found == [(name, "real") for name in others] + [(name, best) for name in mixed if best != "real"]
+    page = (tmp_path / "study" / "index.html").read_text(encoding="utf-8")
+    assert ("Not comparable with real, classes equally often" in page) == (best != "real")
 
 
 def test_an_arm_is_what_it_claims_to_be(finished: tuple[Study, Path], parts: Parts) -> None:
