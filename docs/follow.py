@@ -74,7 +74,7 @@ _SHORTER = (
     (r"--seeds [3-9]\b", "--seeds 2"),
     (r"--images \d+", "--images 40"),
     (r"chest\?n=\d{4,}", "chest?n=600"),
-    (r"phantom://thorax(?!\?)", "phantom://thorax?n=40"),
+    (r"phantom://thorax(?!\?)", "phantom://thorax?n=60"),
     (r"(audit .*)-n 1000", r"\1-n 200"),
     (r"(sample .*)-n \d{3,}", r"\1-n 40"),
     (r"acgan,wgan-gp,sngan,stylegan2,r3gan,fastgan", "wgan-gp,sngan"),  # the others are compared before
@@ -120,7 +120,7 @@ _WORLD = {
     "path/to/ct": "python docs/follow_world.py slices path/to/ct 60",
     "path/to/mammograms": f"medgan sample --model {_RUN} -n 60 --format dicom --bits 16 --out path/to/mammograms",
     "path/to/niftis": "cp -r niftis path/to/niftis",
-    "niftis": "python docs/follow_world.py volumes niftis 24",
+    "niftis": "python docs/follow_world.py volumes niftis 60",
     "nih": _CHESTS + "nih 120 NORMAL/nih{}.png PNEUMONIA/nih{}.png --first 1000",
     "mine": _CHESTS + "mine 60 NORMAL/mine{}.png PNEUMONIA/mine{}.png --first 2000",
     "hospital/train": _CHESTS + "hospital/train 200 NORMAL/p{}_0.png PNEUMONIA/p{}_0.png --first 1000",
