@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medgan.core.trainer import make_accelerator
 from medgan.data import ImageDataset
-from medgan.data.pixels import to_uint8
+from medgan.data.pixels import to_uint8, to_uint16
 from medgan.errors import CheckpointError
 from medgan.evaluation.run_store import StudyWarning, fingerprint
 
@@ -54,7 +54,8 @@ class PoolStore:
     def open(self, gan: GAN, real: ImageDataset, counts: NDArray[np.int64], *, first_seed: int) -> ImageDataset:
         """Return synthetic images, sampled at the first call and mapped from the disk later.
 
-        They are rounded to 8 bits, as a PNG file would. Files that are damaged are set aside, with a `StudyWarning`.
+        They are rounded to the bits of the images that the model was trained on, to 8 or 16; of a model that does not
+        say which those were, to those of `real`. Files that are damaged are set aside, with a `StudyWarning`.
 
         Args:
             gan: The model.
@@ -68,6 +69,7 @@ class PoolStore:
         facts = {
             "weights": gan.weights_sha256,
             "architecture": gan.name,
+            "bits": _bits(gan, real),
             "labels_like": None if gan.data.labels is None or _has_classes(gan) else real.fingerprint,
             "counts": counts.tolist(),
             "first_seed": first_seed,
@@ -90,11 +92,13 @@ class PoolStore:
             aside = Path(tempfile.mkdtemp(prefix=".pool-", dir=self.folder))
             try:
                 shape = (count, *gan.data.size, gan.data.channels)
-                images = np.lib.format.open_memmap(aside / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+                to_pixels = to_uint8 if facts["bits"] == 8 else to_uint16
+                dtype = np.dtype(f"uint{facts['bits']}")
+                images = np.lib.format.open_memmap(aside / "images.npy", mode="w+", dtype=dtype, shape=shape)
                 start = 0
                 seeds = range(first_seed, first_seed + count)
                 for batch in gan.sample_batches(seeds, labels=labels, truncation=self.truncation):
-                    images[start : start + len(batch.images)] = to_uint8(batch.images)
+                    images[start : start + len(batch.images)] = to_pixels(batch.images)
                     start += len(batch.images)
                 images.flush()
                 del images
@@ -119,15 +123,26 @@ def _has_classes(gan: GAN) -> bool:
     return gan.data.labels is not None and gan.data.labels.kind in ("categorical", "ordinal")
 
 
+def _bits(gan: GAN, real: ImageDataset) -> int:
+    """Return with how many bits a model's images are kept: 8, or 16 if it was trained on images that had more.
+
+    Only bytes have the range of bytes; others are integers of 12 or 16 bits, or floats.
+    """
+    bounds = gan.provenance.get("intensity_range", real.intensity_range)
+    return 8 if tuple(bounds) == (0, 255) else 16
+
+
 def _open(place: Path, gan: GAN) -> ImageDataset:
     """Return the images of a folder, mapped from the disk."""
     spec = gan.data.labels
     # A data set of arrays holds classes and findings only.
     known = None if spec is None or spec.kind == "continuous" else spec
+    images = np.load(place / "images.npy", mmap_mode="r")
     found = ImageDataset.from_arrays(
-        np.load(place / "images.npy", mmap_mode="r"),
+        images,
         None if known is None else np.load(place / "labels.npy"),
         names=None if known is None else known.names,
+        data_range=(0, np.iinfo(images.dtype).max),
         name="synthetic",
     )
     return found if known is None else replace(found, spec=replace(found.spec, labels=known))  # ordinal ones stay so

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from medgan.core.spec import LabelSpec
 from medgan.data import ImageDataset, open_dataset
@@ -49,6 +50,32 @@ def test_pools_have_the_labels_of_the_model(gan: ACGAN, tmp_path: Path, labels: 
     assert pool.labels is not None
     assert pool.labels.tolist() == np.repeat(np.arange(len(labels)), 4).tolist()
     assert pool.spec.labels == labels
+
+
+@pytest.mark.parametrize(("trained_on", "bits"), [((0, 255), 8), ((0, 65535), 16), ((0, 4095), 16), ((0.0, 1.0), 16)])
+def test_pools_have_the_bits_of_the_training_images(
+    real: ImageDataset, tmp_path: Path, trained_on: tuple[float, float], bits: int
+) -> None:
+    """Whatever the real images beside them have; and a pool of fewer bits is not taken for one of more."""
+    model = ACGAN(real.spec, preset="tiny")
+    store = PoolStore(tmp_path, 1.0, "cpu")
+    model.provenance = {"intensity_range": [0, 255]}
+    store.open(model, real, COUNTS, first_seed=7)
+    model.provenance = {"intensity_range": list(trained_on)}
+    pool = store.open(model, real, COUNTS, first_seed=7)
+    labels = torch.from_numpy(np.repeat([0, 1], COUNTS))
+    exact = torch.cat([batch.images for batch in model.sample_batches(range(7, 15), labels=labels)])
+    error = float((pool.images_at(np.arange(8)) - exact).abs().max())
+    step = 2 / (2**bits - 1)
+    assert step / 20 < error < step / 2 * 1.05
+    assert pool.intensity_range == (0, 2**bits - 1)
+
+
+def test_a_model_that_does_not_say_its_bits_gets_those_of_the_real_images(gan: ACGAN, tmp_path: Path) -> None:
+    images = np.zeros((2, 32, 32), np.uint16)
+    real = ImageDataset.from_arrays(images, [0, 1], names=["NORMAL", "PNEUMONIA"], data_range=(0, 65535))
+    assert not gan.provenance
+    assert PoolStore(tmp_path, 1.0, "cpu").open(gan, real, COUNTS, first_seed=7).intensity_range == (0, 65535)
 
 
 def cut(place: Path) -> None:
