@@ -16,7 +16,7 @@ from torch import Tensor
 from medgan.data.dataset import ImageDataset
 from medgan.errors import DataError
 from medgan.evaluation.fidelity.groups import Group
-from medgan.evaluation.fidelity.metrics import FEATURE_METRICS, FeatureMetric
+from medgan.evaluation.fidelity.metrics import FEATURE_METRICS, FeatureMetric, at_scale_of
 from medgan.evaluation.fidelity.records import Floor, Interval, Score
 from medgan.evaluation.fidelity.replicates import divide, mean_interval
 from medgan.evaluation.fidelity.result_cache import ResultCache
@@ -161,6 +161,7 @@ def _evaluate(
         settings: What all computations share.
         raw: Features of all images, as extracted, if `x` and `ys` were standardised; None if not.
     """
+    metric = at_scale_of(metric, x)
     try:
         values = [list(map(float, metric.compute(x, y, settings.seed))) for y in ys]
     except DataError as error:
@@ -170,11 +171,12 @@ def _evaluate(
         return result | {"interval": _replicate(metric, x, ys, values, group, settings.seed)}
     sides = [x, ys[0]]
     if raw is not None:
-        # The test exchanges images of both sides, so that their scale must not know which side is real.
+        # The test exchanges images of both sides, so that their scale must not know which side is real; nor must the
+        # bandwidth, which it finds itself.
         extracted = [raw[0][group.real.positions], raw[1][group.samples[0].positions]]
         sides = [standardize(each, np.concatenate(extracted)) for each in extracted]
     return result | {
-        "interval": _jackknife(metric.kernel, x, ys[0], float(np.mean(values)), group),
+        "interval": _jackknife(metric, x, ys[0], float(np.mean(values)), group),
         "p_value": _test(metric.kernel, sides, group, settings),
     }
 
@@ -239,10 +241,12 @@ def _student(values: Sequence[Sequence[float]], images: int, method: str) -> dic
     return {"bounds": bounds, "images": images, "method": method}
 
 
-def _jackknife(kernel: KernelName, x: Floats, y: Floats, value: float, group: Group) -> dict[str, Any] | None:
+def _jackknife(metric: FeatureMetric, x: Floats, y: Floats, value: float, group: Group) -> dict[str, Any] | None:
     """Return the interval of a kernel distance."""
+    assert metric.kernel is not None
+    patients = group.real.patients
     try:
-        found = kernel_distance_interval(x, y, groups_real=group.real.patients, kernel=kernel)
+        found = kernel_distance_interval(x, y, groups_real=patients, kernel=metric.kernel, bandwidth=metric.bandwidth)
     except DataError:  # one patient, or too few images
         return None
     # Of one sample: for the mean of several it is wide rather than narrow.

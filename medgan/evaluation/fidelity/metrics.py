@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from medgan.metrics.functional import (
     frechet_distance_infinity,
     inception_score,
     kernel_distance,
+    median_distance,
     monge_distance,
     precision_recall,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Direction",
     "FeatureMetric",
     "Number",
+    "at_scale_of",
     "check_metrics",
 ]
 
@@ -66,6 +68,7 @@ class FeatureMetric:
         compute: Takes the features of real and synthetic images, ``(N, D)`` and ``(M, D)``, and a seed.
         ratio: Whether a value can be divided by that of real images; not where that is 0 but for noise.
         kernel: The kernel of a kernel distance, which has an interval and a test of its own; None of others.
+        bandwidth: That of the kernel, once it is known, see `at_scale_of`.
         of_scores: Whether it takes a classifier's logits of synthetic images alone.
         note: How it was computed, for the report.
     """
@@ -74,6 +77,7 @@ class FeatureMetric:
     compute: Callable[[Floats, Floats, int], Sequence[float]]
     ratio: bool = True
     kernel: KernelName | None = None
+    bandwidth: float | None = None
     of_scores: bool = False
     note: str = ""
 
@@ -104,7 +108,7 @@ FEATURE_METRICS: Mapping[str, FeatureMetric] = {
         lambda real, synthetic, _: [kernel_distance(real, synthetic, kernel="rbf")],
         ratio=False,
         kernel="rbf",
-        note="RBF kernel, bandwidth the median distance, all images, unbiased",
+        note="RBF kernel, bandwidth the median distance of the real images, all images, unbiased",
     ),
     "monge": FeatureMetric(
         (Number("monge_distance", "Monge distance", "MIND", "lower"),),
@@ -147,6 +151,26 @@ DEFAULT_METRICS = (
     *("diversity", "nearest-real"),
 )
 """What is computed unless told otherwise."""
+
+
+def at_scale_of(metric: FeatureMetric, real: Floats) -> FeatureMetric:
+    """Return a metric that measures all that is compared with some real images with one kernel.
+
+    By itself the kernel ``rbf`` takes its bandwidth from the two sides, and that of two halves of the real images would
+    not be that of real and synthetic ones.
+
+    Args:
+        metric: The metric; one without a bandwidth is returned as it is.
+        real: Features of the real images, ``(N, D)``, whose median distance becomes the bandwidth.
+    """
+    if metric.kernel != "rbf":
+        return metric
+    bandwidth = median_distance(real)
+    return replace(
+        metric,
+        bandwidth=bandwidth,
+        compute=lambda one, other, _: [kernel_distance(one, other, kernel="rbf", bandwidth=bandwidth)],
+    )
 
 
 def check_metrics(names: Sequence[str] | None) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from medgan.metrics.functional.kernel import (
     kernel_distance,
     kernel_distance_interval,
     kernel_permutation_test,
+    median_distance,
 )
 from medgan.metrics.functional.manifold import (
     DensityCoverageResult,
@@ -50,6 +51,7 @@ __all__ = [
     "kernel_distance_interval",
     "kernel_permutation_test",
     "manifold_members",
+    "median_distance",
     "monge_distance",
     "mse",
     "multiscale_ssim",

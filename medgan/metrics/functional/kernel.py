@@ -37,6 +37,7 @@ __all__ = [
     "kernel_distance",
     "kernel_distance_interval",
     "kernel_permutation_test",
+    "median_distance",
 ]
 
 KernelName = Literal["cubic", "rbf"]
@@ -76,7 +77,7 @@ def kernel_distance(
         kernel: ``cubic``: (x·y / D + 1)³, which compares means, variances and skewness. ``rbf``:
             exp(−‖x − y‖² / (2 bandwidth²)), which tells any two distributions apart and is less moved by outliers.
         bandwidth: Of ``rbf``, in units of the features. None: the median distance between images of both sides
-            together (between 1,000 of them, spread evenly, where there are more).
+            together, see `median_distance`. Distances are alike only at one bandwidth: to compare several, give one.
 
     Returns:
         Lower is better; around 0 for two samples of one distribution, where half of the values are negative. Two sets
@@ -329,7 +330,7 @@ def _prepare(
         raise ConfigError(f"bandwidth is {bandwidth:g}, expected a positive number, in units of the features.")
     centre = (x.sum(axis=0) + y.sum(axis=0)) / (len(x) + len(y))  # large common offsets would cost digits
     x, y = x - centre, y - centre
-    width = _median_distance(np.concatenate([x, y])) if bandwidth is None else bandwidth
+    width = median_distance(np.concatenate([x, y])) if bandwidth is None else bandwidth
     return x, y, lambda a, b: _rbf(a, b, width)
 
 
@@ -351,9 +352,20 @@ def _rbf(a: NDArray[np.float64], b: NDArray[np.float64], bandwidth: float) -> ND
     return np.exp(values, out=values)
 
 
-def _median_distance(features: NDArray[np.float64]) -> float:
-    """Return the median distance between images; where half of them are the same, the mean; where all are, 1."""
+def median_distance(features: NDArray[np.float64]) -> float:
+    """Return the median distance between images, the usual bandwidth of the kernel ``rbf``.
+
+    Of more than 1,000 images that many are taken, spread evenly.
+
+    Args:
+        features: Shape ``(N, D)``.
+
+    Returns:
+        A positive number: where half of the images are the same, the mean distance; where all are, 1.
+    """
     # Evenly from the images in the order of their sums, so that the order in which they come plays no part.
     chosen = np.linspace(0, len(features) - 1, min(len(features), _MEDIAN_IMAGES)).astype(np.int64)
     distances = pdist(features[np.argsort(features.sum(axis=1), kind="stable")[chosen]])
-    return float(np.median(distances)) or float(distances.mean()) or 1.0
+    if not distances.any():
+        return 1.0
+    return float(np.median(distances)) or float(distances.mean())

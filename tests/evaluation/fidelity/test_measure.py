@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.spatial.distance import pdist
 
 from medgan.data import ImageDataset
 from medgan.errors import ConfigError, DataError
@@ -25,6 +26,7 @@ from medgan.metrics.functional import (
     density_coverage,
     frechet_distance,
     kernel_distance,
+    kernel_distance_interval,
     kernel_permutation_test,
     pair_similarity,
     precision_recall,
@@ -89,6 +91,35 @@ def test_floor_is_that_of_halves_of_patients_at_their_own_number(make_textures: 
     assert score.floor.spread == pytest.approx(np.std(of_real, ddof=1))
     assert score.floor.synthetic == pytest.approx(np.mean(of_synthetic))
     assert score.relative == pytest.approx(np.mean(of_synthetic) / np.mean(of_real))
+
+
+def test_the_value_its_interval_and_its_floor_have_one_bandwidth(make_textures: Make, moments: Extractor) -> None:
+    """Far synthetic images would widen the kernel of the value, and not that of real against real."""
+    real, synthetic = make_textures(80, 0), make_textures(80, 1, shift=40)
+    report = measure_fidelity(real, synthetic, extractors=[moments], metrics=["kernel-rbf"], halvings=2, per_class=True)
+    x, y = features_of(real, moments), features_of(synthetic, moments)
+    ours = (real.labels == 0, synthetic.labels == 0)
+    for group, a, b in (("all images", x, y), ("NORMAL", x[ours[0]], y[ours[1]])):
+        bandwidth = float(np.median(pdist(a)))
+        score = pick(report, "kernel_distance_rbf", group)
+        assert score.value == pytest.approx(kernel_distance(a, b, kernel="rbf", bandwidth=bandwidth))
+        assert score.value != pytest.approx(kernel_distance(a, b, kernel="rbf"), rel=0.05)
+        patients = real.index["patient_id"].to_numpy()[ours[0] if group == "NORMAL" else slice(None)]
+        expected = kernel_distance_interval(a, b, groups_real=patients, kernel="rbf", bandwidth=bandwidth).interval
+        assert score.interval is not None
+        assert (score.interval.low, score.interval.high) == pytest.approx(expected)
+    floor = pick(report, "kernel_distance_rbf").floor
+    assert floor is not None
+    bandwidth, of_real, of_synthetic = float(np.median(pdist(x))), [], []
+    patients = np.unique(real.index["patient_id"], return_inverse=True)[1]
+    for number in range(2):
+        halves = divide(patients, real.labels, 2, rng=np.random.default_rng([0, 1, number]))
+        rng = np.random.default_rng([0, 2, number])
+        one, other, some = (rng.choice(len(part), floor.images, replace=False) for part in (*halves, y))
+        half = x[halves[0][one]]
+        of_real.append(kernel_distance(half, x[halves[1][other]], kernel="rbf", bandwidth=bandwidth))
+        of_synthetic.append(kernel_distance(half, y[some], kernel="rbf", bandwidth=bandwidth))
+    assert (floor.mean, floor.synthetic) == pytest.approx((np.mean(of_real), np.mean(of_synthetic)))
 
 
 def test_other_patients_are_at_the_floor_and_a_shift_is_not(make_textures: Make, moments: Extractor) -> None:

@@ -16,6 +16,7 @@ from medgan.metrics.functional.kernel import (
     kernel_distance,
     kernel_distance_interval,
     kernel_permutation_test,
+    median_distance,
 )
 
 Features = NDArray[np.float64]
@@ -110,6 +111,12 @@ def test_the_bandwidth_of_sets_that_mostly_repeat_one_image_is_the_mean_distance
     real, synthetic = features[:5], features[5:]
     expected = _by_definition(real, synthetic, "rbf", float(pdist(features).mean()))
     assert kernel_distance(real, synthetic, kernel="rbf") == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_median_distance_is_always_a_bandwidth() -> None:
+    features, _ = _sides()
+    assert median_distance(features) == pytest.approx(float(np.median(pdist(features))))
+    assert median_distance(np.ones((3, 2))) == median_distance(np.ones((1, 2))) == 1
 
 
 def test_a_large_common_offset_costs_the_rbf_kernel_no_digits() -> None:
