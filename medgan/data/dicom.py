@@ -739,6 +739,8 @@ def _facts(dataset: Dataset) -> dict[str, str]:
     facts = {name: _text(dataset, keyword) for name, keyword in _TEXT_FACTS.items()}
     facts["transfer_syntax"] = dataset.file_meta.TransferSyntaxUID.name
     facts["patient_id"] = patient_key(dataset)
+    if _text(dataset, "SyntheticData").upper() == "YES":  # "some or all of the content was made artificially"
+        facts["origin"] = "synthetic"
     return {name: text for name, text in facts.items() if text}
 
 

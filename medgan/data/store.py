@@ -48,7 +48,7 @@ from medgan.errors import DataError
 
 __all__ = ["STORE_VERSION", "Preprocessing", "Progress", "Store", "open_store"]
 
-STORE_VERSION = 3
+STORE_VERSION = 4
 """Raise it whenever the same files would give other pixels, another index or another layout."""
 _FINGERPRINT_VERSION = 2  # of its form; other pixels change the fingerprint by themselves
 
@@ -369,6 +369,8 @@ class _Growing:
             self._append("kinds.bin", bytes([self.kinds.index(kind)]))
             self.kind_of.append(self.kinds.index(kind))
             facts = {**result.facts, **entry.facts}
+            if result.facts.get("origin") == "synthetic":  # whatever a table says, it must not be held out
+                facts["origin"] = "synthetic"
             depth = result.size[0] if len(result.size) == 3 else 0
             in_file = facts.get("patient_id", "") if entry.patient_in_file else ""
             patient = entry.patient_id or in_file

@@ -692,6 +692,7 @@ def _load_series(series: dict[str, list[_Header]]) -> _Volume:
     for index, header in enumerate(headers):
         wanted.setdefault(header.path, []).append(index)
     ranges = []
+    synthetic: dict[str, str] = {}
     for path, indices in wanted.items():
         try:
             stored = read_stored_values(path)
@@ -703,6 +704,8 @@ def _load_series(series: dict[str, list[_Header]]) -> _Volume:
             padded = np.zeros(shape, np.bool_) if padded is None else padded
             padded[indices] = stored.padded[frames]
         ranges.append(stored.known)
+        if stored.facts.get("origin") == "synthetic":  # a series with a single such slice is
+            synthetic = {"origin": "synthetic"}
     known = [limits for limits in ranges if limits is not None]
     dataset = stored.dataset
     return _Volume(
@@ -714,7 +717,7 @@ def _load_series(series: dict[str, list[_Header]]) -> _Volume:
         window=_own_window(headers[len(headers) // 2], dataset),
         inverted=dataset.PhotometricInterpretation == "MONOCHROME1",
         padded=padded,
-        facts=stored.facts,
+        facts=stored.facts | synthetic,
     )
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from medgan.core.spec import DataSpec, LabelSpec
 from medgan.data import DataWarning, ImageDataset, open_dataset
+from medgan.data.dicom_writer import ModelIdentity, write_dicom
 from medgan.data.splits import Splits, make_splits
 from medgan.errors import ConfigError, DataError
 
@@ -37,6 +38,28 @@ def _take(dataset: ImageDataset, count: int, batch_size: int = 4, **options: obj
 
 
 # ------------------------------------------------------------------------------------------ opening
+
+
+@pytest.mark.parametrize("as_table", [False, True])
+def test_synthetic_dicom_files_among_real_images_only_train(make_folder, tmp_path: Path, as_table: bool) -> None:
+    """Also where a table calls them real."""
+    root = make_folder("chest_xray")
+    model = ModelIdentity("acgan", "0123456789abcdef" * 4)
+    pixels = np.arange(1024, dtype=np.uint8).reshape(32, 32, 1)
+    for seed in range(9):
+        write_dicom(root / "NORMAL" / f"patient9{seed}.dcm", pixels, label="NORMAL", seed=seed, model=model)
+    source = root
+    if as_table:
+        files = sorted(path for path in root.rglob("*") if path.suffix in {".png", ".dcm"})
+        source = tmp_path / "table.csv"
+        pd.DataFrame({"path": files, "label": [file.parent.name for file in files], "origin": "real"}).to_csv(source)
+    dataset = open_dataset(source, size=16, cache_dir=tmp_path / "cache", patient_regex=r"(patient\d+)")
+    made = (dataset.index["origin"] == "synthetic").to_numpy()
+    assert made.sum() == dataset.provenance()["synthetic_images"] == 9
+    assert dataset.index["file"][made].str.endswith(".dcm").all()
+    train, validation = dataset.split(0.4)
+    assert train.provenance()["synthetic_images"] == 9
+    assert (validation.index["origin"] != "synthetic").all()
 
 
 def test_a_class_folder(make_folder, tmp_path: Path) -> None:

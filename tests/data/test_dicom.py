@@ -155,6 +155,13 @@ def test_monochrome2_is_never_inverted(write):
     assert "inverted" not in image.facts
 
 
+@pytest.mark.parametrize(("said", "origin"), [("YES", "synthetic"), ("YES ", "synthetic"), ("NO", None), (None, None)])
+def test_files_that_say_that_they_are_synthetic(write, said, origin):
+    path = write(**({} if said is None else {"SyntheticData": said}))
+    _, facts = read_one(path)
+    assert facts.get("origin") == read_stored_values(path).facts.get("origin") == origin
+
+
 def test_12_bits_in_16_are_scaled_by_4095(write):
     """By the type, not by the brightest pixel."""
     pixels = RAMP_12 // 2

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -659,6 +660,17 @@ def test_padding_of_a_series_is_black_and_does_not_count(tmp_path: Path, photome
     np.testing.assert_allclose(
         wide.pixels[:, 0, :, 0], 1 - expected if photometric == "MONOCHROME1" else expected, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("which", [0, 3])
+def test_a_series_with_a_synthetic_slice_is_synthetic(tmp_path: Path, which: int) -> None:
+    folder = _series(tmp_path / "series")
+    assert "origin" not in _one(folder).facts
+    path = sorted(folder.iterdir())[which]
+    dataset = pydicom.dcmread(path)
+    dataset.SyntheticData = "YES"
+    dataset.save_as(path)
+    assert _one(folder).facts["origin"] == "synthetic"
 
 
 def test_find_series(tmp_path: Path) -> None:
