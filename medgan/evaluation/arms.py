@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["ALL_ARMS", "DEFAULT_ARMS", "Arm", "parse_arms"]
 
 DEFAULT_ARMS = "real,synthetic,real+synthetic,real-augmented"
-"""The smallest set that answers whether synthetic images help more than what is free."""
+"""What ``auto`` stands for: the smallest set that answers whether synthetic images help more than what is free.
+
+Volumes have no ``real-augmented``, which distorts 2-D images only.
+"""
 
 ALL_ARMS = (
     "real,synthetic,synthetic-2x,real+synthetic-0.5x,real+synthetic,real+synthetic-2x,real-augmented,real-oversampled,"
@@ -93,12 +96,13 @@ class Arm:
         return (self.ratio * real).round().clip(min=1).astype("int64")  # a share of few images rounds to none
 
 
-def parse_arms(text: str) -> tuple[Arm, ...]:
+def parse_arms(text: str, *, spatial_dims: int = 2) -> tuple[Arm, ...]:
     """Read a list of arms.
 
     Args:
-        text: Names joined by commas, or ``all``. ``synthetic``, ``real+synthetic``, ``real-duplicated`` and
+        text: Names joined by commas, ``auto`` or ``all``. ``synthetic``, ``real+synthetic``, ``real-duplicated`` and
             ``synthetic-then-real`` take a ratio, such as ``real+synthetic-0.5x``.
+        spatial_dims: Of the images, for ``auto``.
 
     Returns:
         The arms, ``real`` among them, as all others are compared with it.
@@ -110,7 +114,10 @@ def parse_arms(text: str) -> tuple[Arm, ...]:
         >>> [arm.title for arm in parse_arms("real,synthetic-2x")]
         ['real (TRTR)', 'synthetic 2× (TSTR)']
     """
-    names = [name.strip() for name in (ALL_ARMS if text.strip() == "all" else text).split(",")]
+    known = {"auto": DEFAULT_ARMS, "all": ALL_ARMS}
+    names = [name.strip() for name in known.get(text.strip(), text).split(",")]
+    if text.strip() == "auto" and spatial_dims != 2:
+        names.remove("real-augmented")
     arms = tuple(_parse(name) for name in names)
     twice = next((arm.name for place, arm in enumerate(arms) if arm.name in names[:place]), None)
     if twice is not None:

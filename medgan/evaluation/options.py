@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from medgan.core.config import Config, option
 from medgan.errors import ConfigError
-from medgan.evaluation.arms import DEFAULT_ARMS, parse_arms
+from medgan.evaluation.arms import parse_arms
 
 __all__ = ["SUBGROUPS", "ReportConfig", "StudyConfig"]
 
@@ -24,7 +24,9 @@ class StudyConfig(Config):
         "that an installed package declares, or module:Class.",
     )
     arms: str = option(
-        DEFAULT_ARMS, "What classifiers are trained on, joined by commas, such as real,synthetic-2x; or all."
+        "auto",
+        "What classifiers are trained on, joined by commas, such as real,synthetic-2x; or all. auto: real, synthetic, "
+        "real+synthetic and, of 2-D images, real-augmented.",
     )
     seeds: int = option(3, "Trainings of each arm; 5 or more for a publication.", ge=1, le=200)
     fractions: str = option("1", "Shares of the real training patients, such as 0.05,0.1,0.25,1.")

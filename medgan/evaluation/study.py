@@ -136,7 +136,7 @@ class DownstreamEvaluator:
     ) -> None:
         """Check everything that can be known before the first training."""
         self.config = config or StudyConfig()
-        self.arms = parse_arms(self.config.arms)
+        self.arms = parse_arms(self.config.arms, spatial_dims=len(train.spec.size))
         self.fractions = self.config.parsed_fractions()
         self.train, self.validation, self.test = train, validation, test
         self.generators, self.synthetic = list(generators), synthetic
@@ -175,6 +175,8 @@ class DownstreamEvaluator:
         self._subgroup_columns()
         # Whatever the classifier cannot do is said before anything is trained.
         self.classifier = _make_classifier(self.config.classifier, train, seed=0)
+        if self.config.arms.strip() == "auto" and len(train.spec.size) != 2:
+            self.notes.append("The arm real-augmented is left out, as it distorts 2-D images only.")
         if any(arm.treatment == "augmented" for arm in self.arms) and len(train.spec.size) != 2:
             raise ConfigError("The arm real-augmented is for 2-D images. Leave it out of --arms.")
         if any(arm.treatment == "oversampled" for arm in self.arms) and self.labels.kind == "multilabel":

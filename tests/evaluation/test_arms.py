@@ -16,6 +16,12 @@ def test_the_default_arms() -> None:
     )
 
 
+def test_volumes_have_no_distorted_images_unless_they_are_asked_for() -> None:
+    assert parse_arms("auto") == parse_arms(DEFAULT_ARMS)
+    assert [arm.name for arm in parse_arms("auto", spatial_dims=3)] == ["real", "synthetic", "real+synthetic"]
+    assert parse_arms("real,real-augmented", spatial_dims=3)[1].treatment == "augmented"
+
+
 def test_all_arms_have_titles_of_their_own() -> None:
     arms = parse_arms("all")
     assert arms == parse_arms(ALL_ARMS)

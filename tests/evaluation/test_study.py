@@ -15,7 +15,7 @@ from medgan.core.spec import Batch
 from medgan.data import ImageDataset
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation import DownstreamEvaluator, Study, StudyConfig
-from medgan.evaluation.arms import parse_arms
+from medgan.evaluation.arms import DEFAULT_ARMS, parse_arms
 from medgan.evaluation.leakage import pixel_hashes
 from medgan.evaluation.records import ClassifierRun
 from medgan.evaluation.run_store import StudyWarning
@@ -134,6 +134,27 @@ def test_arms_are_compared_with_the_best_that_needs_no_generator(
     assert found == [(name, "real") for name in others] + [(name, best) for name in mixed if best != "real"]
     page = (tmp_path / "study" / "index.html").read_text(encoding="utf-8")
     assert ("Not comparable with real, classes equally often" in page) == (best != "real")
+
+
+def test_a_study_of_volumes_needs_no_choice_of_arms(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    volumes = rng.integers(0, 256, (36, 16, 16, 16, 1)).astype(np.uint8)
+    whole = ImageDataset.from_arrays(volumes, np.arange(36) % 2, patient_ids=[str(number) for number in range(36)])
+    parts = (whole.subset(range(16)), whole.subset(range(16, 24)), whole.subset(range(24, 36)))
+    made = ImageDataset.from_arrays(255 - volumes, np.arange(36) % 2)
+
+    def study(out: Path, **options: Any) -> DownstreamEvaluator:
+        config = StudyConfig(**TINY, **options)
+        return DownstreamEvaluator(*parts, out=out, synthetic=made, config=config, device="cpu", jobs=1)
+
+    default = study(tmp_path / "study")
+    assert any("real-augmented is left out" in note for note in default.notes)
+    found = default.run()
+    assert {run.arm for run in found.runs} == {"real", "synthetic", "real+synthetic"}
+    page, _ = default.report(found)
+    assert "real-augmented is left out" in page.read_text(encoding="utf-8")
+    with pytest.raises(ConfigError, match="real-augmented is for 2-D images"):
+        study(tmp_path / "other", arms=DEFAULT_ARMS)
 
 
 def test_an_arm_is_what_it_claims_to_be(finished: tuple[Study, Path], parts: Parts) -> None:
