@@ -384,7 +384,7 @@ def _metric_rows(found: _Results, scores: Sequence[dict[str, Any]]) -> Iterator[
     """Yield the cells of scores of `medgan metrics`."""
     for score in scores[:_LINES]:
         floor, interval = found.get(dict, "floor", of=score), found.get(dict, "interval", of=score)
-        p_value = found.number("p_value", of=score)
+        p_value = found.number("p_corrected", of=score)
         yield [
             found.get(str, "title", of=score) or found.get(str, "metric", of=score) or "",
             _cell(found.number("value", of=score)) or found.get(str, "note", of=score) or "not computed",

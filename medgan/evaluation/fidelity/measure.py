@@ -9,7 +9,8 @@ patients. So each number comes with
 - an **interval** that is valid for it. The Fréchet distance and others that depend on the number of images: Student's t
   over independent samples of synthetic images (several seeds, or disjoint parts of one set), each against all real
   images; it holds for this reference and that number of images. The kernel distance, which does not depend on it: a
-  jackknife over patients and over synthetic images, and a p-value of a permutation test that exchanges whole patients.
+  jackknife over patients and over synthetic images, and a p-value of a permutation test that exchanges whole patients,
+  corrected for the number of extractors.
   Similarity of pairs: a jackknife over patients;
 - the same for **subgroups** of the real patients, as far as images tell: see
   `medgan.evaluation.fidelity.subgroups`;
@@ -21,6 +22,7 @@ patients. So each number comes with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ from medgan.evaluation.fidelity.records import FidelityReport, Score
 from medgan.evaluation.fidelity.replicates import CONFIDENCE
 from medgan.evaluation.fidelity.result_cache import ResultCache
 from medgan.evaluation.fidelity.subgroups import subgroup_columns, subgroup_scores
+from medgan.evaluation.intervals import holm
 from medgan.metrics import features as metrics_features
 from medgan.metrics import functional
 from medgan.metrics.extractors.base import Extractor
@@ -138,7 +141,7 @@ def measure_fidelity(
     # Subgroups come last, as they are.
     order = {group.name: number for number, group in enumerate([groups[0], *classes])}
     return FidelityReport(
-        scores=tuple(sorted(scores, key=lambda score: len(order) if score.column else order[score.group])),
+        scores=tuple(sorted(_correct(scores), key=lambda score: len(order) if score.column else order[score.group])),
         warnings=tuple(
             find_warnings(real, samples, training=training, trained_on=trained_on, features=known, metrics=wanted)
         ),
@@ -158,6 +161,21 @@ def measure_fidelity(
             **{name: version(name) for name in ("numpy", "scipy", "scikit-image", "torch-fidelity", "torchvision")},
         },
     )
+
+
+def _correct(scores: Sequence[Score]) -> list[Score]:
+    """Correct the p-values of each group for their number: several extractors ask one question several times."""
+    found = list(scores)
+    for group in dict.fromkeys(score.group for score in scores):
+        tested = [
+            (place, score.p_value)
+            for place, score in enumerate(scores)
+            if score.group == group and not score.column and score.p_value is not None
+        ]
+        corrected = holm([p_value for _, p_value in tested])
+        for (place, _), better in zip(tested, corrected, strict=True):
+            found[place] = replace(found[place], p_corrected=float(better))
+    return found
 
 
 def _facts(images: ImageDataset) -> dict[str, Any]:

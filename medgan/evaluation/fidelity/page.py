@@ -73,6 +73,9 @@ _READING = (
     + FLOOR_OF_ALL,
     "An interval is for the N that is beside it, else for that of the value. It holds the chance of the sampling of "
     "synthetic images, and where it says so that of the patients; not that of another training.",
+    "p is how often chance alone gives such a kernel distance, by a test that exchanges whole patients. It is "
+    "corrected for the number of extractors and kernels that are tested in a group (Holm), and not for the number of "
+    "groups; metrics.json has it uncorrected, too.",
 )
 
 
@@ -295,7 +298,7 @@ def _row(score: Score) -> list[str]:
     cells.append("" if floor is None else f"{floor.images:,}")
     cells.append("" if floor is None else _number(floor.synthetic))
     cells.append("" if score.relative is None else f"{score.relative:.2f}")
-    cells.append("" if score.p_value is None else f"{score.p_value:.2g}")
+    cells.append("" if score.p_corrected is None else f"{score.p_corrected:.2g}")
     return cells
 
 

@@ -66,6 +66,7 @@ class Score:
             nothing.
         interval: None where there are too few images for one.
         p_value: Of the hypothesis that both sides have one distribution; None where there is no test.
+        p_corrected: The same after Holm's correction for all tests of the group: of several extractors, or kernels.
         note: How it was computed, or why it was not.
         column: Property of the real images that the group is of, such as ``sex``; "" for all images and classes.
         patients: Real patients of a subgroup; None of other groups.
@@ -85,6 +86,7 @@ class Score:
     relative: float | None = None
     interval: Interval | None = None
     p_value: float | None = None
+    p_corrected: float | None = None
     note: str = ""
     column: str = ""
     patients: int | None = None

@@ -144,6 +144,28 @@ def test_other_patients_are_at_the_floor_and_a_shift_is_not(make_textures: Make,
     assert (pick(other, "coverage").relative or 1) < 0.8
 
 
+def test_p_values_are_corrected_for_the_extractors_and_kernels_of_a_group(
+    make_textures: Make, moments: Extractor
+) -> None:
+    real, synthetic = make_textures(80, 0), make_textures(80, 1, shift=6)
+    network = torch.nn.Sequential(torch.nn.AvgPool2d(6), torch.nn.Flatten(), torch.nn.Linear(48, 8))
+    other = ModuleExtractor(network, name="network", layer="2")
+    report = measure_fidelity(
+        real, synthetic, extractors=[moments, other], metrics=["kernel", "kernel-rbf", "frechet"], per_class=True
+    )
+    assert len({score.group for score in report.scores}) == 3
+    for group in {score.group for score in report.scores}:
+        tested = [score for score in report.scores if score.group == group and score.p_value is not None]
+        assert len(tested) == 4
+        first, second, third, last = sorted(float(score.p_value or 0) for score in tested)
+        expected = [4 * first, max(4 * first, 3 * second), max(4 * first, 3 * second, 2 * third)]
+        expected.append(max(*expected, last))
+        assert sorted(score.p_corrected or 0 for score in tested) == pytest.approx([min(1, each) for each in expected])
+    assert all(score.p_corrected is None for score in report.scores if score.metric == "frechet_distance")
+    alone = measure_fidelity(real, synthetic, extractors=[moments], metrics=["kernel"])
+    assert pick(alone, "kernel_distance").p_corrected == pick(alone, "kernel_distance").p_value
+
+
 def test_a_set_beside_itself(make_textures: Make, moments: Extractor) -> None:
     real = make_textures(60, 0)
     report = measure_fidelity(real, real, extractors=[moments])

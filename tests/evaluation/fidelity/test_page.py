@@ -62,6 +62,9 @@ def test_cells(report: FidelityReport) -> None:
     assert re.fullmatch(r"\S+ to \S+", row["95 % interval"])
     assert rows["kernel distance (moments)"]["p"] == "0.001"
     assert rows["kernel distance (moments)"]["relative"] == ""
+    scores = tuple(replace(each, p_corrected=0.03) if each.p_value else each for each in report.scores)
+    corrected = group_rows(replace(report, scores=scores), "all images")
+    assert next(row[-1] for row in corrected if row[0] == "kernel distance (moments)") == "0.03"
 
 
 def test_an_interval_for_another_number_of_images_says_so(make_textures: Make, moments: Extractor) -> None:
