@@ -67,9 +67,10 @@ _READING = (
     "told from each other, show how far chance goes; the blind attack, which sees no synthetic image, shows whether "
     "the two groups differ in themselves.",
     "The verdict counts a test if its p-value is below 0.05 after Holm's correction for all tests listed, and, of "
-    "copies, C_T and authenticity, if it goes beyond the control, so that the difference from what that finds is not "
-    "chance, and, of all but copies, if the blind attack does not tell the "
-    "groups apart; or if a synthetic image is a training image, pixel by pixel.",
+    "copies, C_T and authenticity, if it goes beyond the control: synthetic images are nearer to training patients "
+    "than they would be if chance had held others out, by a test in which patients of both sides change places (the "
+    "larger of the two p-values then counts, corrected likewise: the column exchanged). Of all but copies, the blind "
+    "attack must not tell the groups apart. Or if a synthetic image is a training image, pixel by pixel.",
 )
 _PATIENTS = (
     "This page shows images of real patients and names their files. Treat it as you treat the training data; with "
@@ -340,12 +341,13 @@ def _findings_table(report: AuditReport) -> Table:
             each.space,
             _p(each.p_value),
             _p(each.corrected),
+            _p(each.exchanged),
             ("detected" if each.specific else "not beyond the control") if each.detected else "not detected",
         ]
         for each in report.findings
     ]
     strong = [number for number, each in enumerate(report.findings) if each.detected and each.specific]
-    return Table(("test", "space", "p", "corrected", "result"), rows, strong=strong)
+    return Table(("test", "space", "p", "corrected", "exchanged", "result"), rows, strong=strong)
 
 
 def _subgroup_blocks(report: AuditReport) -> list[Block]:

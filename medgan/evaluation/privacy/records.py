@@ -38,6 +38,8 @@ class SpaceResult:
             finds is no copying. None if there are too few training patients.
         control_authenticity: The same of the authenticity.
         control_data_copying: The same of C_T.
+        exchange: P-value of the test that lets training and held-out patients change sides, see
+            `medgan.evaluation.privacy.exchange`.
         to_training: Distance of each synthetic image to its nearest training image, ``(m,)``; not in files.
         held_out_to_training: The same of the held-out patients, ``(n,)``; not in files.
     """
@@ -52,6 +54,7 @@ class SpaceResult:
     control: CopyRate | None
     control_authenticity: Authenticity | None
     control_data_copying: DataCopying | None
+    exchange: float
     to_training: NDArray[np.float64]
     held_out_to_training: NDArray[np.float64]
 
@@ -65,15 +68,18 @@ class Finding:
         space: Where.
         p_value: Of the hypothesis that nothing leaks, one-sided.
         corrected: The same, corrected for the number of tests (Holm).
-        detected: Whether that is below 0.05.
-        specific: False if it is not beyond the control; or, of all tests but copies, if the blind attack tells the
-            groups of patients apart.
+        exchanged: The same where, of copies, C_T and authenticity, the p-value of the exchange of patients counts if
+            it is the larger one; corrected, too.
+        detected: Whether `corrected` is below 0.05.
+        specific: Whether `exchanged` is; and, of all tests but copies, the blind attack does not tell the groups of
+            patients apart.
     """
 
     test: str
     space: str
     p_value: float
     corrected: float
+    exchanged: float
     detected: bool
     specific: bool
 

@@ -13,12 +13,16 @@ from medgan.errors import ConfigError, DataError
 from medgan.evaluation.privacy import (
     AuditReport,
     audit_privacy,
+    exchange,
     infer_membership,
     make_page,
     summarise_audit,
     write_audit,
 )
-from medgan.evaluation.privacy.audit import _judge, _verdict, _with_classes
+from medgan.evaluation.privacy.audit import _examine, _Exchanged, _judge, _Sides, _verdict, _with_classes
+from medgan.evaluation.privacy.exchange import match_images
+from medgan.evaluation.privacy.search import Nearest
+from medgan.evaluation.privacy.spaces import Space
 
 Real = tuple[ImageDataset, ImageDataset]
 Make = Callable[..., ImageDataset]
@@ -137,31 +141,69 @@ def test_a_generator_without_variety_is_no_copier(real: Real, make_synthetic: Ma
         assert not found[test].specific
 
 
-def test_a_test_counts_where_it_goes_beyond_its_control(honest: AuditReport) -> None:
+def test_a_test_counts_where_an_exchange_of_patients_finds_it_too(honest: AuditReport) -> None:
     each = honest.spaces[0]
+    assert each.membership.comparable
     assert each.data_copying is not None
-    assert each.control is not None
-    assert each.control_data_copying is not None
-    assert each.control_authenticity is not None
+    found = replace(
+        each,
+        copies=replace(each.copies, p_value=0.0),
+        data_copying=replace(each.data_copying, p_value=0.001),
+        authenticity=replace(each.authenticity, p_value=0.5),
+    )
+    for p_value, specific in ((0.001, True), (0.009, True), (0.02, False), (1.0, False)):
+        copies, data_copying, authentic, *attacks = _judge([replace(found, exchange=p_value)])
+        assert copies.detected
+        assert data_copying.detected
+        assert copies.specific == data_copying.specific == specific
+        # Of five tests, the smallest p-value counts five times.
+        assert copies.exchanged == pytest.approx(min(1, 5 * p_value))
+        assert not authentic.specific
+        assert not authentic.detected
+        assert all(attack.exchanged >= attack.corrected for attack in attacks)
 
-    def specific(z: float, share: float, excess: float) -> list[bool]:
-        """Judge three findings beside a weak, significant z of -1.8, a share of 10 % less, and 0.8 % of copies."""
-        space = replace(
-            each,
-            membership=replace(each.membership, blind=replace(each.membership.blind, low=0.4, high=0.6)),
-            copies=replace(each.copies, excess=excess, low=excess - 0.008, p_value=0.0),
-            control=replace(each.control, excess=0.008, high=0.02, p_value=0.06),
-            data_copying=replace(each.data_copying, z=z, p_value=0.0),
-            control_data_copying=replace(each.control_data_copying, z=-1.8, p_value=0.036),
-            authenticity=replace(each.authenticity, difference=share, high=share + 0.04, p_value=0.0),
-            control_authenticity=replace(each.control_authenticity, difference=-0.1, low=-0.13, p_value=0.01),
-        )
-        assert space.membership.comparable
-        return [finding.specific for finding in _judge([space])[:3]]
 
-    assert specific(-20, -0.5, 0.1) == [True, True, True]
-    assert specific(-4, -0.14, 0.02) == [False, False, False]
-    assert specific(-4.2, -0.16, 0.024) == [True, True, True]
+class Vectors(Space):
+    """Images that are vectors already."""
+
+    name = description = "vectors"
+
+    def take(self, images: Any) -> Any:
+        return images
+
+    def vectors(self, taken: Any) -> Any:
+        return taken
+
+    def nearest(self, queries: Any, references: Any, *, query_groups: Any = None, reference_groups: Any = None) -> Any:
+        squares = ((queries[:, None] - references) ** 2).sum(-1)
+        if query_groups is not None:
+            squares[query_groups[:, None] == reference_groups] = np.inf
+        found = squares.argmin(1)
+        return Nearest(np.sqrt(squares[np.arange(len(queries)), found]).astype(np.float64), found)
+
+
+def judge_vectors(seed: int, spread: float, copied: int = 0) -> str:
+    """Return the verdict on 100 images around the mean of 60 training and 40 held-out patients, some of them copies."""
+    rng = np.random.default_rng(seed)
+    training, held_out, made = (rng.standard_normal((count, 4)).astype(np.float32) for count in (60, 40, 100))
+    made *= np.float32(spread)
+    made[:copied] = training[rng.permutation(60)[:copied]] + 0.02 * made[:copied]
+    ours, theirs = np.arange(60), np.arange(40)
+    exchanged = _Exchanged(*match_images(ours, theirs, rng), None, None)
+    sides = _Sides(ours, theirs, ours, theirs, rng.permutation(40) % 2, rng.permutation(60) % 2, None, exchanged)
+    found, _, _ = _examine(Vectors(), training, held_out, made, sides, 0.05, None, seed)  # type: ignore[arg-type]
+    return _verdict(_judge([found]), 0)
+
+
+def test_generators_that_copy_nobody_are_not_called_copiers_more_often_than_stated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Least of all those without variety, who lie near to the same few patients; by the bounds alone 38 were."""
+    monkeypatch.setattr(exchange, "_EXCHANGES", 500)
+    verdicts = [judge_vectors(seed, 0.2) for seed in range(100)]
+    assert verdicts.count("unclear") > 90
+    assert verdicts.count("leakage") <= 9  # of 100 with a chance of 0.05; more in 3 of 100 such tests
+    assert [judge_vectors(seed, 1, copied=30) for seed in range(10)].count("leakage") == 10
 
 
 @pytest.mark.parametrize(("difference", "verdict"), [(0.0, "leakage"), (1.0, "unclear"), (-1.0, "unclear")])
