@@ -325,10 +325,7 @@ class GANConfig(Config):
         "none", "Penalty on the discriminator's slope at real images, generated ones, both, or between them."
     )
     penalty_weight: float | None = option(
-        None,
-        "Weight of the gradient penalty; if not given 10 for wgan-gp, and 1 for r1, r2 and r1r2, which grows with the "
-        "pixels of images of more than 64×64.",
-        ge=0,
+        None, "Weight of the gradient penalty; 1 for r1, r2 and r1r2, 10 for wgan-gp if not given.", ge=0
     )
     penalty_every: int = option(
         1, "Discriminator steps from one gradient penalty to the next, which then counts as many times.", ge=1

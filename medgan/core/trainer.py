@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["AdversarialTrainer", "Callback", "Metrics", "Trainer", "make_accelerator"]
 
 _LECAM_DECAY = 0.99  # of its running means, for each discriminator step
-_PIXELS_OF_WEIGHT_1 = 64 * 64  # up to so many R1 and R2 have the weight 1, with which they were tried
 _WATCHED_EVERY = 10  # steps from one look at the discriminator's accuracy to the next
 
 C = TypeVar("C", bound=GANConfig)
@@ -704,8 +702,6 @@ class AdversarialTrainer(Trainer[C]):
         ``r1`` is ``γ/2 E[‖∇D(T(x))‖²]`` on real images, T being the augmentation and the gradient that with respect to
         the image before it; ``r2`` is the same on generated images, and ``r1r2`` the sum. ``wgan-gp`` is
         ``γ E[(‖∇D(x̂)‖ − 1)²]`` at x̂ between augmented real and generated images, judged as of the real one's label.
-        The weight γ that is not given is 10 for ``wgan-gp`` and else 1, times the pixels of an image beyond 64×64, as
-        γ grows with them in StyleGAN2-ADA (arXiv:2006.06676).
         With `GANConfig.penalty_one_in` k the mean is that of one image, drawn anew, of each k that follow each other.
 
         Args:
@@ -727,10 +723,7 @@ class AdversarialTrainer(Trainer[C]):
             between = torch.lerp(on_fake, on_real, share).detach().requires_grad_()
             realness = self.discriminator(*replace(seen, images=between)).realness
             return weight * losses.one_centred_gradient_penalty(realness, between)
-        if weight is None:
-            # The norm is a sum over pixels, so a larger image needs more. Of volumes only 1 was tried.
-            pixels = math.prod(self.data.size) if len(self.data.size) == 2 else 0
-            weight = max(1.0, pixels / _PIXELS_OF_WEIGHT_1)
+        weight = 1.0 if weight is None else weight
         halves = {"r1": [real], "r2": [fake], "r1r2": [real, fake]}[kind]
         squares = []
         for half in halves:
