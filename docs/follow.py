@@ -60,7 +60,7 @@ _LEFT_OUT = (
 
 # What stands for something that only readers have.
 _INSTEAD = (
-    (r"^medgan study serve", "python docs/follow_world.py answers"),  # readers who answer
+    (r"^medgan study serve (?!.*--url)", "python docs/follow_world.py answers "),  # readers who answer
     (r"/elsewhere/", "elsewhere/"),
     (r"\bRUN\b", "runs/00000-acgan-chest_xray"),
     (r" OPTIONS$", ""),
