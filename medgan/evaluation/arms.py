@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from medgan.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -23,13 +25,17 @@ ALL_ARMS = (
     "real,synthetic,synthetic-2x,real+synthetic-0.5x,real+synthetic,real+synthetic-2x,real-augmented,real-oversampled,"
     "real-duplicated,synthetic-then-real"
 )
-"""What ``all`` stands for: what every data set can do. ``real+synthetic-balanced`` needs classes of different sizes."""
+"""What ``all`` stands for: what every data set can do.
 
-Treatment = Literal["plain", "augmented", "oversampled", "duplicated", "pretrained", "balanced"]
+``synthetic-balanced`` and ``real+synthetic-balanced`` need classes of different sizes.
+"""
+
+Treatment = Literal["plain", "augmented", "oversampled", "duplicated", "pretrained", "balanced", "even"]
 
 _KINDS: dict[str, tuple[bool, float, Treatment]] = {  # has real images, synthetic ones for each, treatment
     "real": (True, 0, "plain"),
     "synthetic": (False, 1, "plain"),
+    "synthetic-balanced": (False, 1, "even"),
     "real+synthetic": (True, 1, "plain"),
     "real-augmented": (True, 0, "augmented"),
     "real-oversampled": (True, 0, "oversampled"),
@@ -37,7 +43,7 @@ _KINDS: dict[str, tuple[bool, float, Treatment]] = {  # has real images, synthet
     "synthetic-then-real": (True, 1, "pretrained"),
     "real+synthetic-balanced": (True, 0, "balanced"),
 }
-_WITH_RATIO = ("synthetic", "real+synthetic", "real-duplicated", "synthetic-then-real")
+_WITH_RATIO = ("synthetic", "synthetic-balanced", "real+synthetic", "real-duplicated", "synthetic-then-real")
 _DUPLICATED = 2.0  # as many images as real+synthetic has
 
 
@@ -48,11 +54,12 @@ class Arm:
     Attributes:
         name: As typed, such as ``real+synthetic-2x``.
         real: Whether there are real images.
-        ratio: Synthetic images for each real training image, class by class.
+        ratio: Synthetic images for each real training image, class by class unless ``even``.
         treatment: What else is done: ``augmented`` distorts the images as they come; ``oversampled`` draws classes
             equally often; ``duplicated`` repeats the real images to as many as ``real+synthetic`` has;
             ``pretrained`` takes the synthetic images in the first half of the steps and the real ones in the second;
-            ``balanced`` fills every class up to the largest one with synthetic images.
+            ``balanced`` fills every class up to the largest one with synthetic images; ``even`` takes equally many of
+            each class.
         copies: How often each real image is there.
     """
 
@@ -72,6 +79,7 @@ class Arm:
             "duplicated": f"real, repeated {self.copies:g}×",
             "pretrained": f"synthetic {times}, then real",
             "balanced": "real, classes filled up with synthetic",
+            "even": f"synthetic {times}, classes equally many (TSTR)",
         }
         if self.treatment in titles:
             return titles[self.treatment]
@@ -93,6 +101,9 @@ class Arm:
         if self.treatment == "balanced":
             missing: NDArray[Any] = real.max() - real
             return missing
+        if self.treatment == "even":
+            each: NDArray[Any] = (self.ratio * np.full_like(real, real.sum()) / len(real)).round().astype("int64")
+            return each
         return (self.ratio * real).round().clip(min=1).astype("int64")  # a share of few images rounds to none
 
 
@@ -100,8 +111,8 @@ def parse_arms(text: str, *, spatial_dims: int = 2) -> tuple[Arm, ...]:
     """Read a list of arms.
 
     Args:
-        text: Names joined by commas, ``auto`` or ``all``. ``synthetic``, ``real+synthetic``, ``real-duplicated`` and
-            ``synthetic-then-real`` take a ratio, such as ``real+synthetic-0.5x``.
+        text: Names joined by commas, ``auto`` or ``all``. ``synthetic``, ``synthetic-balanced``, ``real+synthetic``,
+            ``real-duplicated`` and ``synthetic-then-real`` take a ratio, such as ``real+synthetic-0.5x``.
         spatial_dims: Of the images, for ``auto``.
 
     Returns:

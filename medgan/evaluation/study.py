@@ -253,12 +253,13 @@ class DownstreamEvaluator:
         if not arms:
             return {}, None
         real = class_counts(self.train)
-        wanted = np.ceil(max(arm.ratio for arm in arms) * real).astype(np.int64)
-        for arm in arms:
-            if arm.treatment == "balanced":
-                # Of a share of the patients another class may be the largest one.
-                whole = self.config.parsed_fractions() == (1.0,)
-                wanted = np.maximum(wanted, arm.synthetic_counts(real) if whole else real.max())
+        # Of a share of the patients another class may be the largest one, to which the others are filled up.
+        whole = self.config.parsed_fractions() == (1.0,)
+        most = [
+            arm.synthetic_counts(real) if whole or arm.treatment != "balanced" else np.full_like(real, real.max())
+            for arm in arms
+        ]
+        wanted = np.maximum.reduce(most)
         shown = class_counts(self.test)
         if self.synthetic is not None:
             have = class_counts(self.synthetic)
@@ -456,6 +457,9 @@ def _check_synthetic(
         )
     real = class_counts(train)
     for arm in arms:
+        if arm.treatment == "even" and (len(real) == 1 or (real == real[0]).all()):
+            what = "the classes are equally large" if len(real) > 1 else "there are no classes"
+            raise ConfigError(f"The arm {arm.name} would be no other than synthetic, as {what}. Take that one instead.")
         if arm.synthetic and not arm.synthetic_counts(real).any():
             what = "the classes are equally large" if len(real) > 1 else "there are no classes to fill up"
             raise ConfigError(f"The arm {arm.name} would add nothing, as {what}. Take real+synthetic instead.")

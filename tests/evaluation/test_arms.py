@@ -39,10 +39,13 @@ def test_ratios() -> None:
 
 def test_synthetic_counts() -> None:
     real = np.array([10, 3, 0])
-    _, half, rest = parse_arms("real,real+synthetic-0.5x,real+synthetic-balanced")
+    _, half, rest, even = parse_arms("real,real+synthetic-0.5x,real+synthetic-balanced,synthetic-balanced-2x")
     assert half.synthetic_counts(real).tolist() == [5, 2, 1]  # at least one of each
     assert rest.synthetic_counts(real).tolist() == [0, 7, 10]
+    assert even.synthetic_counts(real).tolist() == [9, 9, 9]  # 26 images, as nearly as three classes can
+    assert even.title == "synthetic 2×, classes equally many (TSTR)"
     assert rest.synthetic
+    assert even.synthetic
     assert not parse_arms("real")[0].synthetic
 
 

@@ -312,14 +312,15 @@ def test_a_small_share_of_few_images_is_one_a_class(parts: Parts, tmp_path: Path
     assert [run.facts["synthetic_images"] for run in study.runs] == [0, 2, 2]
 
 
-def test_a_rare_class_is_filled_up(parts: Parts, tmp_path: Path) -> None:
+def test_a_rare_class_is_filled_up_or_made_as_large(parts: Parts, tmp_path: Path) -> None:
     train, validation, test = parts
     rare = train.subset(np.flatnonzero((train.labels == 0) | (np.arange(len(train)) < 12)))
     assert list(rare.class_counts().values()) == [30, 6]
-    arms = "real,real+synthetic,real+synthetic-balanced"
+    arms = "real,real+synthetic,real+synthetic-balanced,synthetic-balanced-2x"
     study = evaluator((rare, validation, test), tmp_path / "study", arms, fractions="0.5,1", seeds=1).run()
     counts = {(run.arm, run.fraction): (run.facts["real_images"], run.facts["synthetic_images"]) for run in study.runs}
     assert counts["real+synthetic-balanced", 1] == (36, 24)
+    assert counts["synthetic-balanced-2x", 1] == (0, 72)
     half, added = counts["real+synthetic-balanced", 0.5]
     assert added == 16 - (half - 16)  # 8 of 15 patients, two images each
     runs = {run.arm: run for run in study.runs if run.fraction == 1}
@@ -330,6 +331,8 @@ def test_a_rare_class_is_filled_up(parts: Parts, tmp_path: Path) -> None:
 def test_classes_that_need_no_filling_up(parts: Parts, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"real\+synthetic-balanced would add nothing, as the classes are equal"):
         evaluator(parts, tmp_path / "study", "real,real+synthetic-balanced")
+    with pytest.raises(ConfigError, match=r"synthetic-balanced would be no other than synthetic, as the classes are"):
+        evaluator(parts, tmp_path / "study", "real,synthetic-balanced")
 
 
 @pytest.mark.parametrize(
