@@ -361,7 +361,7 @@ def median_distance(features: NDArray[np.float64]) -> float:
         features: Shape ``(N, D)``.
 
     Returns:
-        A positive number: where half of the images are the same, the mean distance; where all are, 1.
+        The distance, above 0. Where half of the images are the same it is the mean, and where all are, 1.
     """
     # Evenly from the images in the order of their sums, so that the order in which they come plays no part.
     chosen = np.linspace(0, len(features) - 1, min(len(features), _MEDIAN_IMAGES)).astype(np.int64)
