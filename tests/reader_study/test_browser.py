@@ -88,6 +88,7 @@ def test_a_reader_with_the_keyboard_alone(study, serve, page):
     _, address, links = serve(study)
     page.goto(links[reader.name])
     assert page.url == f"{address}/"  # the secret is not in sight
+    page.get_by_label("I have read this").wait_for()  # what is hidden takes no focus, and no key
     page.keyboard.press("Tab")
     page.get_by_label("I have read this").focus()
     page.keyboard.press("Space")
