@@ -102,8 +102,7 @@ class Arm:
             missing: NDArray[Any] = real.max() - real
             return missing
         if self.treatment == "even":
-            each: NDArray[Any] = (self.ratio * np.full_like(real, real.sum()) / len(real)).round().astype("int64")
-            return each
+            return np.full(len(real), max(1, round(self.ratio * float(real.sum()) / len(real))))
         return (self.ratio * real).round().clip(min=1).astype("int64")  # a share of few images rounds to none
 
 

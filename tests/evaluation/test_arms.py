@@ -43,6 +43,7 @@ def test_synthetic_counts() -> None:
     assert half.synthetic_counts(real).tolist() == [5, 2, 1]  # at least one of each
     assert rest.synthetic_counts(real).tolist() == [0, 7, 10]
     assert even.synthetic_counts(real).tolist() == [9, 9, 9]  # 26 images, as nearly as three classes can
+    assert parse_arms("real,synthetic-balanced-0.01x")[1].synthetic_counts(real).tolist() == [1, 1, 1]
     assert even.title == "synthetic 2×, classes equally many (TSTR)"
     assert rest.synthetic
     assert even.synthetic
