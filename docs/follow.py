@@ -136,6 +136,7 @@ _WORLD = {
     _RUN: f"{_FIT} --data chest_xray/train --name {Path(_RUN).name}",
     "runs/00000-acgan-images": f"{_FIT} --data path/to/images --name 00000-acgan-images",
     "runs/best": f"cp -r {_RUN} runs/best",
+    "runs/second": f"cp -r {_RUN} runs/second",
     "runs/before": f"cp -r {_RUN} runs/before",
     "path/to/model": f"cp -r {_RUN}/model path/to/model",
     "samples": f"medgan sample --model {_RUN} -n 120 --out samples",
