@@ -235,4 +235,25 @@ def test_ci_runs_the_test_command_of_the_readme():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8"))
     job = workflow["jobs"]["tox"]
     assert job["steps"][-1] == {"run": command}
-    assert f">={job['strategy']['matrix']['python'][0]}" == PROJECT["requires-python"]
+    versions = job["strategy"]["matrix"]["python"]
+    assert f">={versions[0]}" == PROJECT["requires-python"]
+    declared = [
+        line for line in PROJECT["classifiers"] if re.fullmatch(r"Programming Language :: Python :: 3\.\d+", line)
+    ]
+    assert [f"Programming Language :: Python :: {number}" for number in versions] == declared
+
+
+def test_weekly_ci_runs_environments_of_tox_and_the_container():
+    yaml = pytest.importorskip("yaml")
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "weekly.yml").read_text(encoding="utf-8"))
+    job = workflow["jobs"]["tox"]
+    environments = re.findall(r"^\[testenv:(\w+)\]$", (ROOT / "tox.ini").read_text(encoding="utf-8"), re.MULTILINE)
+    # All that tox does not do by itself.
+    assert sorted(job["strategy"]["matrix"]["environment"]) == sorted({*environments} - {"check"})
+    assert job["steps"][-1]["run"].endswith("tox -e ${{ matrix.environment }}")
+    (file,) = {
+        found
+        for step in workflow["jobs"]["image"]["steps"]
+        for found in re.findall(r"docker build -f (\S+)", step.get("run", ""))
+    }
+    assert (ROOT / file).is_file()
