@@ -381,6 +381,10 @@ class Run:
         if resume is not None:
             file = read_config(resume / "config.json")
             _check_transforms(resume, transforms)
+            # Before what was given is looked at beside the rest of the run's options, which may not go with it.
+            _check_continues(resume, file, flags)
+        else:
+            _check_splits(flags)
         self.config, self.architecture, self.model_config = resolve(flags, file)
         self._chosen = "data" not in {**(file or {}), **flags}  # whether the data was left to medgan
         if self.model_config.freeze_discriminator and self.config.init_from is None:
@@ -1028,6 +1032,20 @@ def _check_continues(folder: Path, before: Mapping[str, Any], now: Mapping[str, 
                 f"{folder} was begun with {name} {before[name]!r}; {value!r} cannot take its place. "
                 "Leave the flag out, or start a new run."
             )
+
+
+def _check_splits(flags: Mapping[str, Any]) -> None:
+    """Raise if a division was given, and beside it how to make one."""
+    if flags.get("splits") is None:
+        return
+    named = ("validation", "test", "split_by")
+    beside = [item.typed(flags[item.name]) for item in RunConfig.options() if item.name in named and item.name in flags]
+    if beside:
+        verb = "acts" if len(beside) == 1 else "act"
+        raise ConfigError(
+            f"{', '.join(beside)} {verb} on nothing: --splits {flags['splits']} says already who is held out. Leave out "
+            "one or the other."
+        )
 
 
 def _check_transforms(folder: Path, transforms: str | None) -> None:

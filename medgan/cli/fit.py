@@ -57,7 +57,7 @@ class _FitCommand(click.Command):
         if seen.params["resume"] is not None:
             resume = find_run(seen.params["resume"], Path(first.outdir), first.name)
         if resume is not None:
-            first = _peek(read_config(resume / "config.json"), given(seen, list(peek.values())))
+            first = _peek(read_config(resume / "config.json"), {})  # another one is refused, by its own name
         architecture = get_architecture(first.arch)
         preset = architecture.get_preset(first.preset)
         for option in run_options:

@@ -247,6 +247,8 @@ def test_run_that_a_health_monitor_ended(medgan, run, contents):
         (("--preset", "modern"), "preset"),
         (("--validation", 0.2), "validation"),
         (("--adversarial", "bce"), "adversarial"),
+        (("--arch", "dcgan"), "arch"),
+        (("--preset", "original", "--backbone", "report"), "preset"),
     ],
 )
 def test_options_that_change_what_is_learnt(medgan, fitted, contents, flags, name):
@@ -254,6 +256,13 @@ def test_options_that_change_what_is_learnt(medgan, fitted, contents, flags, nam
     message = medgan.fails("fit", "--resume", fitted, "--steps", 8, *flags)
     assert f"was begun with {name} " in message
     assert contents(fitted) == before
+
+
+def test_an_option_that_does_not_go_with_the_runs_others(medgan, tmp_path):
+    """What is said is that it cannot change, and not what else would have to."""
+    run = medgan.fit(tmp_path / "run", "--gradient-penalty", "r1", "--penalty-every", 3, "--steps", 1)
+    message = medgan.fails("fit", "--resume", run, "--steps", 2, "--gradient-penalty", "none")
+    assert "was begun with gradient_penalty 'r1'; 'none' cannot take its place" in message
 
 
 def test_length_of_a_run_whose_learning_rates_fall(medgan, tmp_path, contents):
