@@ -968,7 +968,7 @@ def _check_batch(config: GANConfig, dataset: ImageDataset, processes: int) -> No
     }
     times = "".join(f" in {name}" for name, there in divisions.items() if there)
     ways = (
-        [f"--batch-size {int(largest / batches)} or less"]
+        [f"--batch-size {_largest_batch(config, int(largest / batches))} or less"]
         if largest >= batches
         else ["fewer processes and accumulated batches"]
     )
@@ -977,6 +977,14 @@ def _check_batch(config: GANConfig, dataset: ImageDataset, processes: int) -> No
         f"A step takes {batch:,} images (--batch-size {config.batch_size}{times}), but {lack}, so that it would see "
         f"some of them twice. Type {', or '.join(ways)}."
     )
+
+
+def _largest_batch(config: GANConfig, most: int) -> int:
+    """Return the largest batch of up to `most` images that goes with the other options; `most` if none does."""
+    for size in range(most, 0, -1):
+        with contextlib.suppress(ConfigError):
+            return config.replace(batch_size=size).batch_size
+    return most
 
 
 def _class_shares(config: GANConfig, dataset: ImageDataset) -> dict[str, float]:

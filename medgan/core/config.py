@@ -380,7 +380,7 @@ class GANConfig(Config):
             yield Idle(("ema_rampup",), "no weights are averaged. Type --ema-halflife 10000, for example.")
 
     def _check_minibatch_std(self, group: int, *, least: int = 0) -> None:
-        """Raise if a batch is smaller than the groups of `medgan.nn.MinibatchStdDev`; for an option ``minibatch_std``.
+        """Raise if a batch has no groups for `medgan.nn.MinibatchStdDev`; for an option ``minibatch_std``.
 
         Args:
             group: Images in a group.
@@ -394,6 +394,17 @@ class GANConfig(Config):
             raise ConfigError(
                 f"A batch of {self.batch_size} is smaller than the group of {group} images whose spread the "
                 f"discriminator sees. Type --minibatch-std {fitting}, or a larger --batch-size."
+            )
+        if group == 1 and least < 1:
+            raise ConfigError(
+                "--minibatch-std 1 makes groups of one image, which has no spread. Type --minibatch-std 0, or 4, for "
+                "example."
+            )
+        # The layer takes the largest divisor of the batch that is not above the group.
+        if group > 1 and all(self.batch_size % size for size in range(2, group + 1)):
+            raise ConfigError(
+                f"A batch of {self.batch_size} has no equal groups of 2 to {group} images, whose spread the "
+                f"discriminator would see. Type --batch-size {self.batch_size - 1}, or --minibatch-std {least}."
             )
 
     @property

@@ -141,11 +141,10 @@ class ACGANConfig(GANConfig):
     def _check_group(self) -> None:
         """Raise if a batch is smaller than what is compared within it."""
         self._check_minibatch_std(self.minibatch_std)
-        if self.minibatch_discrimination and self.batch_size < 2:
-            raise ConfigError(
-                f"--minibatch-discrimination {self.minibatch_discrimination} compares images, but a batch is a single "
-                "one. Type a larger --batch-size."
-            )
+        if self.batch_size < 2 and (self.minibatch_discrimination or self.head == "d2dce"):
+            kernels = f"--minibatch-discrimination {self.minibatch_discrimination}"
+            which = kernels if self.minibatch_discrimination else "--head d2dce"
+            raise ConfigError(f"{which} compares images, but a batch is a single one. Type a larger --batch-size.")
 
 
 class _ACGANGenerator(Generator):

@@ -69,6 +69,19 @@ OPTIONS = {
     "precision": (("--precision", "fp16"), ["fp16", "CUDA", "fp32"]),
     "held-out share": (("--validation", 0.95), ["validation", "0.95", "0.9"]),
     "too much held out": (("--batch-size", -3), ["batch_size", "-3"]),
+    "two divisions": (
+        ("--splits", "one.json", "--validation", 0.2, "--split-by", "patient"),
+        ["--validation 0.2, --split-by patient act on nothing: --splits one.json says already who is held out"],
+    ),
+    "groups that a batch has none of": (
+        ("--batch-size", 11),
+        ["batch of 11", "no equal groups of 2 to 8 images", "--batch-size 10", "--minibatch-std 0"],
+    ),
+    "a group of one": (("--minibatch-std", 1), ["--minibatch-std 1", "no spread", "--minibatch-std 0"]),
+    "others of a batch of one": (
+        ("--head", "d2dce", "--batch-size", 1, "--minibatch-std", 0),
+        ["--head d2dce compares images, but a batch is a single one", "--batch-size"],
+    ),
     "resume": (("--resume", "missing"), ["missing cannot be resumed", "--resume auto"]),
 }
 
@@ -285,8 +298,9 @@ BATCHES = {
         ["A step takes 36 images (--batch-size 36), but there are 35", "--batch-size 35 or less."],
     ),
     "accumulated": (
-        ("--batch-size", 13, "--gradient-accumulation-steps", 3, "--class-sampling", "natural"),
-        ["A step takes 39 images (--batch-size 13 in 3 accumulated batches)", "--batch-size 11 or less."],
+        ("--batch-size", 12, "--gradient-accumulation-steps", 3, "--class-sampling", "natural"),
+        # 11 would be few enough, but has no groups for --minibatch-std 8.
+        ["A step takes 36 images (--batch-size 12 in 3 accumulated batches)", "--batch-size 10 or less."],
     ),
     "sqrt": (
         ("--batch-size", 32, "--class-sampling", "sqrt"),
