@@ -19,7 +19,7 @@ import pytest
 
 from medgan import registry
 from medgan.core import GAN, DataSpec, LabelSpec
-from medgan.testing.probe import refusal
+from medgan.testing.probe import main_spec, refusal, train
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
@@ -101,6 +101,16 @@ def test_what_presets_say_beside_a_penalty_gives_way(folder: Path, monkeypatch: 
             error = refusal(partial(architecture.get_preset(name).replace, gradient_penalty="none"))
             # An architecture may need a penalty.
             assert error is None or "on nothing" not in str(error)
+
+
+def test_classes_have_figures_of_their_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for architecture in load(folder, monkeypatch):
+        data = main_spec(architecture)
+        if data.labels is None:
+            continue
+        assert data.labels.kind == "categorical"
+        figures = train(architecture(data, preset="tiny"), 1).class_metrics
+        assert {"discriminator/real", "discriminator/fake"} <= figures.keys(), architecture.name
 
 
 def test_readme_has_the_parameter_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

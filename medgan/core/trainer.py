@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["AdversarialTrainer", "Callback", "Metrics", "Trainer", "make_accelerator"]
 
 _LECAM_DECAY = 0.99  # of its running means, for each discriminator step
-_WATCHED_EVERY = 10  # steps from one look at the discriminator's accuracy to the next
+_WATCHED_EVERY = 10  # steps from one look at what the discriminator says to the next
 
 C = TypeVar("C", bound=GANConfig)
 T = TypeVar("T")
@@ -763,10 +763,11 @@ class AdversarialTrainer(Trainer[C]):
     def _discriminator_step(
         self, some: Sequence[tuple[Batch, Tensor | None]], *, penalise: bool, watch: bool
     ) -> Metrics:
-        """Move the discriminator, by batches of real images and the labels of their fakes; `watch` its accuracy."""
+        """Move the discriminator, by batches of real images and the labels of their fakes; `watch` what it says."""
         config = self.config
         needed = bool(config.lecam_weight) or config.ada_target is not None
         logged: list[Metrics] = []
+        unsaid: list[str] = []
         said: list[Tensor] = []
         for real, labels in self._accumulating(some):
             latents = self.draw(len(real.images), self.generator.make_latents)
@@ -784,6 +785,12 @@ class AdversarialTrainer(Trainer[C]):
                 if needed:
                     said.append(self._means(realness))
                     terms = _joined(terms, self._lecam(realness, said))
+            if watch:
+                halves = {"real": real, "fake": fake}
+                if self._part == 0:  # what the losses log of classes themselves is theirs to say
+                    unsaid = [name for name in realness if f"discriminator/{name}" not in self.class_metrics]
+                for name in unsaid:
+                    self.log_by_class(f"discriminator/{name}", realness[name], halves[name].labels)
             if penalise:
                 penalty = self.gradient_penalty(real, fake)
                 terms = _joined(terms, {"gradient_penalty": config.penalty_every * penalty})

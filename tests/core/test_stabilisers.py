@@ -751,6 +751,33 @@ def test_figures_of_each_class(plain: type[GAN], data: DataSpec, stream: Stream)
     np.testing.assert_allclose(values.numpy(), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_realness_of_each_class_whatever_the_losses_log(plain: type[GAN], data: DataSpec, parts: int) -> None:
+    """At every tenth step, over all batches that make it."""
+    log: list[tuple[Tensor, Tensor]] = []
+    seen: list[dict[str, Tensor]] = []
+
+    class Keep(Callback):
+        def on_step(self, trainer: Trainer[Any], metrics: dict[str, Tensor]) -> None:
+            seen.append(trainer.class_metrics)
+
+    other = variant(plain, Linear, discriminator_loss=Listening.one_by_one, log=log)
+    gan = other(data, batch_size=8 // parts, gradient_accumulation_steps=parts)
+    labels = torch.tensor([0, 2, 2, 0, 0, 0, 2, 2])
+    rng = torch.Generator().manual_seed(0)
+    batch = Batch(torch.rand(8, 1, 8, 6, generator=rng) * 2 - 1, labels)
+    gan.make_trainer(device="cpu").fit([batch] * 11, 11, [Keep()])
+    assert [sorted(figures) for figures in seen] == [
+        ["discriminator/fake", "discriminator/real"] if step % 10 == 0 else [] for step in range(11)
+    ]
+    for step in (0, 10):
+        halves = zip(*log[step * parts : (step + 1) * parts], strict=True)
+        for name, said in zip(("real", "fake"), halves, strict=True):
+            realness = torch.cat(said)
+            expected = torch.stack([realness[labels == 0].mean(), torch.tensor(math.nan), realness[labels == 2].mean()])
+            torch.testing.assert_close(seen[step][f"discriminator/{name}"], expected, equal_nan=True)
+
+
 @pytest.mark.parametrize("kind", ["multilabel", "continuous", None])
 def test_no_figures_without_classes(plain: type[GAN], kind: Any) -> None:
     from medgan.core import LabelSpec

@@ -69,6 +69,8 @@ class HAGANTrainer(Trainer[HAGANConfig]):
             labels: Labels of both.
         """
         on_real, on_fake = self.discriminator.judge(real, labels), self.discriminator.judge(fake, labels)
+        self.log_by_class("discriminator/real", (on_real.high + on_real.low) / 2, labels)
+        self.log_by_class("discriminator/fake", (on_fake.high + on_fake.low) / 2, labels)
         return {
             "high": losses.non_saturating_discriminator(on_real.high, on_fake.high),
             "low": losses.non_saturating_discriminator(on_real.low, on_fake.low),
