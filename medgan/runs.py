@@ -1051,8 +1051,8 @@ def _check_splits(flags: Mapping[str, Any]) -> None:
     if beside:
         verb = "acts" if len(beside) == 1 else "act"
         raise ConfigError(
-            f"{', '.join(beside)} {verb} on nothing: --splits {flags['splits']} says already who is held out. Leave out "
-            "one or the other."
+            f"{', '.join(beside)} {verb} on nothing: --splits {flags['splits']} says already who is held out. Leave "
+            "out one or the other."
         )
 
 

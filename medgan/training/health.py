@@ -401,7 +401,7 @@ class HealthMonitor(Callback):
                     stream.write(json.dumps(line, ensure_ascii=False) + "\n")
             except OSError as error:
                 raise CheckpointError(f"{self.path} could not be written ({error}).") from error
-            if done is not None or is_new:
+            if is_new or (done is not None and not told):
                 ending = f"; {done}." if done is not None and not told else "."
                 self.say(f"Health, step {trainer.step:,}: {finding.text}{ending}")
                 told = told or done is not None

@@ -808,3 +808,30 @@ def test_a_healthy_run_raises_none(tmp_path):
     without = Run({**flags, "health": "off"}, say=said.append).fit()
     first, second = (folder.gan.trainer.generator.state_dict() for folder in (made, without))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_a_copied_training_set_ends_a_run(tmp_path, monkeypatch):
+    """Found at the first evaluation, acted on at the next step that is a multiple of 20; a resume goes no further."""
+    training: list[ImageDataset] = []
+    prepare = HealthMonitor.prepare
+
+    def remember(self, held_out, data, classes):
+        training.append(data)
+        prepare(self, held_out, data, classes)
+
+    monkeypatch.setattr(HealthMonitor, "prepare", remember)
+    monkeypatch.setattr(HeldOutScorer, "sample", lambda self, gan: training[-1].images_at(range(self.count)))
+    said: list[str] = []
+    flags = {**FLAGS, "steps": 60, "evaluate_every": 10, "outdir": str(tmp_path)}
+    made = Run(flags, say=said.append).fit()
+    assert made.gan.trainer.step == 20
+    (sentence,) = [line for line in said if "repeats training images" in line]
+    assert sentence.endswith("Do not share its samples; the training ends here.")
+    assert (
+        json.loads((made.folder / "checkpoints" / "best" / "model.json").read_text())["evaluation"]["healthy"] is False
+    )
+    assert Run({}, resume=made.folder).is_done()
+    with pytest.raises(ConfigError, match=r"is done\. A health monitor ended this training at step 20"):
+        Run({}, resume=made.folder, say=said.append).fit()
+    going_on = Run({"health": "off", "steps": 22}, resume=made.folder, say=said.append).fit()
+    assert going_on.gan.trainer.step == 22
