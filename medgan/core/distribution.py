@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -47,7 +48,8 @@ def together() -> Iterator[None]:
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as error:  # which all errors of torch.distributed are
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        # gloo's begin with a line of its source, and end with advice to its developers.
+        reason = re.sub(r"^\[\S+\] ", "", str(error) or type(error).__name__).splitlines()[0].split(". ")[0]
         raise ProcessLostError(
             f"Another process of this training has ended or cannot be reached ({reason}). What it said tells why. What "
             "was saved before is whole: start all processes again, with --resume auto."

@@ -343,6 +343,14 @@ def test_failures_of_others_and_own_ones() -> None:
         together(),
     ):
         raise RuntimeError("Connection closed\nby peer")
+    of_gloo = (
+        "[/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:3505: Connection reset by peer. Check the logs. GLHF!"
+    )
+    with (
+        pytest.raises(ProcessLostError, match=r"\(Read error \[127.0.0.1\]:3505: Connection reset by peer\)\. What it"),
+        together(),
+    ):
+        raise RuntimeError(of_gloo)
     with pytest.raises(ProcessLostError, match="RuntimeError"), together():
         raise RuntimeError
     with pytest.raises(torch.cuda.OutOfMemoryError), together():
