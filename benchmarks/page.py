@@ -29,7 +29,7 @@ def write_page(folder: Path) -> Path:
         "Written by `python -m benchmarks`; [how](../README.md). Seconds are medians with quartiles. A ratio is formed "
         "in each turn, in which the sides work one after the other; it is told as the median with a 95 % interval of "
         "it in brackets, where there are turns enough. CPU is the processor time of all threads. Memory is the most "
-        "that the process held, with its libraries and the data.\n",
+        "that the process held, or one that it waited for, with its libraries and the data.\n",
     ]
     targets = [_target_row(result, comparison, target) for result, comparison, target in _targets(results)]
     if targets:

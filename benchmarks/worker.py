@@ -37,12 +37,16 @@ def cpu_seconds() -> float:
 
 
 def peak_memory_mib() -> float:
-    """Return the most memory that this process has held, in MiB, with the pages of mapped files."""
+    """Return the most memory that this process has held, or one of its children that have ended, in MiB.
+
+    Pages of mapped files count.
+    """
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     status = Path("/proc/self/status")
-    if status.exists():  # Linux; what getrusage says there may be the parent's
+    if status.exists():  # Linux; what getrusage says there of this process may be its parent's
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        return max(children, int(line.split()[1])) / 2**10
+    return max(children, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 2**20
 
 
 def timed(work: Work) -> dict[str, float | None]:

@@ -67,6 +67,13 @@ def test_sides_take_turns_and_ratios_are_of_their_times(settings):
     assert [target["met"] for target in found["targets"]] == [True, False, None]
 
 
+def test_memory_of_what_a_side_starts_counts(settings):
+    arguments = ["-c", "held = b'x' * 300_000_000"]
+    side = Side(name="start", work="benchmarks.measurements.startup:make_start", options={"arguments": arguments})
+    (found,) = measure(Comparison(title="", unit="", sides=[side]), settings, quiet)["sides"]
+    assert 286 < found["peak_mib"] < 600
+
+
 def test_a_side_that_fails_says_why(settings):
     side = Side(name="broken", work=f"{WORKS}:make_end", options={"code": 3})
     with pytest.raises(SideError, match=r"broken: .* exit code 3.*\n.*what went wrong"):
