@@ -75,7 +75,7 @@ def _table(comparison: Mapping[str, Any]) -> str:
     with_values = not comparison["axis"] and len({_digits(side["value"]) for side in sides} - {""}) > 1
     columns = [
         comparison["axis"] or "",
-        f"time a {comparison['unit']}",
+        f"time per {comparison['unit']}",
         "CPU",
         "memory, MiB",
         f"times {comparison['sides'][0]['name']}",
@@ -139,14 +139,14 @@ def _draw(comparison: Mapping[str, Any], path: Path) -> bool:
         figure, panels = make_figure(width=6, height=3)
         (panel,) = panels.flat
         panel.errorbar([side["place"] for side in sides], medians, yerr=errors, marker="o", capsize=3)
-        panel.set(xscale="log", yscale="log", xlabel=comparison["axis"], ylabel=f"seconds a {comparison['unit']}")
+        panel.set(xscale="log", yscale="log", xlabel=comparison["axis"], ylabel=f"seconds per {comparison['unit']}")
     else:
         figure, panels = make_figure(width=7, height=0.8 + 0.35 * len(sides))
         (panel,) = panels.flat
         colours = [COLOURS[0], *[COLOURS[6]] * (len(sides) - 1)]
         names = [side["name"] for side in sides]
         panel.barh(range(len(sides)), medians, xerr=errors, color=colours, capsize=3)
-        panel.set(xlabel=f"seconds a {comparison['unit']}", yticks=range(len(sides)), yticklabels=names)
+        panel.set(xlabel=f"seconds per {comparison['unit']}", yticks=range(len(sides)), yticklabels=names)
         panel.invert_yaxis()
         if max(medians) > 30 * min(medians):
             panel.set_xscale("log")
@@ -155,7 +155,7 @@ def _draw(comparison: Mapping[str, Any], path: Path) -> bool:
 
 
 def _alt(comparison: Mapping[str, Any]) -> str:
-    return f"{comparison['title']}: seconds a {comparison['unit']}, medians and quartiles"
+    return f"{comparison['title']}: seconds per {comparison['unit']}, medians and quartiles"
 
 
 def format_seconds(seconds: float) -> str:

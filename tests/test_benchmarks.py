@@ -215,7 +215,7 @@ def test_page_has_figures_of_growth_and_what_is_left_out(tmp_path, settings):
     page = write_page(tmp_path).read_text(encoding="utf-8")
     assert "| 10 | 10.0 s (10.0 s to 10.0 s) | 1.00 s | 1 | 10.0 [10.0, 10.0] |" in page
     assert "Left out: 100 (no-such-package is not installed)." in page
-    assert "![Growth: seconds a step, medians and quartiles](scaling-0.png)" in page
+    assert "![Growth: seconds per step, medians and quartiles](scaling-0.png)" in page
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def _labelled(root: Path) -> list[dict[str, Any]]:
 
 
 def _monai_transforms(size: int) -> Any:
-    from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Resized, ScaleIntensityRanged
+    from monai.transforms import Compose, EnsureChannelFirstd, EnsureTyped, LoadImaged, Resized, ScaleIntensityRanged
 
     return Compose(
         [
@@ -134,6 +134,9 @@ def _monai_transforms(size: int) -> Any:
             EnsureChannelFirstd("image", channel_dim="no_channel"),
             Resized("image", (size, size), mode="area"),
             ScaleIntensityRanged("image", 0, 255, -1, 1),
+            # Plain tensors, which are collated faster. PersistentDataset gives them from its files anyway, and images
+            # with metadata the first time; a batch of both ends in an AttributeError (MONAI 1.6.1).
+            EnsureTyped("image", track_meta=False),
         ]
     )
 
