@@ -1,10 +1,11 @@
 """How fast images get from files into batches: medgan's store, MONAI's data sets and torchvision's ImageFolder.
 
-All sides read the same JPEG files and give shuffled batches of 64 grey images of one size, float32, with labels. The
+All sides read the same PNG files and give shuffled batches of 64 grey images of one size, float32, with labels. The
 first comparison is an epoch after the first: CacheDataset and medgan have decoded all images by then,
-PersistentDataset has them in files, ImageFolder and a plain loop decode them again. MONAI's and torchvision's sides
-load in the process itself and, again, in as many processes as there are threads. The second comparison is the first
-time that files are seen, one epoch with all that prepares it.
+PersistentDataset has them in files, ImageFolder and a plain loop decode them again. MONAI's data sets give plain
+tensors; what CacheDataset gives unless it is asked, images with metadata, is a side of its own. MONAI's and
+torchvision's sides load in the process itself and, again, in as many processes as there are threads. The second
+comparison is the first time that files are seen, one epoch with all that prepares it.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def make_comparisons(settings: Settings) -> list[Comparison]:
         if settings.threads > 1 or settings.quick:
             workers = max(1, settings.threads)
             later.append(make(f"{name}, {workers} processes", kind, first=False, workers=workers, needs=package))
+    later.append(make("MONAI CacheDataset, with metadata", "cache-meta", first=False, needs="monai"))
     later.append(make("Pillow in a plain loop", "pillow", first=False))
     first = [
         make("medgan", "medgan", first=True, workers=own),
@@ -125,7 +127,7 @@ def _labelled(root: Path) -> list[dict[str, Any]]:
     return [{"image": str(path), "label": number} for number, each in enumerate(folders) for path in list_images(each)]
 
 
-def _monai_transforms(size: int) -> Any:
+def _monai_transforms(size: int, *, metadata: bool = False) -> Any:
     from monai.transforms import Compose, EnsureChannelFirstd, EnsureTyped, LoadImaged, Resized, ScaleIntensityRanged
 
     return Compose(
@@ -136,7 +138,7 @@ def _monai_transforms(size: int) -> Any:
             ScaleIntensityRanged("image", 0, 255, -1, 1),
             # Plain tensors, which are collated faster. PersistentDataset gives them from its files anyway, and images
             # with metadata the first time; a batch of both ends in an AttributeError (MONAI 1.6.1).
-            EnsureTyped("image", track_meta=False),
+            EnsureTyped("image", track_meta=metadata),
         ]
     )
 
@@ -159,6 +161,13 @@ def _open_cache(root: Path, size: int, workers: int | None, scratch: Path) -> _E
     from monai.data import CacheDataset
 
     return _monai_epoch(CacheDataset(_labelled(root), _monai_transforms(size), progress=False), workers)
+
+
+def _open_cache_with_metadata(root: Path, size: int, workers: int | None, scratch: Path) -> _Epoch:
+    from monai.data import CacheDataset
+
+    dataset = CacheDataset(_labelled(root), _monai_transforms(size, metadata=True), progress=False)
+    return _monai_epoch(dataset, workers)
 
 
 def _open_persistent(root: Path, size: int, workers: int | None, scratch: Path) -> _Epoch:
@@ -208,6 +217,7 @@ def _open_pillow(root: Path, size: int, workers: int | None, scratch: Path) -> _
 _LOADERS: Mapping[str, Callable[[Path, int, int | None, Path], _Epoch]] = {
     "medgan": _open_medgan,
     "cache": _open_cache,
+    "cache-meta": _open_cache_with_metadata,
     "persistent": _open_persistent,
     "folder": _open_folder,
     "pillow": _open_pillow,

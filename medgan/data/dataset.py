@@ -505,7 +505,8 @@ class ImageDataset:
         images = self._to_device(self._pixels, self._rows[positions], device)
         images = images.movedim(-1, 1).to(torch.float32)  # keeps the strides: channels_last
         low, high = self.intensity_range
-        images = images.sub_(low).div_((high - low) / 2).sub_(1)
+        half = (high - low) / 2
+        images = images.sub_(low + half).div_(half)  # ends at exactly -1 and 1, as times 1 / half need not
         if self._pixels.dtype.kind == "f":
             images = images.clamp_(-1, 1)  # rounding only: the values were checked
         labels = None if self.labels is None else self._to_device(self.labels, positions, device)
@@ -518,6 +519,7 @@ class ImageDataset:
     @staticmethod
     def _to_device(array: NDArray[Any], rows: NDArray[np.int64], device: torch.device) -> torch.Tensor:
         """Gather rows of an array, in its own type; through pinned memory, without waiting, if the device is CUDA."""
+        array = np.asarray(array)  # no memmap, whose results numpy wraps slowly
         if device.type != "cuda":
             return torch.from_numpy(np.take(array, rows, axis=0)).to(device)
         dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype

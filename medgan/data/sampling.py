@@ -73,6 +73,8 @@ class Sampler:
             Shape ``(stop - start,)``, int64, positions in the data set.
         """
         places = np.arange(start, stop)
+        if len(self._members) == 1:
+            return self._walk(0, places)
         turns, within = np.divmod(places, len(self._pattern))
         classes = self._pattern[within]
         visits = turns * self._quotas[classes] + self._rank[within]
