@@ -1,6 +1,6 @@
 """How fast images get from files into batches: medgan's store, MONAI's data sets and torchvision's ImageFolder.
 
-All sides read the same PNG files and give shuffled batches of 64 grey images of one size, float32, with labels. The
+All sides read the same JPEG files and give shuffled batches of 64 grey images of one size, float32, with labels. The
 first comparison is an epoch after the first: CacheDataset and medgan have decoded all images by then,
 PersistentDataset has them in files, ImageFolder and a plain loop decode them again. MONAI's data sets give plain
 tensors; what CacheDataset gives unless it is asked, images with metadata, is a side of its own. MONAI's and
