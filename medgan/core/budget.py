@@ -88,6 +88,7 @@ class Budget:
         self._before = 0.0
         self._longest: dict[int, float] = {}
         self._first = 0
+        self._prepared = 0.0
         self._warm: tuple[int, float] | None = None  # the step from which the pace is measured, and when it was done
 
     @property
@@ -126,6 +127,7 @@ class Budget:
     def begin(self, step: int) -> None:
         """Say that the training goes on from a step."""
         self._first = step
+        self._prepared = self.spent
 
     @contextmanager
     def watching(self, callback: int) -> Iterator[None]:
@@ -191,12 +193,16 @@ class Budget:
             step: Steps done.
         """
         spent = self.spent
+        # What was prepared, and a call of each callback, is not done again with every step.
+        steps = max(0.0, spent - self._prepared - sum(self._longest.values()))
+        missing = max(0.0, (_WARM_UP + _CALIBRATION) / max(step, 1) - 1)
         # At the pace so far, which began slowly; half as much again for a training that is more than its calibration.
-        needed = 1.5 * (spent * max(1.0, (_WARM_UP + _CALIBRATION) / max(step, 1)) + self.kept)
+        needed = 1.5 * (spent + missing * steps + self.kept)
         if not step:
             needed = 2 * spent + 60
         return ConfigError(
-            f"The budget of {format_duration(self.seconds)} is too short: reading the data, preparing and {step} steps "
-            f"took {spent:.1f} s, {self.kept:.1f} s are kept for saving, and the first {_WARM_UP + _CALIBRATION} steps "
-            f"are needed to plan the others. Type --budget {format_duration(math.ceil(needed))} or more."
+            f"The budget of {format_duration(self.seconds)} is too short: reading the data, preparing and {step} "
+            f"{'step' if step == 1 else 'steps'} took {spent:.1f} s, {self.kept:.1f} s are kept for saving, and the "
+            f"first {_WARM_UP + _CALIBRATION} steps are needed to plan the others. Type --budget "
+            f"{format_duration(math.ceil(needed))} or more."
         )

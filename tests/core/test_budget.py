@@ -193,6 +193,14 @@ def test_what_is_advised_is_enough(timed: Callable[..., GAN], images: Any, clock
     assert again.trainer.step > 20
 
 
+def test_preparation_is_advised_for_once(timed: Callable[..., GAN], images: Any, clock: Clock) -> None:
+    """18 s before the only step of half a second; with 19 more, and the 2 s that are kept, 30 s; half as much again."""
+    budget = Budget(20.4, clock=clock)
+    clock.now += 18
+    with pytest.raises(ConfigError, match=r"preparing and 1 step took 18\.5 s.* Type --budget 45s or more"):
+        timed(lambda step: 0.5).fit(images, budget=budget)
+
+
 def test_time_that_is_over_before_the_first_step(gan: GAN, images: Any, clock: Clock) -> None:
     budget = Budget(10.0, clock=clock)
     clock.now += 11
