@@ -193,13 +193,13 @@ class Budget:
             step: Steps done.
         """
         spent = self.spent
-        # What was prepared, and a call of each callback, is not done again with every step.
-        steps = max(0.0, spent - self._prepared - sum(self._longest.values()))
-        missing = max(0.0, (_WARM_UP + _CALIBRATION) / max(step, 1) - 1)
-        # At the pace so far, which began slowly; half as much again for a training that is more than its calibration.
-        needed = 1.5 * (spent + missing * steps + self.kept)
-        if not step:
-            needed = 2 * spent + 60
+        needed = 2 * spent + 60
+        if step:
+            # What was prepared, and a call of each callback, is not done again with every step.
+            steps = max(0.0, spent - self._prepared - sum(self._longest.values()))
+            missing = max(0.0, (_WARM_UP + _CALIBRATION) / step - 1)
+            # At the pace so far, which began slowly; half as much again for a training that outlasts its calibration.
+            needed = 1.5 * (spent + missing * steps + self.kept)
         return ConfigError(
             f"The budget of {format_duration(self.seconds)} is too short: reading the data, preparing and {step} "
             f"{'step' if step == 1 else 'steps'} took {spent:.1f} s, {self.kept:.1f} s are kept for saving, and the "

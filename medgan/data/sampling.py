@@ -73,7 +73,7 @@ class Sampler:
             Shape ``(stop - start,)``, int64, positions in the data set.
         """
         places = np.arange(start, stop)
-        if len(self._members) == 1:
+        if len(self._members) == 1:  # as always with natural; a pattern of one class says nothing, and takes longer
             return self._walk(0, places)
         turns, within = np.divmod(places, len(self._pattern))
         classes = self._pattern[within]
